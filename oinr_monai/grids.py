@@ -1,0 +1,236 @@
+"""Where voxels lie: a shape and an affine from voxel indices to world millimetres (RAS)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+__all__ = ["Grid"]
+
+# Two grids share their axes when no voxel centre moves by more than this part of a voxel.
+ALIGNMENT_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Regular lattice of voxel centres in world space, x = A i + t, in one to three dimensions.
+
+    The affine may be oblique, anisotropic, left-handed or sheared. In fewer than three dimensions
+    the world has as many axes as the grid, and the leading block of the affine places it.
+
+    Args:
+        shape: number of voxels along each axis, D of them.
+        affine: homogeneous matrix from voxel index to world mm, (4, 4) or (D + 1, D + 1).
+
+    Raises:
+        ValueError: if ``shape`` is not 1 to 3 positive sizes, or ``affine`` is not a finite,
+            invertible homogeneous matrix.
+
+    Example:
+        >>> grid = Grid((4, 5, 6), torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0])))
+        >>> grid.spacing.tolist()
+        [2.0, 2.0, 3.0]
+        >>> grid.refine(2).shape
+        (7, 9, 11)
+    """
+
+    shape: tuple[int, ...]
+    affine: Tensor
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(size) for size in self.shape)
+        if not 1 <= len(shape) <= 3 or min(shape, default=0) < 1:
+            raise ValueError(f"shape must be 1 to 3 positive sizes, got {tuple(self.shape)}")
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", _homogeneous(self.affine, len(shape)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Grid):
+            return NotImplemented
+        return self.shape == other.shape and torch.equal(self.affine, other.affine)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, tuple(self.affine.flatten().tolist())))
+
+    @property
+    def spatial_dims(self) -> int:
+        """Number of spatial dimensions D."""
+        return len(self.shape)
+
+    @property
+    def matrix(self) -> Tensor:
+        """World displacement of one voxel step along each axis, as columns (D, D), in mm."""
+        return self.affine[: self.spatial_dims, : self.spatial_dims]
+
+    @property
+    def origin(self) -> Tensor:
+        """World position of the first voxel centre (D,), in mm."""
+        return self.affine[: self.spatial_dims, 3]
+
+    @property
+    def spacing(self) -> Tensor:
+        """Distance between neighbouring voxel centres along each axis (D,), in mm."""
+        return self.matrix.norm(dim=0)
+
+    @property
+    def directions(self) -> Tensor:
+        """Unit world vectors of the axes, as columns (D, D)."""
+        return self.matrix / self.spacing
+
+    @property
+    def extent(self) -> Tensor:
+        """Distance from the first to the last voxel centre along each axis (D,), in mm."""
+        return self.spacing * torch.tensor([size - 1.0 for size in self.shape], dtype=torch.float64)
+
+    def to_world(self, voxels: Tensor) -> Tensor:
+        """World positions (..., D) in mm of voxel indices (..., D), which need not be whole."""
+        return voxels.double() @ self.matrix.T.to(voxels.device) + self.origin.to(voxels.device)
+
+    def to_voxel(self, points: Tensor) -> Tensor:
+        """Voxel indices (..., D), not rounded, of world positions (..., D) in mm."""
+        inverse = torch.linalg.inv(self.matrix).to(points.device)
+        return (points.double() - self.origin.to(points.device)) @ inverse.T
+
+    def points(self) -> Tensor:
+        """World positions of all voxel centres (*shape, D), in mm, float64."""
+        axes = [torch.arange(size, dtype=torch.float64) for size in self.shape]
+        return self.to_world(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1))
+
+    def crop(self, start: Sequence[int], stop: Sequence[int]) -> Grid:
+        """The voxels ``start`` to ``stop - 1`` of each axis, at their own places.
+
+        Raises:
+            ValueError: if the box is empty or leaves the grid.
+        """
+        inside = zip(start, stop, self.shape, strict=True)
+        if any(not 0 <= first < last <= size for first, last, size in inside):
+            raise ValueError(
+                f"start and stop must enclose voxels of a {self.shape} grid, "
+                f"got {tuple(start)} and {tuple(stop)}"
+            )
+        return self._moved(start, [last - first for first, last in zip(start, stop, strict=True)])
+
+    def pad(self, halo: int | Sequence[int]) -> Grid:
+        """The grid with ``halo`` more voxels at both ends of each axis."""
+        width = self._per_axis(halo)
+        shape = [size + 2 * extra for size, extra in zip(self.shape, width, strict=True)]
+        return self._moved([-extra for extra in width], shape)
+
+    def shift(self, voxels: Sequence[float]) -> Grid:
+        """The grid moved by ``voxels`` (D,) along its own axes; they need not be whole."""
+        return self._moved(voxels, self.shape)
+
+    def refine(self, factor: int | Sequence[int]) -> Grid:
+        """Every ``factor``-th voxel of the result is a voxel of this grid: (n - 1) factor + 1.
+
+        Raises:
+            ValueError: if a factor is below 1.
+        """
+        factors = self._per_axis(factor)
+        if min(factors) < 1:
+            raise ValueError(f"factor must be 1 or more, got {factor}")
+        shape = [(size - 1) * each + 1 for size, each in zip(self.shape, factors, strict=True)]
+        return self._moved([0] * self.spatial_dims, shape, [1 / each for each in factors])
+
+    def with_spacing(self, spacing: float | Sequence[float]) -> Grid:
+        """The same first voxel centre and axes at another spacing in mm, over the same extent."""
+        values = [float(each) for each in self._per_axis(spacing)]
+        if min(values) <= 0:
+            raise ValueError(f"spacing must be positive, got {spacing}")
+        old, extent = self.spacing.tolist(), self.extent.tolist()
+        # The tolerance keeps the last sample where rounding alone would lose it.
+        shape = [int(reach / step + 1e-6) + 1 for reach, step in zip(extent, values, strict=True)]
+        scale = [step / before for step, before in zip(values, old, strict=True)]
+        return self._moved([0] * self.spatial_dims, shape, scale)
+
+    def axes_in(self, other: Grid) -> tuple[Tensor, ...] | None:
+        """Indices of this grid's planes along the axes of ``other``, if the two share their axes.
+
+        Returns:
+            D vectors (shape[d],) of indices in ``other``, not rounded, or None where the grids are
+            rotated, sheared or permuted against each other by more than a rounding error.
+        """
+        if other.spatial_dims != self.spatial_dims:
+            raise ValueError(
+                f"other must have {self.spatial_dims} spatial dimensions, got {other.spatial_dims}"
+            )
+        steps = torch.linalg.solve(other.matrix, self.matrix)
+        reach = torch.tensor([float(size) for size in self.shape], dtype=torch.float64)
+        strays = (steps - torch.diag(steps.diagonal())).abs() * reach
+        if bool((strays.sum(dim=1) > ALIGNMENT_TOLERANCE).any()):
+            return None
+        start = other.to_voxel(self.origin)
+        return tuple(
+            _snap(start[d] + steps[d, d] * torch.arange(size, dtype=torch.float64))
+            for d, size in enumerate(self.shape)
+        )
+
+    def gradient_to_world(self, gradient: Tensor) -> Tensor:
+        """Turn derivatives by voxel index (..., D) into world derivatives per mm, A^-T g."""
+        return gradient @ torch.linalg.inv(self.matrix).to(gradient)
+
+    def hessian_to_world(self, hessian: Tensor) -> Tensor:
+        """Turn second derivatives by voxel index (..., D, D) into world ones, A^-T H A^-1."""
+        inverse = torch.linalg.inv(self.matrix).to(hessian)
+        return inverse.T @ hessian @ inverse
+
+    @classmethod
+    def from_image(cls, image: Any) -> Grid:
+        """Grid of an image (C, *spatial); one without an affine lies at unit spacing."""
+        affine = image.affine if isinstance(image, MetaTensor) else torch.eye(4)
+        return cls(tuple(image.shape[1:]), affine)
+
+    def to_image(self, values: Tensor) -> MetaTensor:
+        """Place ``values`` (C, *shape) on this grid as a MetaTensor with its affine."""
+        if tuple(values.shape[1:]) != self.shape:
+            raise ValueError(f"values must have shape (C, {self.shape}), got {tuple(values.shape)}")
+        return MetaTensor(values, affine=self.affine)
+
+    def _per_axis(self, value: Any) -> list[Any]:
+        values = (
+            list(value) if isinstance(value, Sequence | Tensor) else [value] * self.spatial_dims
+        )
+        if len(values) != self.spatial_dims:
+            raise ValueError(f"expected one value per axis ({self.spatial_dims}), got {value}")
+        return values
+
+    def _moved(
+        self, start: Sequence[float], shape: Sequence[int], scale: Sequence[float] | None = None
+    ) -> Grid:
+        affine = self.affine.clone()
+        dims = self.spatial_dims
+        affine[:dims, 3] = self.to_world(torch.tensor(start, dtype=torch.float64))
+        if scale is not None:
+            affine[:dims, :dims] *= torch.tensor(scale, dtype=torch.float64)
+        return Grid(tuple(shape), affine)
+
+
+def _homogeneous(affine: Any, dims: int) -> Tensor:
+    given = torch.as_tensor(affine).detach().cpu().double()
+    if given.shape not in ((4, 4), (dims + 1, dims + 1)):
+        raise ValueError(f"affine must be a 4x4 matrix, got shape {tuple(given.shape)}")
+    if not bool(torch.isfinite(given).all()):
+        raise ValueError("affine must be finite, got infinite or NaN entries")
+    full = torch.eye(4, dtype=torch.float64)
+    size = given.shape[0] - 1
+    full[:size, :size], full[:size, 3] = given[:size, :size], given[:size, size]
+    if size == 3 and dims < 3:
+        full[dims:3, :dims], full[:dims, dims:3] = 0, 0
+    block = full[:dims, :dims]
+    lengths = block.norm(dim=0)
+    # Relative to the column lengths, so that tiny spacings in any unit are no reason to refuse.
+    if bool((lengths == 0).any()) or abs(float(torch.linalg.det(block / lengths))) < 1e-9:
+        raise ValueError(
+            f"affine must be invertible, got {block.tolist()}; give the image a valid affine"
+        )
+    return full
+
+
+def _snap(indices: Tensor) -> Tensor:
+    whole = indices.round()
+    return torch.where((indices - whole).abs() < ALIGNMENT_TOLERANCE, whole, indices)

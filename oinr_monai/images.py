@@ -1,0 +1,360 @@
+"""Images on disk: NIfTI, NRRD, MetaImage, DICOM, PNG and JPEG, each with an affine in RAS mm."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+__all__ = ["read_image", "replacing", "write_image"]
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+_Read = tuple[NDArray[Any], NDArray[np.float64]]  # values (C, *spatial) and affine (4, 4)
+
+
+def read_image(path: str | os.PathLike[str]) -> MetaTensor:
+    """Read an image and its place in the world.
+
+    NIfTI (``.nii``, ``.nii.gz``): the last axis of four becomes the channels; lengths in other
+    units become mm. NRRD, MetaImage and DICOM (``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``, ``.dcm``
+    or the folder of one DICOM series): LPS becomes RAS. PNG and JPEG: an image with X to the
+    right, Y down and the identity for an affine; an alpha channel is dropped. No axis is squeezed.
+
+    Args:
+        path: the file, or the folder of a DICOM series.
+
+    Returns:
+        The image in float32, shape (C, *spatial), its affine in float64, shape (4, 4), from
+        voxel indices to world mm, RAS.
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        ValueError: if the image cannot be read, is empty, constant or not finite, has too many
+            dimensions, or has no usable affine; the message names the file and the remedy.
+
+    Example:
+        >>> from nibabel.testing import data_path
+        >>> image = read_image(data_path / "example4d.nii.gz")
+        >>> image.shape
+        torch.Size([2, 128, 96, 24])
+        >>> image.pixdim
+        tensor([2.0000, 2.0000, 2.2000], dtype=torch.float64)
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; give the path of an image")
+    values, affine = _read_dicom_folder(path) if path.is_dir() else _format(path, _READERS)(path)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: the voxels are {values.dtype}; save real numbers instead")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
+        values = np.ascontiguousarray(values, dtype=np.float32)
+    _check_values(path, values)
+    _check_affine(path, affine)
+    meta = {"filename_or_obj": str(path), "space": "RAS"}
+    return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(affine), meta=meta)
+
+
+def write_image(path: str | os.PathLike[str], image: MetaTensor, description: str = "") -> None:
+    """Write an image; nothing is left behind, and an older file stays as it was, if that fails.
+
+    NIfTI (``.nii``, ``.nii.gz``), NRRD and MetaImage (``.nrrd``, ``.mha``) hold float32 and the
+    affine; channels become NIfTI's fourth axis. A 2-D image becomes a volume of one slice,
+    except that NIfTI keeps one channel 2-D. PNG (``.png``) holds a 2-D image of one or three
+    channels, rounded and clipped to 0..255, without the affine.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        image: the image, shape (C, *spatial), one to three spatial dimensions.
+        description: a note for the header; NIfTI keeps its first 79 characters.
+
+    Raises:
+        ValueError: if the suffix is none of these, or the image does not fit the format.
+        OSError: if the file cannot be written there.
+
+    Example:
+        >>> import tempfile
+        >>> image = MetaTensor(torch.arange(24.0).reshape(1, 2, 3, 4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(f"{folder}/image.nii.gz", image)
+        ...     read_image(f"{folder}/image.nii.gz").shape
+        torch.Size([1, 2, 3, 4])
+    """
+    path = Path(path)
+    write = _format(path, _WRITERS)
+    if not 2 <= image.ndim <= 4:
+        raise ValueError(f"image must have shape (C, *spatial), got {tuple(image.shape)}")
+    values = image.as_tensor().detach().cpu().float().numpy()
+    affine = to_affine_nd(3, image.affine.detach().cpu().double().numpy())
+    with replacing(path) as temporary:
+        write(temporary, values, affine, description)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path whose file takes the place of ``path`` when the block ends without error.
+
+    Args:
+        path: the file to write; its folder must exist.
+
+    Yields:
+        A path with the same name in a temporary folder beside it.
+
+    Raises:
+        OSError: if the file cannot be written there.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing(f"{folder}/note.txt") as temporary:
+        ...         _ = temporary.write_text("done")
+        ...     os.listdir(folder)
+        ['note.txt']
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: {path.parent} is not a folder; create it first")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".oinr-", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            os.replace(temporary, path)
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise OSError(f"{path}: cannot be written ({problem}); choose another place") from error
+
+
+def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """The function of the longest suffix that the name ends in."""
+    for suffix in sorted(formats, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return formats[suffix]
+    raise ValueError(f"{path}: unknown suffix; use one of {', '.join(sorted(formats))}")
+
+
+@contextmanager
+def _reading(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a reader raises, often over several lines, into one line."""
+    try:
+        yield
+    except Exception as error:
+        problem = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+        problem = problem.rpartition("sitk::ERROR: ")[2]
+        raise ValueError(
+            f"{path}: cannot be read as {kind} ({problem}); check that it is complete and really"
+            f" {kind}"
+        ) from error
+
+
+def _read_nifti(path: Path) -> _Read:
+    import nibabel as nib
+
+    with _reading(path, "NIfTI"):
+        nifti: Any = nib.load(path)
+        values = np.asarray(nifti.dataobj)
+        affine = np.array(nifti.affine, dtype=np.float64)
+        affine[:3] *= _MM[nifti.header.get_xyzt_units()[0]]
+    if values.ndim == 5 and values.shape[3] == 1:  # NIfTI's layout of a vector image
+        values = values[:, :, :, 0]
+    if values.ndim > 4:
+        raise _too_many_dimensions(path, values.shape)
+    return (np.moveaxis(values, -1, 0) if values.ndim == 4 else values[None]), affine
+
+
+def _read_itk(path: Path) -> _Read:
+    import SimpleITK as sitk
+
+    with _reading(path, path.suffix[1:].upper()), _quiet_itk():
+        image = sitk.ReadImage(str(path))
+    return _from_itk(path, image)
+
+
+def _read_dicom_folder(path: Path) -> _Read:
+    import SimpleITK as sitk
+
+    with _quiet_itk():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
+        if len(series) != 1:
+            found = f"{len(series)} DICOM series ({', '.join(series)})" if series else "no DICOM"
+            raise ValueError(f"{path}: the folder holds {found}; give a folder with one series")
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path), series[0]))
+        reader.MetaDataDictionaryArrayUpdateOn()
+        with _reading(path, "a DICOM series"):
+            image = reader.Execute()
+    values, affine = _from_itk(path, image)
+    return values, _along_slices(path, reader, affine)
+
+
+def _along_slices(
+    path: Path, reader: "sitk.ImageSeriesReader", affine: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The affine with the step from slice to slice, which ITK takes to be along the normal."""
+    key, slices = "0020|0032", range(len(reader.GetFileNames()))
+    if len(slices) < 2 or not all(reader.HasMetaDataKey(i, key) for i in slices):
+        return affine
+    places = np.array([reader.GetMetaData(i, key).split("\\") for i in slices], dtype=np.float64)
+    steps = np.diff(places, axis=0)
+    step = steps.mean(axis=0)
+    if np.abs(steps - step).max() > 0.02 * np.linalg.norm(step):
+        gaps = np.linalg.norm(steps, axis=1)
+        raise ValueError(
+            f"{path}: the slices are unevenly spaced, {gaps.min():.4g} to {gaps.max():.4g} mm;"
+            " look for missing or repeated slices and give one complete volume"
+        )
+    affine = affine.copy()
+    affine[:3, 2] = _LPS_TO_RAS[:3, :3] @ step
+    return affine
+
+
+def _from_itk(path: Path, image: "sitk.Image") -> _Read:
+    """Values (C, X, Y[, Z]) and RAS affine of an ITK image, whose own arrays run (Z, Y, X[, C])."""
+    import SimpleITK as sitk
+
+    dims = image.GetDimension()
+    values = sitk.GetArrayViewFromImage(image).T.copy()
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        if dims > 3:
+            raise _too_many_dimensions(path, values.shape)
+    else:
+        values = np.moveaxis(values, -1, 0) if dims == 4 else values[None]
+    space = min(dims, 3)
+    affine = np.eye(4)
+    direction = np.array(image.GetDirection()).reshape(dims, dims)[:space, :space]
+    affine[:space, :space] = direction * image.GetSpacing()[:space]
+    affine[:space, 3] = image.GetOrigin()[:space]
+    return values, _LPS_TO_RAS @ affine
+
+
+@contextmanager
+def _quiet_itk() -> Iterator[None]:
+    """Keep ITK's warnings off the terminal: what matters here is checked and raised."""
+    import SimpleITK as sitk
+
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _read_picture(path: Path) -> _Read:
+    from PIL import Image
+
+    with _reading(path, "a PNG or JPEG picture"), Image.open(path) as picture:
+        if picture.mode == "LA":
+            values = np.asarray(picture.convert("L"))
+        elif picture.mode in {"1", "L", "I", "F"} or picture.mode.startswith("I;16"):
+            values = np.asarray(picture)
+        else:
+            values = np.asarray(picture.convert("RGB"))
+    return (values.T if values.ndim == 3 else values.T[None]), np.eye(4)
+
+
+def _write_nifti(
+    path: Path, values: NDArray[np.float32], affine: NDArray[np.float64], description: str
+) -> None:
+    import nibabel as nib
+
+    voxels = values[0] if len(values) == 1 else np.moveaxis(_as_volume(values), 0, -1)
+    nifti = nib.Nifti1Image(voxels, affine)
+    nifti.header.set_xyzt_units("mm")
+    nifti.header["descrip"] = description.encode("ascii", "replace")[:79]
+    nifti.set_sform(affine, code=1)
+    nifti.set_qform(affine, code=1)
+    if not np.allclose(nifti.get_qform(), affine, rtol=1e-4, atol=1e-4):
+        nifti.set_qform(affine, code=0)  # a qform cannot hold shears: leave the sform to speak
+    nib.save(nifti, path)
+
+
+def _write_itk(
+    path: Path, values: NDArray[np.float32], affine: NDArray[np.float64], description: str
+) -> None:
+    import SimpleITK as sitk
+
+    volume = _as_volume(values)
+    image = sitk.GetImageFromArray(volume.T if len(volume) > 1 else volume[0].T)
+    affine = _LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    if description:
+        image.SetMetaData("description", description)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(str(error).rpartition("sitk::ERROR: ")[2]) from error
+
+
+def _write_png(
+    path: Path, values: NDArray[np.float32], affine: NDArray[np.float64], description: str
+) -> None:
+    from PIL import Image, PngImagePlugin
+
+    if values.ndim != 3 or len(values) not in {1, 3}:
+        raise ValueError(f"image must have shape (1 or 3, X, Y) for PNG, got {values.shape}")
+    pixels = np.ascontiguousarray(values.round().clip(0, 255).astype(np.uint8).T)
+    note = PngImagePlugin.PngInfo()
+    if description:
+        note.add_text("Description", description)
+    Image.fromarray(pixels if len(values) == 3 else pixels[:, :, 0]).save(path, pnginfo=note)
+
+
+def _as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values (C, X, Y, Z), with axes of one voxel for those missing."""
+    return values.reshape(*values.shape, *(1,) * (4 - values.ndim))
+
+
+def _check_values(path: Path, values: NDArray[np.float32]) -> None:
+    if values.size == 0:
+        raise ValueError(f"{path}: the image is empty, shape {values.shape}; give one with voxels")
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+        raise ValueError(
+            f"{path}: {nan} NaN and {infinite} infinite voxels; replace them with numbers first"
+        )
+    if low == high:
+        raise ValueError(f"{path}: every voxel is {low:g}; give an image that varies")
+
+
+def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(all="ignore"):
+        volume = abs(np.linalg.det(affine[:3, :3] / lengths))
+    if not (np.isfinite(affine).all() and volume > 1e-6):
+        rows = affine[:3].round(4).tolist()
+        raise ValueError(f"{path}: the affine {rows} is not invertible; correct it in the header")
+
+
+def _too_many_dimensions(path: Path, shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{path}: the image has {len(shape)} dimensions, {shape}; save one volume (X, Y, Z) or one"
+        " series (X, Y, Z, channels)"
+    )
+
+
+_READERS: dict[str, Callable[[Path], _Read]] = {
+    ".nii": _read_nifti,
+    ".nii.gz": _read_nifti,
+    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"), _read_itk),
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), _read_picture),
+}
+_WRITERS: dict[str, Callable[[Path, NDArray[Any], NDArray[Any], str], None]] = {
+    ".nii": _write_nifti,
+    ".nii.gz": _write_nifti,
+    **dict.fromkeys((".nrrd", ".mha"), _write_itk),
+    ".png": _write_png,
+}

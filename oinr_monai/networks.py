@@ -1,0 +1,172 @@
+"""Operators that map an input function to a signal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .layers import KernelIntegral, sine_jet
+
+__all__ = ["ConvOINR"]
+
+
+class ConvOINR(nn.Module):
+    r"""Discrete-convolution O-INR in one, two or three dimensions.
+
+    Kernel integrals with sines between them take an input function to the signal,
+
+    .. math:: h_0 = f, \quad h_{l+1} = \sin\big(\omega_0 (W_l * h_l + b_l)\big), \quad
+              F = W_L * h_L + b_L.
+
+    Kernel offsets are fixed in mm, so that on a lattice s times finer than the fitted one the
+    convolutions dilate by s and the shared points agree to rounding. Layers of width 1 are
+    pointwise maps; where only the first layer is wider, the network has a closed form at any point.
+    With :class:`~oinr_monai.encodings.CoordinateField`, width 1 and ``omega_0=30`` it is a SIREN.
+
+    The start keeps the variance of a unit through the layers, counting the taps: uniform within
+    1 / (E sqrt(taps)) in the first layer, sqrt(6 / fan-in) / omega_0 in the hidden ones, a tenth of
+    sqrt(6 / fan-in) in the last, and phases spread over a whole turn.
+
+    References:
+        Pal et al., "Implicit Representations via Operator Learning", ICML 2024.
+        Sitzmann et al., "Implicit Neural Representations with Periodic Activation Functions",
+        NeurIPS 2020 (the start).
+
+    Args:
+        spatial_dims: number of spatial dimensions D, 1 to 3.
+        in_channels: channels E of the input function.
+        out_channels: channels C of the signal.
+        channels: channels of each hidden layer.
+        kernel_size: odd width of the kernels in voxels, one for all layers or one for each of the
+            ``len(channels) + 1`` layers.
+        omega_0: frequency of the sines.
+        bias: whether the layers have a bias.
+        padding: "valid" shrinks the lattice by the kernels' radius, which is right for a field known
+            beyond the domain; "same" pads with zeros, as published.
+
+    Raises:
+        ValueError: if ``spatial_dims`` is not 1 to 3, a kernel is even, or their number is wrong.
+
+    Example:
+        >>> import torch
+        >>> network = ConvOINR(spatial_dims=3, in_channels=12, out_channels=1, channels=(16, 16))
+        >>> network(torch.zeros(1, 12, 10, 10, 10)).shape
+        torch.Size([1, 1, 4, 4, 4])
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int] = (64, 128, 128, 64),
+        kernel_size: int | Sequence[int] = 3,
+        omega_0: float = 30.0,
+        bias: bool = True,
+        padding: Literal["valid", "same"] = "valid",
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (1, 2, 3):
+            raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims}")
+        if padding not in ("valid", "same"):
+            raise ValueError(f'padding must be "valid" or "same", got {padding!r}')
+        widths = (in_channels, *channels, out_channels)
+        self.kernel_size = _kernel_sizes(kernel_size, len(widths) - 1)
+        self.spatial_dims, self.in_channels, self.out_channels = (
+            spatial_dims,
+            in_channels,
+            out_channels,
+        )
+        self.channels, self.padding, self.omega_0 = tuple(channels), padding, float(omega_0)
+        self.layers = nn.ModuleList(
+            KernelIntegral(spatial_dims, before, after, size, bias, same=padding == "same")
+            for (before, after), size in zip(pairwise(widths), self.kernel_size, strict=True)
+        )
+        self._start()
+
+    def _start(self) -> None:
+        taps = self.kernel_size[0] ** self.spatial_dims
+        self.first.start(1 / (self.in_channels * math.sqrt(taps)), math.pi / self.omega_0)
+        for layer in self.layers[1:]:
+            bound = math.sqrt(6 / layer.weight[0].numel())
+            scale = 0.1 if layer is self.last else 1 / self.omega_0
+            layer.start(bound * scale, phase=0.0 if layer is self.last else math.pi / self.omega_0)
+
+    @property
+    def first(self) -> KernelIntegral:
+        """The layer that reads the input function."""
+        return self.layers[0]  # type: ignore[return-value]
+
+    @property
+    def last(self) -> KernelIntegral:
+        """The layer that writes the signal."""
+        return self.layers[-1]  # type: ignore[return-value]
+
+    @property
+    def radius(self) -> int:
+        """Halo of the whole network in voxels of the fitted spacing, R = Σ r_l."""
+        return sum(size // 2 for size in self.kernel_size)
+
+    @property
+    def inner_radius(self) -> int:
+        """Halo of the layers after the first; 0 where the network has a closed form at any point."""
+        return self.radius - self.kernel_size[0] // 2
+
+    def forward(self, field: Tensor, dilation: int = 1) -> Tensor:
+        """Map a field (B, E, *spatial) to the signal (B, C, *spatial), 2 R dilation smaller if valid.
+
+        Args:
+            field: the input function on a regular lattice.
+            dilation: how many times finer that lattice is than the fitted spacing.
+        """
+        steps = [dilation] * self.spatial_dims
+        h = field
+        for i, layer in enumerate(self.layers):
+            if i + 1 < len(self.layers):
+                h = torch.sin(layer(h, steps, self.omega_0))
+            else:
+                h = layer(h, steps)
+        return h
+
+    @torch.jit.unused
+    def propagate(self, jet: Tensor, dilation: Sequence[int], stop: int | None = None) -> Tensor:
+        """Take jets (J, B, C_1, *spatial) before the first sine to the jets of the signal.
+
+        Args:
+            jet: omega_0 times the first layer's output, with its bias.
+            dilation: how many times finer the lattice is than the fitted spacing, per axis.
+            stop: number of hidden layers to pass, whose activations are then the result.
+        """
+        hidden = list(self.layers)[1 : stop if stop is not None else -1]
+        for layer in hidden:
+            jet = layer.jet(sine_jet(jet, self.spatial_dims), dilation, self.omega_0)
+        activations = sine_jet(jet, self.spatial_dims)
+        return activations if stop is not None else self.last.jet(activations, dilation)
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values, from which the network is built again."""
+        return {
+            "spatial_dims": self.spatial_dims,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "channels": list(self.channels),
+            "kernel_size": list(self.kernel_size),
+            "omega_0": self.omega_0,
+            "bias": self.first.bias is not None,
+            "padding": self.padding,
+        }
+
+
+def _kernel_sizes(kernel_size: int | Sequence[int], layers: int) -> tuple[int, ...]:
+    given = isinstance(kernel_size, Sequence)
+    sizes = tuple(kernel_size) if given else (kernel_size,) * layers  # type: ignore[arg-type]
+    if len(sizes) != layers:
+        raise ValueError(f"kernel_size must be one number or one per layer ({layers}), got {sizes}")
+    if any(size < 1 or size % 2 == 0 for size in sizes):
+        raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+    return sizes

@@ -1,0 +1,391 @@
+"""A fitted image as a function: ask it on any grid, at any point, with exact derivatives."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .grids import Grid
+from .neural_field import NeuralField
+from .positions import Lattice, Positions, Scatter, second_order_pairs
+from .registry import build, describe
+from .tiling import tiles
+
+__all__ = ["IntensityScale", "Representation"]
+
+FORMAT_VERSION = 1
+
+# Numbers a tile may hold in one layer; 2^22 floats are 16 MiB, and a handful of them live at once.
+TILE_NUMBERS = 1 << 22
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """Intensities of an image and of its standardised copy: y = mean + std z, channel by channel.
+
+    Args:
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        outside: value of each channel outside the image, its minimum.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    outside: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: Tensor, mask: Tensor | None = None) -> IntensityScale:
+        """Scale of an image (C, *spatial), inside a mask (*spatial) where one is given."""
+        flat = image.flatten(1) if mask is None else image[:, mask]
+        std = flat.double().std(dim=1, correction=0)
+        # A constant channel is represented exactly by its mean.
+        std = torch.where(std > 0, std, torch.ones_like(std))
+        mean = flat.double().mean(dim=1)
+        return cls(
+            tuple(mean.tolist()), tuple(std.tolist()), tuple(image.flatten(1).amin(1).tolist())
+        )
+
+    def standardise(self, image: Tensor) -> Tensor:
+        """Map intensities (C, ...) to zero mean and unit variance."""
+        return (image - _column(self.mean, image)) / _column(self.std, image)
+
+
+def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(
+        -1, *[1] * (like.ndim - 1)
+    )
+
+
+class Representation:
+    """A continuous function fitted to an image, in the image's own intensities and millimetres.
+
+    It answers at any place between the outermost voxel centres. Over the half voxel beyond them it
+    keeps the border's value, and farther out it returns the image's minimum, both with zero
+    derivatives. Any grid with axes along the fitted ones, and any scattered point, is answered by
+    the same function to rounding; so is a rotated grid, point by point.
+
+    Args:
+        field: the standardised signal over mm along the axes of ``grid``.
+        grid: grid of the image that was fitted.
+        scale: intensity scale of the image.
+        info: settings and scores of the fit, JSON values.
+
+    Example:
+        >>> import torch
+        >>> from oinr_monai import ConvOINR, FourierEncoding, Grid, NeuralField
+        >>> grid = Grid((8, 8), torch.eye(4))
+        >>> encoding = FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=2)
+        >>> field = NeuralField(encoding, ConvOINR(2, 8, 1, channels=(8,)), grid.spacing.tolist())
+        >>> representation = Representation(field, grid, IntensityScale((5.0,), (2.0,), (0.0,)))
+        >>> representation.sample(grid.refine(2)).shape
+        torch.Size([1, 15, 15])
+        >>> representation.gradient_at(torch.tensor([[1.5, 2.5]])).shape
+        torch.Size([1, 1, 2])
+    """
+
+    def __init__(
+        self,
+        field: NeuralField,
+        grid: Grid,
+        scale: IntensityScale,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        self.field = field.eval().requires_grad_(False)
+        self.grid, self.scale, self.info = grid, scale, dict(info or {})
+
+    # ---- asking -------------------------------------------------------------------------------
+
+    def sample(self, grid: Grid | None = None) -> MetaTensor:
+        """Intensities (C, *grid.shape) at the voxel centres of ``grid``, the fitted one if None."""
+        grid = grid or self.grid
+        return grid.to_image(self._on_grid(grid, 0, self._intensities))
+
+    def at(self, points: Tensor) -> Tensor:
+        """Intensities (N, C) at world points (N, D) in mm."""
+        return self._at_points(points, 0, self._intensities).T
+
+    def gradient(self, grid: Grid | None = None) -> MetaTensor:
+        """World gradient (C D, *grid.shape), the D components of each channel together, per mm."""
+        grid = grid or self.grid
+        return grid.to_image(self._on_grid(grid, 1, self._gradients))
+
+    def gradient_at(self, points: Tensor) -> Tensor:
+        """World gradient (N, C, D) at world points (N, D), per mm."""
+        flat = self._at_points(points, 1, self._gradients).T
+        return flat.unflatten(1, (-1, self.grid.spatial_dims))
+
+    def hessian(self, grid: Grid | None = None) -> MetaTensor:
+        """World Hessian (C D (D + 1) / 2, *grid.shape), per mm², ordered xx xy xz yy yz zz."""
+        grid = grid or self.grid
+        return grid.to_image(self._on_grid(grid, 2, self._hessians))
+
+    def hessian_at(self, points: Tensor) -> Tensor:
+        """World Hessian (N, C, D, D) at world points (N, D), per mm²."""
+        dims = self.grid.spatial_dims
+        flat = self._at_points(points, 2, self._hessians).T
+        return _symmetric(flat.unflatten(1, (-1, len(second_order_pairs(dims)))), dims)
+
+    def features(self, grid: Grid | None = None, layer: int | None = None) -> MetaTensor:
+        """Activations (F, *grid.shape) of one hidden layer, the last if None; counted from 1.
+
+        Raises:
+            ValueError: if there is no such layer.
+        """
+        depth = len(self.field.network.channels)
+        layer = depth if layer is None else layer
+        if not 1 <= layer <= depth:
+            raise ValueError(f"layer must be 1 to {depth}, got {layer}")
+        grid = grid or self.grid
+
+        def activations(jet: Tensor, inside: Tensor) -> Tensor:
+            return jet[0] * inside
+
+        return grid.to_image(self._on_grid(grid, 0, activations, layer))
+
+    # ---- what an answer is made of --------------------------------------------------------------
+
+    def _intensities(self, jet: Tensor, inside: Tensor) -> Tensor:
+        value = jet[0]
+        answer = value * _column(self.scale.std, value) + _column(self.scale.mean, value)
+        return torch.where(inside, answer, _column(self.scale.outside, value))
+
+    def _gradients(self, jet: Tensor, inside: Tensor) -> Tensor:
+        first = self._derivatives(jet[1 : 1 + self.grid.spatial_dims], inside)
+        per_voxel = first.movedim(0, -1) * self.grid.spacing.to(first)
+        return self.grid.gradient_to_world(per_voxel).movedim(-1, 1).flatten(0, 1)
+
+    def _hessians(self, jet: Tensor, inside: Tensor) -> Tensor:
+        dims, spacing = self.grid.spatial_dims, self.grid.spacing
+        second = self._derivatives(jet[1 + dims :], inside)
+        per_voxel = _symmetric(second.movedim(0, -1), dims) * torch.outer(spacing, spacing).to(
+            second
+        )
+        world = self.grid.hessian_to_world(per_voxel)
+        parts = torch.stack([world[..., i, j] for i, j in second_order_pairs(dims)], dim=1)
+        return parts.flatten(0, 1)
+
+    def _derivatives(self, parts: Tensor, inside: Tensor) -> Tensor:
+        return parts * inside * _column(self.scale.std, parts[0])
+
+    # ---- where an answer comes from -------------------------------------------------------------
+
+    @torch.no_grad()
+    def _at_points(self, points: Tensor, order: int, finish: _Finish) -> Tensor:
+        if points.ndim != 2 or points.shape[1] != self.grid.spatial_dims:
+            raise ValueError(
+                f"points must have shape (N, {self.grid.spatial_dims}), got {tuple(points.shape)}"
+            )
+        voxels = self.grid.to_voxel(points.to(self._device))
+        parts = [
+            self._answer(Scatter(tuple(chunk.T)), order, finish, None)
+            for chunk in voxels.split(self._places(order, scattered=True))
+        ]
+        return torch.cat(parts, dim=1) if parts else finish(*self._nothing(order))
+
+    @torch.no_grad()
+    def _on_grid(self, grid: Grid, order: int, finish: _Finish, layer: int | None = None) -> Tensor:
+        axes = self._lattice_axes(grid)
+        result: Tensor | None = None
+        for tile in tiles(grid.shape, self._places(order, scattered=axes is None)):
+            if axes is not None:
+                positions: Positions = Lattice(tuple(x[s] for x, s in zip(axes, tile, strict=True)))
+            else:
+                positions = self._scattered(grid, tile)
+            answer = self._answer(positions, order, finish, layer)
+            if result is None:
+                result = torch.empty((len(answer), *grid.shape), dtype=answer.dtype)
+            result[(slice(None), *tile)] = answer.reshape(
+                len(answer), *[s.stop - s.start for s in tile]
+            ).cpu()
+        return result  # type: ignore[return-value]
+
+    def _lattice_axes(self, grid: Grid) -> tuple[Tensor, ...] | None:
+        axes = grid.axes_in(self.grid)
+        if axes is None:
+            return None
+        axes = tuple(x.to(self._device) for x in axes)
+        if self.field.network.inner_radius == 0:
+            return axes
+        # Inner kernels need a regular lattice that starts on the domain and stays there.
+        sizes = zip(axes, self.grid.shape, strict=True)
+        inside = all(float(x.min()) >= 0 and float(x.max()) <= n - 1 for x, n in sizes)
+        regular = Lattice(axes).dilation([1.0] * len(axes)) is not None
+        return axes if inside and regular else None
+
+    def _scattered(self, grid: Grid, tile: tuple[slice, ...]) -> Scatter:
+        box = grid.crop([s.start for s in tile], [s.stop for s in tile])
+        voxels = self.grid.to_voxel(box.points().flatten(0, -2).to(self._device))
+        return Scatter(tuple(voxels.T))
+
+    def _answer(self, voxels: Positions, order: int, finish: _Finish, layer: int | None) -> Tensor:
+        clamped, inside, beyond = [], [], []
+        for d, (v, size, h) in enumerate(
+            zip(voxels.axes, self.grid.shape, self.grid.spacing.tolist(), strict=True)
+        ):
+            clamped.append(v.clamp(0, size - 1) * h)
+            near = (v >= -0.5) & (v <= size - 0.5)
+            within = (v >= -ROUNDING) & (v <= size - 1 + ROUNDING)
+            inside.append(voxels.spread(near[:, None], d)[..., 0])
+            beyond.append(voxels.spread(within[:, None], d)[..., 0])
+        jet = self.field(type(voxels)(tuple(clamped)), order, layer)
+        if order:
+            jet = _flatten_border(jet, beyond)
+        return finish(jet, _all(inside))
+
+    def _nothing(self, order: int) -> tuple[Tensor, Tensor]:
+        empty = torch.zeros(0, dtype=torch.float64, device=self._device)
+        positions = Scatter((empty,) * self.grid.spatial_dims)
+        return self.field(positions, order), empty.bool()
+
+    def _places(self, order: int, scattered: bool) -> int:
+        network = self.field.network
+        dims = network.spatial_dims
+        width = max(*network.channels, network.in_channels * max(network.kernel_size[:1]) ** dims)
+        numbers = width * (1, 1 + dims, 1 + dims + len(second_order_pairs(dims)))[order]
+        if scattered:
+            numbers *= (2 * network.inner_radius + 1) ** dims
+        return max(TILE_NUMBERS // numbers, 1)
+
+    # ---- moving and keeping ---------------------------------------------------------------------
+
+    @property
+    def _device(self) -> torch.device:
+        return self.field.network.first.weight.device
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were fitted."""
+        return sum(p.numel() for p in self.field.parameters())
+
+    def to(self, target: torch.device | torch.dtype | str) -> Representation:
+        """A copy on another device or in another floating-point type."""
+        return Representation(
+            copy.deepcopy(self.field).to(target), self.grid, self.scale, self.info
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file with a JSON header, complete or not at all."""
+        header = {
+            "format_version": FORMAT_VERSION,
+            "encoding": describe(self.field.encoding),
+            "network": describe(self.field.network),
+            "grid": {"shape": list(self.grid.shape), "affine": self.grid.affine.tolist()},
+            "scale": asdict(self.scale),
+            "info": self.info,
+        }
+        state = {
+            name: tensor.contiguous().cpu() for name, tensor in self.field.state_dict().items()
+        }
+        _write_atomically(Path(path), save(state, metadata={"oinr": json.dumps(header)}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Representation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not a representation, damaged, or of a newer format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} must be an existing .oinr file; write one with `oinr fit`"
+            )
+        header, state = _read(path)
+        try:
+            encoding, network = build(header["encoding"]), build(header["network"])
+            grid = Grid(
+                tuple(header["grid"]["shape"]),
+                torch.tensor(header["grid"]["affine"], dtype=torch.float64),
+            )
+            field = NeuralField(encoding, network, grid.spacing.tolist())  # type: ignore[arg-type]
+            field.to(next(iter(state.values())).dtype).load_state_dict(state)
+            scale = IntensityScale(
+                **{name: tuple(values) for name, values in header["scale"].items()}
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path} must be a whole .oinr file, got {reason}; fit the image again"
+            ) from error
+        return cls(field, grid, scale, header.get("info"))
+
+    def __repr__(self) -> str:
+        spacing = " x ".join(f"{h:.4g}" for h in self.grid.spacing.tolist())
+        return f"Representation({self.grid.shape} at {spacing} mm, {self.parameters:,} parameters)"
+
+
+_Finish = Callable[[Tensor, Tensor], Tensor]
+
+# Part of a voxel by which rounding may place a voxel centre outside the outermost ones.
+ROUNDING = 1e-4
+
+
+def _all(masks: list[Tensor]) -> Tensor:
+    whole = masks[0]
+    for mask in masks[1:]:
+        whole = whole & mask
+    return whole
+
+
+def _flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
+    # Beyond the outermost centres the function is constant across the border: no slope that way.
+    dims = len(within)
+    jet = jet.clone()
+    for d in range(dims):
+        jet[1 + d] *= within[d]
+    for k, (i, j) in enumerate(second_order_pairs(dims) if len(jet) > 1 + dims else []):
+        jet[1 + dims + k] *= within[i] & within[j]
+    return jet
+
+
+def _symmetric(parts: Tensor, dims: int) -> Tensor:
+    # (..., D (D + 1) / 2) to (..., D, D)
+    pairs = second_order_pairs(dims)
+    rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
+    return parts[..., torch.tensor(rows, device=parts.device)]
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    remedy = "fit the image again with `oinr fit`"
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("oinr")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(text) if text else None
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a whole .oinr file, got {reason}; {remedy}") from error
+    if not isinstance(header, dict):
+        raise ValueError(
+            f"{path} must be an .oinr file, got safetensors without its header; {remedy}"
+        )
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} must have format version {FORMAT_VERSION}, got {version}; upgrade oinr-monai"
+        )
+    return header, state

@@ -1,0 +1,37 @@
+"""Cut a lattice into tiles, so that memory is bounded by the tile and not by the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+__all__ = ["tiles"]
+
+
+def tiles(shape: Sequence[int], places: int) -> Iterator[tuple[slice, ...]]:
+    """Slices that cover ``shape`` once, each of at most about ``places`` places.
+
+    Args:
+        shape: size of each axis.
+        places: places that a tile may hold; at least one along every axis.
+
+    Example:
+        >>> [tuple((s.start, s.stop) for s in tile) for tile in tiles((3, 2), places=4)]
+        [((0, 2), (0, 2)), ((2, 3), (0, 2))]
+    """
+    edges = _edges(shape, places)
+    starts = [range(0, size, edge) for size, edge in zip(shape, edges, strict=True)]
+    for corner in product(*starts):
+        yield tuple(
+            slice(start, min(start + edge, size))
+            for start, edge, size in zip(corner, edges, shape, strict=True)
+        )
+
+
+def _edges(shape: Sequence[int], places: int) -> list[int]:
+    # Shortest axes first, so that what they leave unused goes to the longer ones.
+    edges, left = [1] * len(shape), float(places)
+    for rank, axis in enumerate(sorted(range(len(shape)), key=lambda d: shape[d])):
+        edges[axis] = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
+        left /= edges[axis]
+    return edges
