@@ -5,16 +5,16 @@ from __future__ import annotations
 from .encodings import (
     CoordinateField,
     DyadicEncoding,
-    Field,
     FourierEncoding,
-    JointField,
     NoiseField,
     SplineField,
 )
-from .fitting import FitConfig, fit
+from .fields import Field, JointField
+from .fitting import fit
 from .grids import Grid
 from .networks import ConvOINR
 from .neural_field import NeuralField
+from .presets import FitConfig
 from .representation import IntensityScale, Representation
 
 __version__ = "0.1.0"

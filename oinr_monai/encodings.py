@@ -1,172 +1,19 @@
-r"""Input functions f for the operator: fixed encodings of the coordinates, and learned fields.
-
-Every field answers at any place, with exact first and second derivatives, and knows how to pass a
-first kernel layer at any place without a lattice around it,
-
-.. math:: (Ku)(x) = b + \sum_o W_o f(x + o \circ h), \qquad o \in \{-r..r\}^D.
-"""
+"""Input functions f for the operator: fixed encodings of the coordinates, and learned splines."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .positions import Lattice, Positions, jet_size, second_order_pairs
+from .fields import Field, SeparableField
+from .positions import Positions, second_order_pairs
 from .splines import evaluate
 
-__all__ = [
-    "CoordinateField",
-    "DyadicEncoding",
-    "Field",
-    "FourierEncoding",
-    "JointField",
-    "NoiseField",
-    "SplineField",
-]
-
-
-class Field(nn.Module, ABC):
-    """A function of D coordinates (mm along the axes of the fitted grid) with E channels.
-
-    A jet of order 0, 1 or 2 stacks the value, the D first and the D (D + 1) / 2 second derivatives
-    along its first axis, in the order of :func:`~oinr_monai.positions.second_order_pairs`.
-    """
-
-    spatial_dims: int
-    channels: int
-
-    @abstractmethod
-    def forward(self, positions: Positions, order: int = 0) -> Tensor:
-        """Jet (J, E, *positions.shape), derivatives per mm."""
-
-    @abstractmethod
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the field is built again."""
-
-    def integrate(
-        self, weight: Tensor, positions: Positions, spacing: Sequence[float], order: int = 0
-    ) -> Tensor:
-        """Kernel integral without bias of ``weight`` (C, E, *taps): jet (J, C, *positions.shape)."""
-        taps = weight.shape[2:]
-        if max(taps) == 1:
-            return _mix(weight.flatten(1), self(positions, order))
-        if isinstance(positions, Lattice):
-            return self._integrate_lattice(weight, positions, spacing, order)
-        total: Tensor | None = None
-        for index in product(*(range(k) for k in taps)):
-            offset = [(i - k // 2) * h for i, k, h in zip(index, taps, spacing, strict=True)]
-            part = _mix(
-                weight[(slice(None), slice(None), *index)], self(positions.shifted(offset), order)
-            )
-            total = part if total is None else total + part
-        return total  # type: ignore[return-value]
-
-    def _integrate_lattice(
-        self, weight: Tensor, lattice: Lattice, spacing: Sequence[float], order: int
-    ) -> Tensor:
-        # The lattice at all shifts is itself a lattice: one evaluation serves every tap.
-        taps, dims = weight.shape[2:], self.spatial_dims
-        shifted = [
-            torch.cat([x + (i - k // 2) * h for i in range(k)])
-            for x, k, h in zip(lattice.axes, taps, spacing, strict=True)
-        ]
-        values = self(Lattice(tuple(shifted)), order)
-        split = [n for pair in zip(taps, lattice.shape, strict=True) for n in pair]
-        values = values.reshape(*values.shape[:2], *split)
-        tap_axes = [2 + 2 * d for d in range(dims)]
-        sites = [3 + 2 * d for d in range(dims)]
-        columns = values.permute(0, *sites, 1, *tap_axes).flatten(1 + dims)
-        return (columns @ weight.flatten(1).T).movedim(-1, 1)
-
-    def extra_repr(self) -> str:
-        """Constructor arguments, for ``print``."""
-        return ", ".join(f"{name}={value}" for name, value in self.arguments().items())
-
-
-def _mix(matrix: Tensor, jet: Tensor) -> Tensor:
-    # (C, E) applied to (J, E, *shape); the result keeps its channels last in memory.
-    return (jet.movedim(1, -1) @ matrix.T).movedim(-1, 1)
-
-
-class SeparableField(Field):
-    """A field whose every channel depends on one coordinate alone.
-
-    Only D small tables are ever stored, and a kernel layer is D one-dimensional kernel layers and
-    one broadcast sum: with n places per axis it costs O(n) channels instead of O(n^D).
-    """
-
-    @abstractmethod
-    def table(self, axis: int, coordinates: Tensor, derivative: int) -> Tensor:
-        """Derivative of the channels of one axis at ``coordinates`` (n,): (n, E_axis), float64."""
-
-    @property
-    @abstractmethod
-    def channels_per_axis(self) -> tuple[int, ...]:
-        """Channels that depend on each axis; together E, in the order of the axes."""
-
-    def forward(self, positions: Positions, order: int = 0) -> Tensor:
-        """Jet (J, E, *positions.shape), derivatives per mm."""
-        dtype = _dtype(self)
-        columns = []
-        for d in range(self.spatial_dims):
-            tables = [self.table(d, positions.axes[d], k).to(dtype) for k in range(order + 1)]
-            columns.append(_axis_jet([positions.spread(t, d) for t in tables], d, positions))
-        return torch.cat(columns, dim=-1).movedim(-1, 1)
-
-    def integrate(
-        self, weight: Tensor, positions: Positions, spacing: Sequence[float], order: int = 0
-    ) -> Tensor:
-        """Kernel integral without bias of ``weight`` (C, E, *taps): jet (J, C, *positions.shape)."""
-        parts = weight.split(list(self.channels_per_axis), dim=1)
-        total: Tensor | int = 0
-        for d, part in enumerate(parts):
-            if part.shape[1] == 0:
-                continue
-            others = [2 + other for other in range(self.spatial_dims) if other != d]
-            kernel = part.sum(dim=others) if others else part
-            spread = [
-                positions.spread(self._filtered(kernel, d, positions.axes[d], spacing[d], k), d)
-                for k in range(order + 1)
-            ]
-            # The value alone is left unexpanded: broadcasting it costs nothing.
-            total = total + (_axis_jet(spread, d, positions) if order else spread[0][None])
-        shape = (jet_size(self.spatial_dims, order), *positions.shape, weight.shape[0])
-        return torch.as_tensor(total).expand(shape).movedim(-1, 1)
-
-    def _filtered(
-        self, kernel: Tensor, axis: int, coordinates: Tensor, step: float, derivative: int
-    ) -> Tensor:
-        taps = kernel.shape[-1]
-        total: Tensor | int = 0
-        for tap in range(taps):
-            shifted = coordinates + (tap - taps // 2) * step
-            total = (
-                total + self.table(axis, shifted, derivative).to(kernel.dtype) @ kernel[:, :, tap].T
-            )
-        return torch.as_tensor(total)
-
-
-def _axis_jet(parts: Sequence[Tensor], axis: int, positions: Positions) -> Tensor:
-    # Derivatives across other axes vanish; those along ``axis`` are given by order.
-    dims, shape = positions.spatial_dims, (*positions.shape, parts[0].shape[-1])
-    jet = parts[0].new_zeros(jet_size(dims, len(parts) - 1), *shape)
-    jet[0] = parts[0]
-    if len(parts) > 1:
-        jet[1 + axis] = parts[1]
-    if len(parts) > 2:
-        jet[1 + dims + second_order_pairs(dims).index((axis, axis))] = parts[2]
-    return jet
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    tensors = [*module.parameters(), *module.buffers()]
-    return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+__all__ = ["CoordinateField", "DyadicEncoding", "FourierEncoding", "NoiseField", "SplineField"]
 
 
 def _wave_table(coordinates: Tensor, rates: Tensor, derivative: int) -> Tensor:
@@ -336,7 +183,7 @@ class CoordinateField(SeparableField):
 class SplineField(Field):
     r"""A learned input function: cubic B-splines on coarse knots, twice differentiable.
 
-    .. math:: f(x) = \sum_k c_k \beta^3(x / \kappa - k), \qquad \kappa \text{ the knot spacing in mm}
+    .. math:: f(x) = \sum_k c_k \beta^3(x / \kappa - k), \qquad \kappa \text{ the knot spacing}
 
     The operator that reads it stays small, so that a step costs little however large the volume
     is; the coefficients hold the detail. They cost ``channels / knot_spacing^D`` numbers a voxel.
@@ -377,14 +224,20 @@ class SplineField(Field):
         nn.init.normal_(self.coefficients, std=0.3)
 
     def forward(self, positions: Positions, order: int = 0) -> Tensor:
-        """Jet (J, E, *positions.shape), derivatives per mm; constant beyond the margin."""
+        """Jet (J, E, *positions.shape), derivatives per mm, up to the margin."""
         parts = []
         for derivatives in _derivatives(self.spatial_dims, order):
             scale = math.prod(k**-n for k, n in zip(self.knot_spacing, derivatives, strict=True))
-            parts.append(
-                evaluate(self.coefficients, self._in_knots(positions), derivatives) * scale
-            )
+            part = evaluate(self.coefficients, self._in_knots(positions), derivatives) * scale
+            for d in (axis for axis, n in enumerate(derivatives) if n):
+                part = part * positions.spread(self._reached(positions, d)[:, None], d)[..., 0]
+            parts.append(part)
         return torch.stack(parts)
+
+    def _reached(self, positions: Positions, axis: int) -> Tensor:
+        # Places short of where the field turns constant, with a rounding error to spare.
+        place = (positions.axes[axis].double() + self.margin[axis]) / self.knot_spacing[axis]
+        return (place > -1e-6) & (place < self.coefficients.shape[axis + 1] - 3 + 1e-6)
 
     def _in_knots(self, positions: Positions) -> Positions:
         bounds = zip(self.margin, self.knot_spacing, self.coefficients.shape[1:], strict=True)
@@ -434,48 +287,3 @@ class NoiseField(SplineField):
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments as JSON values."""
         return {"extent": list(self.extent), "spacing": list(self.knot_spacing), "seed": self.seed}
-
-
-class JointField(Field):
-    """Several fields side by side, channels in the order given.
-
-    Args:
-        fields: the fields, all of the same spatial dimensions.
-
-    Raises:
-        ValueError: if no field is given or their dimensions differ.
-
-    Example:
-        >>> field = JointField([CoordinateField((9.0,)), FourierEncoding((9.0,), (1.0,), bands=2)])
-        >>> field.channels
-        5
-    """
-
-    def __init__(self, fields: Sequence[Field]) -> None:
-        super().__init__()
-        if len({field.spatial_dims for field in fields}) != 1:
-            raise ValueError(
-                f"fields must share their spatial dimensions, got {len(fields)} fields"
-            )
-        self.fields = nn.ModuleList(fields)
-        self.spatial_dims = fields[0].spatial_dims
-        self.channels = sum(field.channels for field in fields)
-
-    def forward(self, positions: Positions, order: int = 0) -> Tensor:
-        """Jet (J, E, *positions.shape), derivatives per mm."""
-        return torch.cat([field(positions, order) for field in self.fields], dim=1)
-
-    def integrate(
-        self, weight: Tensor, positions: Positions, spacing: Sequence[float], order: int = 0
-    ) -> Tensor:
-        """Kernel integral without bias of ``weight`` (C, E, *taps): jet (J, C, *positions.shape)."""
-        parts = weight.split([field.channels for field in self.fields], dim=1)
-        integrals = (
-            field.integrate(part, positions, spacing, order)
-            for field, part in zip(self.fields, parts, strict=True)
-        )
-        return sum(integrals, start=torch.zeros((), dtype=weight.dtype, device=weight.device))
-
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments: the fields themselves, described by the caller."""
-        return {"fields": list(self.fields)}

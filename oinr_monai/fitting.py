@@ -7,9 +7,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,102 +17,27 @@ from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from .encodings import Field, SplineField
 from .grids import Grid
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
 from .metrics import psnr
-from .networks import ConvOINR
 from .neural_field import NeuralField
 from .positions import Lattice, Positions, Scatter
+from .presets import PRESETS, FitConfig, budget, build_field
 from .representation import IntensityScale, Representation
 from .samplers import LatticeSampler
 from .splines import CubicInterpolant
 
-__all__ = ["PRESETS", "FitConfig", "Preset", "fit"]
+__all__ = ["fit", "gains_from_bfloat16"]
 
 # Places at which psnr_between is measured, and their seed: the same for every fit of an image.
 BETWEEN_PLACES, BETWEEN_SEED = 65_536, 20_240_721
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What a quality level means, in voxels, so that it follows every image.
-
-    Args:
-        knot_spacing: distance between the knots of the learned input function, in voxels.
-        field_channels: channels of that function.
-        channels: hidden channels of the operator.
-        places: places looked at in each step.
-        visits: looks at each voxel over the whole fit, on average, which sets the steps ...
-        steps: ... between this least and this greatest number.
-    """
-
-    knot_spacing: float
-    field_channels: int
-    channels: tuple[int, ...]
-    places: int
-    visits: float
-    steps: tuple[int, int]
-
-
-PRESETS: dict[str, Preset] = {
-    "fast": Preset(3.0, 4, (16, 16), 16_384, 8.0, (1_000, 2_500)),
-    "balanced": Preset(3.0, 8, (32, 32), 16_384, 30.0, (3_000, 8_000)),
-    "best": Preset(2.0, 4, (32, 32, 32), 16_384, 100.0, (10_000, 30_000)),
-}
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How to fit. Every default follows the image; nothing needs to be set.
-
-    Args:
-        preset: "fast", "balanced" or "best": quality against time and size.
-        steps: steps to take, instead of the preset's number.
-        seconds: seconds to take, instead of steps; with both, whichever is spent first.
-        channels: hidden channels of the operator, instead of the preset's.
-        kernel_size: odd width of the kernels, one number or one per layer.
-        encoding: makes the input function for a grid, instead of the preset's learned splines.
-        learning_rate: peak rate of the effective weights, omega_0 times the stored ones.
-        seed: seed of the start and of the places looked at.
-        device: "auto", "cpu" or "cuda".
-
-    Raises:
-        ValueError: if a budget is not positive or the preset is unknown.
-
-    Example:
-        >>> FitConfig(preset="fast", seconds=5.0).steps is None
-        True
-    """
-
-    preset: Literal["fast", "balanced", "best"] = "balanced"
-    steps: int | None = None
-    seconds: float | None = None
-    channels: tuple[int, ...] | None = None
-    kernel_size: int | tuple[int, ...] = 1
-    encoding: Callable[[Grid], Field] | None = None
-    learning_rate: float = 1.5e-2
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {self.preset!r}")
-        for name in ("steps", "seconds", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
-
-    def settings(self) -> dict[str, Any]:
-        """The settings as JSON values, to be kept with the fit."""
-        return {**asdict(self), "encoding": None if self.encoding is None else "given"}
-
-
 def fit(
-    image: Any,
+    image: Tensor | np.ndarray,
     config: FitConfig | None = None,
     *,
-    mask: Any = None,
+    mask: Tensor | np.ndarray | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     log_dir: str | os.PathLike[str] | None = None,
@@ -153,11 +77,13 @@ def fit(
     # A transform or an inferer may be called where gradients are off; a fit needs them.
     with torch.inference_mode(False), torch.enable_grad(), _seeded(config.seed):
         values, grid = _checked_image(image)
-        task = _Task(values, grid, _checked_mask(mask, grid), config, started)
+        inside = _checked_mask(mask, grid)
+        _check_varies(values if inside is None else values[:, inside])
+        task = _Task(values, grid, inside, config, started)
         return task.run(checkpoint, resume, log_dir, progress)
 
 
-def _checked_image(image: Any) -> tuple[Tensor, Grid]:
+def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
     if not isinstance(image, Tensor | np.ndarray):
         raise TypeError(f"image must be a tensor or an array, got {type(image).__name__}")
     if not 2 <= image.ndim <= 4:
@@ -174,12 +100,15 @@ def _checked_image(image: Any) -> tuple[Tensor, Grid]:
         raise ValueError(
             f"image must be finite, got {wrong} NaN or infinite voxels; replace them first"
         )
-    if float(values.max()) == float(values.min()):
-        raise ValueError(f"image must vary, got the constant {float(values.max())}")
     return values, Grid.from_image(image)
 
 
-def _checked_mask(mask: Any, grid: Grid) -> Tensor | None:
+def _check_varies(counted: Tensor) -> None:
+    if float(counted.max()) == float(counted.min()):
+        raise ValueError(f"image must vary, got the constant {float(counted.max())}")
+
+
+def _checked_mask(mask: Tensor | np.ndarray | None, grid: Grid) -> Tensor | None:
     if mask is None:
         return None
     tensor = torch.as_tensor(mask.as_tensor() if isinstance(mask, MetaTensor) else mask).bool()
@@ -211,8 +140,7 @@ class _Task:
         self.truth = CubicInterpolant(self.scale.standardise(image))
         self.field = build_field(grid, len(image), config).to(self.device)
         self.optimizer = _optimizer(self.field, config.learning_rate)
-        self.clock = Clock(*_budget(grid, config), started=started)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.clock = Clock(*budget(grid, config), started=started)
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
 
     def run(
@@ -243,7 +171,7 @@ class _Task:
             device=self.device,
             max_epochs=1,
             epoch_length=(self.clock.steps or 1 << 40) - self.clock.step,
-            train_data_loader=self._sampler(self.generator),
+            train_data_loader=self._batches(),
             network=self.field,
             optimizer=self.optimizer,
             loss_function=_weighted_mse,
@@ -264,6 +192,14 @@ class _Task:
                     handler.close()
         self.best.take()
         return False
+
+    def _batches(self) -> Iterator[dict[str, object]]:
+        # Each step draws from a seed of its own, so that a resumed fit sees the places it missed.
+        generator = torch.Generator()
+        sampler = self._sampler(generator)
+        while True:
+            generator.manual_seed(((self.config.seed << 32) + self.clock.step) % (1 << 63))
+            yield sampler.draw()
 
     def _sampler(self, generator: torch.Generator, places: int | None = None) -> LatticeSampler:
         return LatticeSampler(
@@ -294,11 +230,11 @@ class _Task:
             "settings": repr(self.config.settings()),
             "field": self.field.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
             "step": self.clock.step,
             "elapsed": self.clock.elapsed,
             "best": self.best.best,
             "best_weights": self.best.weights,
+            "due": self.best.due,
         }
 
     def _resume(self, path: Path) -> None:
@@ -310,9 +246,9 @@ class _Task:
             )
         self.field.load_state_dict(state["field"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"].cpu())
         self.clock.step, self.clock.spent = state["step"], state["elapsed"]
         self.best.best, self.best.weights = state["best"], state["best_weights"]
+        self.best.due = state["due"]
 
     def _result(self, interrupted: bool) -> Representation:
         seconds = self.clock.elapsed
@@ -326,7 +262,11 @@ class _Task:
             "interrupted": interrupted,
             "device": str(self.device),
             "parameters": result.parameters,
-            "psnr_grid": psnr(result.sample().as_tensor(), self.image, self.mask),
+            "psnr_grid": psnr(
+                result.sample().as_tensor(),
+                self.image,
+                None if self.mask is None else self.mask[None],
+            ),
             "psnr_between": self._psnr_between(result),
         }
         return result
@@ -354,54 +294,16 @@ class _Task:
             ]
             if len(axes) == 3:
                 axes[2] = axes[2][len(axes[2]) // 2 :][:1]
-            image = self.field(Lattice(tuple(x.to(self.device) for x in axes)))[0, 0].flatten(1)
+            image = self.field(Lattice(tuple(x.to(self.device) for x in axes)))[0, 0]
+        image = image.reshape(len(image), -1)
         low, high = image.min(), image.max()
         return ((image - low) / (high - low).clamp_min(1e-12)).T.flip(0).cpu()
 
 
-def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField:
-    """The untrained field that :func:`fit` starts from, on ``grid``.
-
-    Args:
-        grid: grid of the image.
-        out_channels: channels of the image.
-        config: how to fit.
-    """
-    preset = PRESETS[config.preset]
-    channels = config.channels or preset.channels
-    encoding = (config.encoding or _spline_field(preset, config))(grid)
-    network = ConvOINR(
-        grid.spatial_dims, encoding.channels, out_channels, channels, config.kernel_size
-    )
-    return NeuralField(encoding, network, grid.spacing.tolist())
-
-
-def _spline_field(preset: Preset, config: FitConfig) -> Callable[[Grid], Field]:
-    def make(grid: Grid) -> Field:
-        sizes = config.kernel_size
-        radius = sum(k // 2 for k in sizes) if isinstance(sizes, tuple) else 0
-        if isinstance(sizes, int):
-            radius = sizes // 2 * (len(config.channels or preset.channels) + 1)
-        spacing = grid.spacing.tolist()
-        knots = [h * preset.knot_spacing for h in spacing]
-        margin = [h * radius for h in spacing]
-        return SplineField(grid.extent.tolist(), knots, preset.field_channels, margin)
-
-    return make
-
-
-def _budget(grid: Grid, config: FitConfig) -> tuple[int | None, float | None]:
-    if config.steps is not None or config.seconds is not None:
-        return config.steps, config.seconds
-    preset = PRESETS[config.preset]
-    wanted = math.prod(grid.shape) * preset.visits / preset.places
-    return int(min(max(wanted, preset.steps[0]), preset.steps[1])), None
-
-
 def _optimizer(field: NeuralField, rate: float) -> torch.optim.Optimizer:
-    # A weight w under sin(omega_0 w u) moves the phase omega_0 times as far: its rate is so much less.
+    # Under sin(omega_0 w u) a step of w moves the phase omega_0 times as far.
     network = field.network
-    sines = [p for layer in network.layers[:-1] for p in layer.parameters()]
+    sines = [p for layer in network.integrals[:-1] for p in layer.parameters()]
     groups = [
         {"params": sines, "peak": rate / network.omega_0},
         {"params": list(network.last.parameters()), "peak": rate},
@@ -433,10 +335,12 @@ class _FieldInferer(Inferer):
     def __init__(self, bfloat16: bool) -> None:
         self.bfloat16 = bfloat16
 
-    def __call__(self, inputs: Positions, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(  # type: ignore[override]
+        self, inputs: Positions, network: nn.Module, *args: Any, **kwargs: Any
+    ) -> Tensor:
         device = inputs.axes[0].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bfloat16):
-            return network(inputs)[0].float()
+            return network(inputs).squeeze(0).float()
 
 
 def _to_device(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
@@ -117,7 +117,7 @@ class Grid:
 
     def pad(self, halo: int | Sequence[int]) -> Grid:
         """The grid with ``halo`` more voxels at both ends of each axis."""
-        width = self._per_axis(halo)
+        width = [int(extra) for extra in self._per_axis(halo)]
         shape = [size + 2 * extra for size, extra in zip(self.shape, width, strict=True)]
         return self._moved([-extra for extra in width], shape)
 
@@ -131,7 +131,7 @@ class Grid:
         Raises:
             ValueError: if a factor is below 1.
         """
-        factors = self._per_axis(factor)
+        factors = [int(each) for each in self._per_axis(factor)]
         if min(factors) < 1:
             raise ValueError(f"factor must be 1 or more, got {factor}")
         shape = [(size - 1) * each + 1 for size, each in zip(self.shape, factors, strict=True)]
@@ -180,7 +180,7 @@ class Grid:
         return inverse.T @ hessian @ inverse
 
     @classmethod
-    def from_image(cls, image: Any) -> Grid:
+    def from_image(cls, image: Tensor | np.ndarray) -> Grid:
         """Grid of an image (C, *spatial); one without an affine lies at unit spacing."""
         affine = image.affine if isinstance(image, MetaTensor) else torch.eye(4)
         return cls(tuple(image.shape[1:]), affine)
@@ -191,7 +191,7 @@ class Grid:
             raise ValueError(f"values must have shape (C, {self.shape}), got {tuple(values.shape)}")
         return MetaTensor(values, affine=self.affine)
 
-    def _per_axis(self, value: Any) -> list[Any]:
+    def _per_axis(self, value: float | Sequence[float]) -> list[float]:
         values = (
             list(value) if isinstance(value, Sequence | Tensor) else [value] * self.spatial_dims
         )
@@ -210,7 +210,7 @@ class Grid:
         return Grid(tuple(shape), affine)
 
 
-def _homogeneous(affine: Any, dims: int) -> Tensor:
+def _homogeneous(affine: Tensor | np.ndarray, dims: int) -> Tensor:
     given = torch.as_tensor(affine).detach().cpu().double()
     if given.shape not in ((4, 4), (dims + 1, dims + 1)):
         raise ValueError(f"affine must be a 4x4 matrix, got shape {tuple(given.shape)}")

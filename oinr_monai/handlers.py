@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -90,6 +90,10 @@ class OneCycle:
             group["lr"] = group["peak"] * factor
 
 
+def _loss(engine: Engine) -> float:
+    return float(cast("dict[str, Tensor]", engine.state.output)["loss"])
+
+
 @dataclass
 class BestWeights:
     """Keeps the weights with the best score, which it takes now and then over the budget.
@@ -99,6 +103,7 @@ class BestWeights:
         score: higher is better; here the PSNR at held-out places.
         clock: the budget.
         times: scores to take over the whole budget.
+        due: part of the budget after which the next score is taken.
     """
 
     network: torch.nn.Module
@@ -108,15 +113,15 @@ class BestWeights:
     best: float = -math.inf
     last: float = math.nan
     weights: dict[str, Tensor] = field(default_factory=dict)
-    _due: float = 0.0
+    due: float = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Take scores after steps of ``engine``."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._maybe)
 
     def _maybe(self, engine: Engine) -> None:
-        if self.clock.fraction >= self._due:
-            self._due = min(self.clock.fraction + 1 / self.times, 1.0)
+        if self.clock.fraction >= self.due:
+            self.due = min(self.clock.fraction + 1 / self.times, 1.0)
             self.take()
 
     def take(self) -> None:
@@ -196,7 +201,7 @@ class TensorBoard:
             return
         self._due = min(self.clock.fraction + 1 / self.times, 1.0)
         step = self.clock.step
-        self.writer.add_scalar("loss", float(engine.state.output["loss"]), step)
+        self.writer.add_scalar("loss", _loss(engine), step)
         self.writer.add_scalar("psnr_between", self.best.last, step)
         self.writer.add_scalar("rate", engine.optimizer.param_groups[0]["lr"], step)  # type: ignore[attr-defined]
         if self.clock.fraction - self._imaged >= 0.2 or self.clock.fraction >= 1:
@@ -240,9 +245,9 @@ class ProgressBar:
         engine.add_event_handler(Events.COMPLETED, lambda _: self.close())
 
     def _show(self, engine: Engine) -> None:
-        loss = float(engine.state.output["loss"])
-        shown = {"loss": f"{loss:.2e}", "psnr": f"{self.best.last:.2f}"}
-        self._bar.update(self._task, completed=self.clock.fraction, **shown)
+        loss = _loss(engine)
+        done, score = self.clock.fraction, f"{self.best.last:.2f}"
+        self._bar.update(self._task, completed=done, loss=f"{loss:.2e}", psnr=score)
 
     def close(self) -> None:
         """Take the bar down."""

@@ -39,14 +39,15 @@ class Sine(nn.Module):
 
 
 def sine_jet(jet: Tensor, spatial_dims: int) -> Tensor:
-    r"""Sine of jets (J, ...): :math:`y_i = \cos(u)\,u_i`, :math:`y_{ij} = \cos(u)\,u_{ij} - \sin(u)\,u_i u_j`.
+    r"""Sine of jets (J, ...), by the chain rule.
+
+    .. math:: y_i = \cos(u) u_i, \qquad y_{ij} = \cos(u) u_{ij} - \sin(u) u_i u_j
 
     J tells the order: 1 (value), 1 + D (first) or 1 + D + D (D + 1) / 2 (second derivatives).
     """
-    sine = torch.sin(jet[:1])
     if len(jet) == 1:
-        return sine
-    cosine = torch.cos(jet[:1])
+        return torch.sin(jet)
+    sine, cosine = torch.sin(jet[:1]), torch.cos(jet[:1])
     first, second = jet[1 : 1 + spatial_dims], jet[1 + spatial_dims :]
     parts = [sine, cosine * first]
     if len(second):
@@ -129,7 +130,7 @@ class KernelIntegral(nn.Module):
     def jet(self, jet: Tensor, dilation: Sequence[int], gain: float = 1.0) -> Tensor:
         """Apply the layer to jets (J, B, C_in, *spatial); the bias moves their values only."""
         if len(jet) == 1:
-            return self(jet[0], list(dilation), gain)[None]
+            return self(jet.squeeze(0), list(dilation), gain).unsqueeze(0)
         flat = self.convolve(jet.flatten(0, 1), None, list(dilation), gain)
         return self.shift_value(flat.unflatten(0, jet.shape[:2]), gain)
 
@@ -138,8 +139,8 @@ class KernelIntegral(nn.Module):
         """Add the bias to the values of jets (J, B, C_out, ...), their first entry."""
         if self.bias is None:
             return jet
-        values = jet[:1] + gain * self.bias.view(-1, *[1] * (jet.ndim - 3))
-        return values if len(jet) == 1 else torch.cat([values, jet[1:]])
+        bias = gain * self.bias.view(-1, *[1] * (jet.ndim - 3))
+        return jet + bias if len(jet) == 1 else torch.cat([jet[:1] + bias, jet[1:]])
 
     def extra_repr(self) -> str:
         """Channels and width, for ``print``."""

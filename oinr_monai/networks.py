@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from .layers import KernelIntegral, sine_jet
 
-__all__ = ["ConvOINR"]
+__all__ = ["ConvOINR", "kernel_sizes"]
 
 
 class ConvOINR(nn.Module):
@@ -46,8 +46,8 @@ class ConvOINR(nn.Module):
             ``len(channels) + 1`` layers.
         omega_0: frequency of the sines.
         bias: whether the layers have a bias.
-        padding: "valid" shrinks the lattice by the kernels' radius, which is right for a field known
-            beyond the domain; "same" pads with zeros, as published.
+        padding: "valid" shrinks the lattice by the kernels' radius, right for a field known beyond
+            the domain; "same" pads with zeros, as published.
 
     Raises:
         ValueError: if ``spatial_dims`` is not 1 to 3, a kernel is even, or their number is wrong.
@@ -58,6 +58,9 @@ class ConvOINR(nn.Module):
         >>> network(torch.zeros(1, 12, 10, 10, 10)).shape
         torch.Size([1, 1, 4, 4, 4])
     """
+
+    # TorchScript compiles ``forward`` alone.
+    __jit_unused_properties__ = ("first", "inner_radius", "integrals", "last", "radius")
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class ConvOINR(nn.Module):
         if padding not in ("valid", "same"):
             raise ValueError(f'padding must be "valid" or "same", got {padding!r}')
         widths = (in_channels, *channels, out_channels)
-        self.kernel_size = _kernel_sizes(kernel_size, len(widths) - 1)
+        self.kernel_size = kernel_sizes(kernel_size, len(widths) - 1)
         self.spatial_dims, self.in_channels, self.out_channels = (
             spatial_dims,
             in_channels,
@@ -92,20 +95,24 @@ class ConvOINR(nn.Module):
     def _start(self) -> None:
         taps = self.kernel_size[0] ** self.spatial_dims
         self.first.start(1 / (self.in_channels * math.sqrt(taps)), math.pi / self.omega_0)
-        for layer in self.layers[1:]:
-            bound = math.sqrt(6 / layer.weight[0].numel())
-            scale = 0.1 if layer is self.last else 1 / self.omega_0
-            layer.start(bound * scale, phase=0.0 if layer is self.last else math.pi / self.omega_0)
+        for layer in self.integrals[1:-1]:
+            layer.start(_unit_bound(layer) / self.omega_0, math.pi / self.omega_0)
+        self.last.start(0.1 * _unit_bound(self.last), phase=0.0)
+
+    @property
+    def integrals(self) -> list[KernelIntegral]:
+        """The layers, first to last."""
+        return cast("list[KernelIntegral]", list(self.layers))
 
     @property
     def first(self) -> KernelIntegral:
         """The layer that reads the input function."""
-        return self.layers[0]  # type: ignore[return-value]
+        return self.integrals[0]
 
     @property
     def last(self) -> KernelIntegral:
         """The layer that writes the signal."""
-        return self.layers[-1]  # type: ignore[return-value]
+        return self.integrals[-1]
 
     @property
     def radius(self) -> int:
@@ -114,11 +121,11 @@ class ConvOINR(nn.Module):
 
     @property
     def inner_radius(self) -> int:
-        """Halo of the layers after the first; 0 where the network has a closed form at any point."""
+        """Halo of the layers after the first; 0 where any point has a closed form."""
         return self.radius - self.kernel_size[0] // 2
 
     def forward(self, field: Tensor, dilation: int = 1) -> Tensor:
-        """Map a field (B, E, *spatial) to the signal (B, C, *spatial), 2 R dilation smaller if valid.
+        """Map a field (B, E, *spatial) to the signal (B, C, *spatial), 2 R dilation smaller.
 
         Args:
             field: the input function on a regular lattice.
@@ -142,8 +149,7 @@ class ConvOINR(nn.Module):
             dilation: how many times finer the lattice is than the fitted spacing, per axis.
             stop: number of hidden layers to pass, whose activations are then the result.
         """
-        hidden = list(self.layers)[1 : stop if stop is not None else -1]
-        for layer in hidden:
+        for layer in self.integrals[1 : stop if stop is not None else -1]:
             jet = layer.jet(sine_jet(jet, self.spatial_dims), dilation, self.omega_0)
         activations = sine_jet(jet, self.spatial_dims)
         return activations if stop is not None else self.last.jet(activations, dilation)
@@ -162,9 +168,18 @@ class ConvOINR(nn.Module):
         }
 
 
-def _kernel_sizes(kernel_size: int | Sequence[int], layers: int) -> tuple[int, ...]:
-    given = isinstance(kernel_size, Sequence)
-    sizes = tuple(kernel_size) if given else (kernel_size,) * layers  # type: ignore[arg-type]
+def _unit_bound(layer: KernelIntegral) -> float:
+    # Uniform weights within this bound keep the variance that comes out of a sine.
+    return math.sqrt(6 / layer.weight[0].numel())
+
+
+def kernel_sizes(kernel_size: int | Sequence[int], layers: int) -> tuple[int, ...]:
+    """One odd kernel width for each of ``layers`` layers, from one number or one per layer.
+
+    Raises:
+        ValueError: if their number is wrong or one is even.
+    """
+    sizes = (kernel_size,) * layers if isinstance(kernel_size, int) else tuple(kernel_size)
     if len(sizes) != layers:
         raise ValueError(f"kernel_size must be one number or one per layer ({layers}), got {sizes}")
     if any(size < 1 or size % 2 == 0 for size in sizes):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .encodings import Field
+from .fields import Field
 from .networks import ConvOINR
 from .positions import Lattice, Positions, Scatter
 
@@ -18,8 +18,8 @@ class NeuralField(nn.Module):
     """Signal of D coordinates, in mm along the axes of the fitted grid, with exact derivatives.
 
     Where only the first layer of the operator is wider than one voxel, every place is answered in
-    closed form. Otherwise a regular lattice is answered by dilated convolutions over a halo, and any
-    other place by the convolutions over its own neighbourhood: the same function each time.
+    closed form. Otherwise a regular lattice is answered by dilated convolutions over a halo, and
+    any other place by the convolutions over its own neighbourhood: the same function each time.
 
     Args:
         encoding: input function f.
@@ -43,7 +43,8 @@ class NeuralField(nn.Module):
         super().__init__()
         if encoding.channels != network.in_channels:
             raise ValueError(
-                f"network must read {encoding.channels} channels, got in_channels={network.in_channels}"
+                f"network must read {encoding.channels} channels, "
+                f"got in_channels={network.in_channels}"
             )
         if encoding.spatial_dims != network.spatial_dims:
             raise ValueError(
@@ -79,8 +80,8 @@ class NeuralField(nn.Module):
     def _answer(
         self, positions: Positions, dilation: Sequence[int], order: int, layer: int | None
     ) -> Tensor:
-        jet = self._first_layer(positions, order)[:, None]
-        return self.network.propagate(jet, dilation, layer)[:, 0]
+        jet = self._first_layer(positions, order).unsqueeze(1)
+        return self.network.propagate(jet, dilation, layer).squeeze(1)
 
     def _answer_points(self, points: Scatter, radius: int, order: int, layer: int | None) -> Tensor:
         # Every point gets a little lattice of its own; all of them travel as one batch.
@@ -94,4 +95,4 @@ class NeuralField(nn.Module):
         first, gain = self.network.first, self.network.omega_0
         with torch.autocast(first.weight.device.type, enabled=False):
             jet = self.encoding.integrate(gain * first.weight, positions, self.spacing, order)
-            return first.shift_value(jet[:, None], gain)[:, 0]
+            return first.shift_value(jet.unsqueeze(1), gain).squeeze(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 __all__ = ["Lattice", "Positions", "Scatter", "jet_size", "second_order_pairs"]
 
@@ -23,7 +25,7 @@ def jet_size(spatial_dims: int, order: int) -> int:
 
 
 @dataclass(frozen=True)
-class Positions:
+class Positions(ABC):
     """Places given by D coordinate vectors, in mm along the axes of the fitted grid.
 
     Args:
@@ -37,7 +39,16 @@ class Positions:
         """Number of spatial dimensions D."""
         return len(self.axes)
 
-    def shifted(self, offset: Sequence[float]) -> Positions:
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an answer, one entry for each place."""
+
+    @abstractmethod
+    def spread(self, values: Tensor, axis: int) -> Tensor:
+        """Reshape values (n, C), one per coordinate of an axis, to broadcast to (*shape, C)."""
+
+    def shifted(self, offset: Sequence[float]) -> Self:
         """The places moved by ``offset`` (D,) in mm."""
         return type(self)(tuple(x + o for x, o in zip(self.axes, offset, strict=True)))
 
@@ -63,7 +74,7 @@ class Lattice(Positions):
         )
 
     def dilation(self, spacing: Sequence[float]) -> tuple[int, ...] | None:
-        """How many lattice steps make one ``spacing`` along each axis; None where not a whole number."""
+        """Lattice steps per ``spacing`` along each axis, or None where they are not whole."""
         factors = []
         for x, h in zip(self.axes, spacing, strict=True):
             steps = x.diff()

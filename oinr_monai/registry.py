@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from . import encodings, networks
+from . import encodings, fields, networks
 
 __all__ = ["FIELDS", "NETWORKS", "build", "describe"]
 
@@ -18,7 +18,7 @@ FIELDS: dict[str, type[nn.Module]] = {
         encodings.CoordinateField,
         encodings.DyadicEncoding,
         encodings.FourierEncoding,
-        encodings.JointField,
+        fields.JointField,
         encodings.NoiseField,
         encodings.SplineField,
     )

@@ -67,6 +67,8 @@ def _on_lattice(coefficients: Tensor, axes: Sequence[Tensor], derivatives: Seque
         knots, matrix = _basis_matrix(x, values.shape[d + 1], order, values.dtype)
         values = values[(slice(None),) * (d + 1) + (knots,)]
         lead, tail = values.shape[: d + 1], values.shape[d + 2 :]
+        if not tail:
+            return values @ matrix.T
         flat = values.reshape(lead.numel(), values.shape[d + 1], tail.numel())
         values = (matrix @ flat).reshape(*lead, len(x), *tail)
     return values

@@ -1,0 +1,7 @@
+"""``python -m oinr_monai`` is ``oinr``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,596 @@
+"""The command line: fit an image, then ask the representation from a shell."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+# torch, MONAI and their readers load inside the commands, once the arguments are known to be right.
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+    from torch import Tensor
+
+    from .grids import Grid
+    from .representation import Representation
+
+__all__ = ["app", "main"]
+
+# What a map is in its file's description, and the order of the derivatives that it needs.
+MAPS = {
+    "gradient": ("gradient along world x y z, intensity/mm", 1),
+    "gradient_magnitude": ("gradient magnitude, intensity/mm", 1),
+    "laplacian": ("Laplacian, intensity/mm^2", 2),
+    "hessian": ("Hessian xx xy xz yy yz zz, intensity/mm^2", 2),
+}
+IMAGE_SUFFIXES = (".mha", ".nii", ".nii.gz", ".nrrd", ".png")
+LONGEST_AXIS = 32_767  # the most voxels that NIfTI's header can count
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Fit an image once, then ask it anywhere: samples, exact derivatives, features.",
+)
+
+
+class _ManyValues(TyperCommand):
+    """A command whose ``--spacing`` takes as many numbers as follow it, one to three."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _join_numbers(args, "--spacing"))
+
+
+def _join_numbers(arguments: Sequence[str], option: str) -> list[str]:
+    joined: list[str] = []
+    gathering = False
+    for argument in arguments:
+        if gathering and _is_number(argument):
+            joined[-1] += f",{argument}" if joined[-1] != option else ""
+            if joined[-1] == option:
+                joined.append(argument)
+            continue
+        gathering = argument == option
+        joined.append(argument)
+    return joined
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _spacings(text: str) -> list[float]:
+    parts = text.replace(",", " ").split()
+    if not 1 <= len(parts) <= 3 or not all(_is_number(part) for part in parts):
+        raise typer.BadParameter(f"{text!r} must be one number of mm per axis, such as 1 1 2")
+    return [float(part) for part in parts]
+
+
+File = Annotated[Path, typer.Argument(metavar="REP.oinr", help="A representation.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+Factor = Annotated[
+    int | None, typer.Option(min=1, metavar="F", help="F times finer than the fitted grid.")
+]
+Spacing = Annotated[
+    Any,
+    typer.Option(parser=_spacings, metavar="X Y Z", help="Spacing in mm, one number per axis."),
+]
+Like = Annotated[
+    Path | None, typer.Option(metavar="REF", help="On the grid of this image, rotated or not.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")]
+
+
+# ---- the commands -----------------------------------------------------------------------------
+
+
+@app.command()
+def fit(  # noqa: PLR0913
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM or PNG.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="REP.oinr", help="File to write.")
+    ],
+    preset: Annotated[
+        Literal["fast", "balanced", "best"], typer.Option(help="Quality against time.")
+    ] = "balanced",
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds to take, instead of steps.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where Ctrl-C stopped.")] = False,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
+    ] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where TensorBoard files go.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the start and of the places seen.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fit a representation to an image."""
+    if steps is not None and seconds is not None:
+        raise ValueError("--steps and --seconds must not both be given; choose one budget")
+    _check_output(output, (".oinr",))
+    from .fitting import FitConfig
+    from .fitting import fit as fit_image
+    from .images import read_image
+
+    config = FitConfig(
+        preset=preset, steps=steps, seconds=seconds, seed=seed, device=_device(device)
+    )
+    volume = read_image(image)
+    _check_grid(image, volume)
+    inside = None if mask is None else _read_mask(mask, volume)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    _prepare_checkpoint(checkpoint, resume)
+    representation = fit_image(
+        volume,
+        config,
+        mask=inside,
+        checkpoint=checkpoint,
+        resume=resume,
+        log_dir=log_dir,
+        progress=not as_json and sys.stderr.isatty(),
+    )
+    representation.save(output)
+    _show(_summary(output, representation), as_json)
+    if representation.info["interrupted"]:
+        _say(
+            f"interrupted after {representation.info['steps']} steps; {output} holds the best so"
+            " far; repeat the command with --resume to go on"
+        )
+        raise typer.Exit(130)
+    checkpoint.unlink(missing_ok=True)
+
+
+@app.command()
+def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
+    """Show what a representation holds."""
+    representation = _load(file, device)
+    grid, field = representation.grid, representation.field
+    channels = len(representation.scale.mean)
+    scores = dict(representation.info)
+    settings = scores.pop("settings", {})
+    _show(
+        {
+            "representation": str(file),
+            "shape": list(grid.shape),
+            "spacing": grid.spacing.tolist(),
+            "affine": grid.affine.tolist(),
+            "channels": channels,
+            "classes": {
+                "encoding": type(field.encoding).__name__,
+                "network": type(field.network).__name__,
+            },
+            "parameters": representation.parameters,
+            "compression": math.prod(grid.shape) * channels / representation.parameters,
+            "scores": scores,
+            "settings": settings,
+            "bytes": file.stat().st_size,
+        },
+        as_json,
+    )
+
+
+@app.command(cls=_ManyValues)
+def sample(
+    file: File,
+    output: Output,
+    factor: Factor = None,
+    spacing: Spacing = None,
+    like: Like = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Sample it on a grid: finer, at another spacing, or another image's."""
+    _check_output(output, IMAGE_SUFFIXES)
+    representation = _load(file, device)
+    grid = _chosen_grid(representation, factor, spacing, like)
+    from .images import write_image
+
+    with _about(output):
+        write_image(output, representation.sample(grid), "intensity")
+    _show({"output": str(output), **_place(grid)}, as_json)
+
+
+@app.command()
+def evaluate(
+    file: File,
+    image: Annotated[Path, typer.Option(metavar="IMAGE", help="The truth, fine or coarse.")],
+    mask: Annotated[
+        Path | None, typer.Option(metavar="MASK", help="Where PSNR and MSE count; SSIM is of all.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare it with an image, at that image's own voxels."""
+    representation = _load(file, device)
+    from .images import read_image
+    from .metrics import mse, psnr, ssim
+
+    reference = read_image(image)
+    grid = _check_grid(image, reference, representation)
+    channels = len(representation.scale.mean)
+    if len(reference) != channels:
+        raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
+    inside = None if mask is None else _read_mask(mask, reference)[None]
+    signal = representation.sample(grid)
+    with _about(image):
+        scores = {
+            "psnr": psnr(signal, reference, inside),
+            "ssim": ssim(signal, reference),
+            "mse": mse(signal, reference, inside),
+        }
+    _show(scores, as_json)
+
+
+@app.command(cls=_ManyValues)
+def derive(  # noqa: PLR0913
+    file: File,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for MAP.nii.gz files.")
+    ],
+    maps: Annotated[str, typer.Option(metavar="A,B", help="Maps to write.")] = ",".join(MAPS),
+    factor: Factor = None,
+    spacing: Spacing = None,
+    like: Like = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write exact derivatives in world axes, per mm."""
+    names = _map_names(maps)
+    _check_folder(output)
+    representation = _load(file, device)
+    grid = _chosen_grid(representation, factor, spacing, like)
+    from .images import write_image
+
+    with tempfile.TemporaryDirectory(prefix=".oinr-", dir=output.parent) as folder:
+        for name, volume in _derived(representation, grid, names):
+            write_image(Path(folder) / f"{name}.nii.gz", volume, MAPS[name][0])
+        output.mkdir(exist_ok=True)
+        for name in names:
+            os.replace(Path(folder) / f"{name}.nii.gz", output / f"{name}.nii.gz")
+    written = {name: str(output / f"{name}.nii.gz") for name in names}
+    _show({"output": str(output), "maps": written, **_place(grid)}, as_json)
+
+
+@app.command(cls=_ManyValues)
+def features(  # noqa: PLR0913
+    file: File,
+    output: Output,
+    layer: Annotated[
+        int | None, typer.Option(metavar="L", help="Hidden layer, counted from 1; else the last.")
+    ] = None,
+    factor: Factor = None,
+    spacing: Spacing = None,
+    like: Like = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write the activations of a hidden layer, per voxel."""
+    _check_output(output, (".nii.gz", ".npz"))
+    representation = _load(file, device)
+    grid = _chosen_grid(representation, factor, spacing, like)
+    volume = representation.features(grid, layer)
+    layer = layer or len(representation.field.network.channels)
+    if output.name.lower().endswith(".npz"):
+        _write_arrays(output, volume, grid)
+    else:
+        from .images import write_image
+
+        write_image(output, volume, f"activations of hidden layer {layer}")
+    _show(
+        {"output": str(output), "features": len(volume), "layer": layer, **_place(grid)}, as_json
+    )
+
+
+@app.callback(invoke_without_command=True)
+def _overview(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        from . import __version__
+
+        typer.echo(f"oinr-monai {__version__}")
+    elif ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+# ---- what goes in -----------------------------------------------------------------------------
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError('--device must be "auto" or "cpu" on a machine without CUDA, got "cuda"')
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _load(path: Path, device: str) -> Representation:
+    from .representation import Representation
+
+    return Representation.load(path).to(_device(device))
+
+
+def _check_grid(path: Path, image: MetaTensor, like: Representation | None = None) -> Grid:
+    """The image's grid, or an error that names the file."""
+    from .grids import Grid
+
+    with _about(path):
+        grid = Grid.from_image(image)
+    if like is not None and grid.spatial_dims != like.grid.spatial_dims:
+        raise ValueError(
+            f"{path}: must have {like.grid.spatial_dims} spatial dimensions as the representation,"
+            f" got shape {grid.shape}"
+        )
+    return grid
+
+
+def _chosen_grid(
+    representation: Representation,
+    factor: int | None,
+    spacing: list[float] | None,
+    like: Path | None,
+) -> Grid:
+    """The grid that --factor, --spacing or --like asks for; the fitted one if none does."""
+    chosen = {"--factor": factor, "--spacing": spacing, "--like": like}
+    given = [name for name, value in chosen.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} must not be given together; choose one")
+    grid = representation.grid
+    if factor is not None:
+        grid = grid.refine(factor)
+    elif spacing is not None:
+        grid = grid.with_spacing(_per_axis(spacing, grid.spatial_dims))
+    elif like is not None:
+        from .images import read_image
+
+        grid = _check_grid(like, read_image(like), representation)
+    if max(grid.shape) > LONGEST_AXIS:
+        raise ValueError(
+            f"the grid must have at most {LONGEST_AXIS} voxels along an axis, got {grid.shape};"
+            " choose a coarser one"
+        )
+    return grid
+
+
+def _per_axis(spacing: list[float], dims: int) -> list[float]:
+    values = spacing * dims if len(spacing) == 1 else spacing
+    if len(values) != dims:
+        raise ValueError(f"--spacing must be {dims} numbers, one per axis, got {len(values)}")
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        raise ValueError(f"--spacing must be positive and finite, got {values}")
+    return values
+
+
+def _read_mask(path: Path, image: MetaTensor) -> Tensor:
+    """Where the mask is nonzero, on the image's own voxels (*spatial)."""
+    import torch
+
+    from .images import read_image
+
+    mask = read_image(path)
+    shape, wanted = tuple(mask.shape), (1, *image.shape[1:])
+    if shape != wanted:
+        raise ValueError(f"{path}: the mask must have the image's shape {wanted}, got {shape}")
+    if not torch.allclose(mask.affine, image.affine, rtol=1e-4, atol=1e-3):
+        raise ValueError(f"{path}: the mask must have the image's affine; resample it onto it")
+    return mask.as_tensor()[0] != 0
+
+
+def _map_names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in MAPS]
+    if unknown or not names:
+        raise ValueError(f"--maps must be among {', '.join(MAPS)}, got {text!r}")
+    return list(dict.fromkeys(names))
+
+
+def _prepare_checkpoint(path: Path, resume: bool) -> None:
+    if not resume:
+        path.unlink(missing_ok=True)
+    elif not path.is_file():
+        _say(f"nothing to resume, {path} does not exist; starting anew")
+
+
+# ---- what comes out ---------------------------------------------------------------------------
+
+
+def _check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Find out before the work whether its result can be written."""
+    if not path.name.lower().endswith(suffixes):
+        raise ValueError(f"{path}: must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give the path of a file")
+    _check_writable(path)
+
+
+def _check_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: is a file; give the path of a folder")
+    _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: {path.parent} must be an existing folder; create it first")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
+def _derived(
+    representation: Representation, grid: Grid, names: Sequence[str]
+) -> Iterator[tuple[str, MetaTensor]]:
+    """Each map by its name; no derivative is computed twice."""
+    dims = grid.spatial_dims
+    compute = {1: representation.gradient, 2: representation.hessian}
+    for order in (1, 2):
+        wanted = [name for name in names if MAPS[name][1] == order]
+        if not wanted:
+            continue
+        parts = compute[order](grid)
+        for name in wanted:
+            yield name, grid.to_image(_REDUCE[name](parts.as_tensor(), dims))
+
+
+def _magnitude(gradient: Tensor, dims: int) -> Tensor:
+    return gradient.unflatten(0, (-1, dims)).norm(dim=1)
+
+
+def _laplacian(hessian: Tensor, dims: int) -> Tensor:
+    diagonal = [i * dims - i * (i - 1) // 2 for i in range(dims)]
+    return hessian.unflatten(0, (-1, dims * (dims + 1) // 2))[:, diagonal].sum(dim=1)
+
+
+_REDUCE: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "gradient": lambda parts, _: parts,
+    "gradient_magnitude": _magnitude,
+    "laplacian": _laplacian,
+    "hessian": lambda parts, _: parts,
+}
+
+
+def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:
+    import numpy as np
+
+    from .images import replacing
+
+    with replacing(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            features=volume.as_tensor().numpy(),
+            affine=grid.affine.numpy(),
+            spacing=grid.spacing.numpy(),
+        )
+
+
+def _summary(output: Path, representation: Representation) -> dict[str, Any]:
+    known = representation.info
+    names = ("steps", "seconds", "psnr_grid", "psnr_between", "parameters", "device", "interrupted")
+    return {
+        "representation": str(output),
+        "preset": known["settings"]["preset"],
+        **{name: known[name] for name in names},
+    }
+
+
+def _place(grid: Grid) -> dict[str, Any]:
+    return {"shape": list(grid.shape), "spacing": grid.spacing.tolist()}
+
+
+def _show(fields: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_finite(fields), allow_nan=False))
+        return
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        typer.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def _finite(value: Any) -> Any:
+    """The same values, with null for what JSON cannot say: infinite, or not a number."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        known = ((name, each) for name, each in value.items() if each is not None)
+        return ", ".join(f"{name} {_text(each)}" for name, each in known)
+    if isinstance(value, list):
+        nested = any(isinstance(each, list) for each in value)
+        return ("; " if nested else " ").join(_text(each) for each in value)
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+# ---- what goes wrong --------------------------------------------------------------------------
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Name the file in errors about what it holds."""
+    try:
+        yield
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _say(message: str) -> None:
+    typer.echo(f"oinr: {' '.join(message.split())}", err=True)
+
+
+def _refuse(message: str) -> int:
+    _say(message)
+    return 2
+
+
+def _usage(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "oinr"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}; choose another place"
+    return str(error)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; bad input and bad usage become one line on stderr.
+
+    Args:
+        arguments: what follows ``oinr`` in the shell; those of this process if None.
+
+    Returns:
+        The exit status: 0 done, 2 bad input or usage, 130 interrupted.
+    """
+    try:
+        with warnings.catch_warnings():
+            _hush()
+            status = app(args=arguments, prog_name="oinr", standalone_mode=False)
+        return int(status or 0)
+    except typer.TyperException as error:
+        return _refuse(_usage(error))
+    except (ValueError, OSError) as error:
+        return _refuse(_message(error))
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        return _refuse("the result must fit into memory; choose a coarser grid or fewer maps")
+
+
+def _hush() -> None:
+    """Silence what other packages announce to developers, not to the people at this shell."""
+    warnings.filterwarnings("ignore", message="`torch.jit.", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)

@@ -1,0 +1,132 @@
+"""Cubic B-splines against scipy, their own derivatives, and a smooth function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+
+from oinr_monai import splines
+from oinr_monai.positions import Lattice, Scatter
+from oinr_monai.splines import CubicInterpolant, bspline_weights, evaluate
+
+SHAPES = [(9,), (8, 7), (6, 7, 5), (1,), (2,), (1, 6), (6, 2), (5, 1, 2), (2, 2, 2)]
+
+
+def indices(shape: tuple[int, ...]) -> Lattice:
+    return Lattice(tuple(torch.arange(n, dtype=torch.float64) for n in shape))
+
+
+def scattered(shape: tuple[int, ...], generator: torch.Generator, count: int = 50) -> Scatter:
+    last = torch.tensor(shape, dtype=torch.float64) - 1
+    places = torch.rand(count, len(shape), generator=generator, dtype=torch.float64) * last
+    places[0], places[1] = 0, last
+    return Scatter(tuple(places.T))
+
+
+def random_lattice(shape: tuple[int, ...], generator: torch.Generator) -> Lattice:
+    return Lattice(
+        tuple((n - 1) * torch.rand(6, generator=generator, dtype=torch.float64) for n in shape)
+    )
+
+
+def by_scipy(image: Tensor, axes: tuple[Tensor, ...]) -> Tensor:
+    places = np.stack([x.numpy() for x in axes])
+    return torch.stack(
+        [
+            torch.from_numpy(map_coordinates(c, places, order=3, mode="mirror"))
+            for c in image.double().numpy()
+        ]
+    )
+
+
+@pytest.mark.parametrize("derivative", [0, 1, 2])
+def test_weights_sum_to_a_constant(derivative: int) -> None:
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    total = bspline_weights(t, derivative).sum(-1)
+    assert torch.allclose(total, torch.full_like(t, float(derivative == 0)), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("derivative", [1, 2])
+def test_derivatives_of_weights_are_their_slopes(derivative: int) -> None:
+    t, h = torch.linspace(0.1, 0.9, 17, dtype=torch.float64), 1e-5
+    after, before = (bspline_weights(t + s, derivative - 1) for s in (h, -h))
+    slope = bspline_weights(t, derivative)
+    assert torch.allclose((after - before) / (2 * h), slope, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("derivative", [0, 1, 2])
+def test_weights_go_on_across_a_knot(derivative: int) -> None:
+    one, zero = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    before, after = bspline_weights(one, derivative), bspline_weights(zero, derivative)
+    assert torch.allclose(before[1:], after[:3], rtol=0, atol=1e-15)
+    assert float(before[0].abs() + after[3].abs()) < 1e-15
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_exact_at_the_samples(shape: tuple[int, ...], generator: torch.Generator) -> None:
+    image = torch.rand(2, *shape, generator=generator)
+    assert torch.allclose(CubicInterpolant(image)(indices(shape)), image, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equal_to_scipy_between_the_samples(
+    shape: tuple[int, ...], generator: torch.Generator
+) -> None:
+    image = torch.rand(2, *shape, generator=generator)
+    interpolant = CubicInterpolant(image)
+    points = scattered(shape, generator)
+    wanted = by_scipy(image, points.axes)
+    assert torch.allclose(interpolant(points).double(), wanted, rtol=0, atol=2e-6)
+    places = random_lattice(shape, generator)
+    mesh = torch.meshgrid(*places.axes, indexing="ij")
+    wanted = by_scipy(image, mesh)
+    assert interpolant(places).shape == (2, *places.shape)
+    assert torch.allclose(interpolant(places).double(), wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_lattice_equals_scattered(dims: int, order: int, generator: torch.Generator) -> None:
+    coefficients = torch.randn(2, *(9, 8, 7)[:dims], generator=generator, dtype=torch.float64)
+    axes = tuple(
+        1 + (n - 3) * torch.rand(5, generator=generator, dtype=torch.float64)
+        for n in coefficients.shape[1:]
+    )
+    orders = [order] + [0] * (dims - 1)
+    mesh = tuple(m.flatten() for m in torch.meshgrid(*axes, indexing="ij"))
+    on_lattice = evaluate(coefficients, Lattice(axes), orders).flatten(1)
+    at_points = evaluate(coefficients, Scatter(mesh), orders)
+    assert torch.allclose(on_lattice, at_points, rtol=0, atol=1e-12)
+
+
+def test_far_apart_places_skip_the_knots_between(generator: torch.Generator) -> None:
+    coefficients = torch.randn(1, 400, generator=generator, dtype=torch.float64)
+    x = torch.tensor([1.0, 200.5, 398.0], dtype=torch.float64)
+    on_lattice = evaluate(coefficients, Lattice((x,)), [0])
+    assert torch.allclose(on_lattice, evaluate(coefficients, Scatter((x,)), [0]), atol=1e-13)
+
+
+def test_many_points_are_the_same_in_chunks(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpolant = CubicInterpolant(torch.rand(1, 6, 7, generator=generator))
+    points = scattered((6, 7), generator)
+    whole = interpolant(points)
+    monkeypatch.setattr(splines, "POINTS_AT_ONCE", 7)
+    assert torch.equal(interpolant(points), whole)
+
+
+def test_error_falls_with_the_fourth_power_of_the_spacing() -> None:
+    # A cosine over half a period is its own mirror image, so no border spoils the order.
+    spacings, errors = [], []
+    places = torch.linspace(0, 1, 997, dtype=torch.float64)
+    for n in (9, 13, 17, 25):
+        samples = torch.cos(torch.pi * torch.linspace(0, 1, n, dtype=torch.float64))[None]
+        value = CubicInterpolant(samples)(Scatter((places * (n - 1),)))
+        spacings.append(1 / (n - 1))
+        errors.append(float((value[0].double() - torch.cos(torch.pi * places)).abs().max()))
+    slope = np.polyfit(np.log(spacings), np.log(errors), 1)[0]
+    assert slope == pytest.approx(4, abs=0.15)
