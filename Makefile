@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Threads that wait for each other sleep instead of spinning: much faster where others use the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 install: $(INSTALLED)
 

@@ -45,24 +45,27 @@ app = typer.Typer(
 
 
 class _ManyValues(TyperCommand):
-    """A command whose ``--spacing`` takes as many numbers as follow it, one to three."""
+    """A command whose ``--spacing`` takes as many numbers as follow it, one per axis."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(
+        self,
+        ctx: typer.Context,  # type: ignore[override]
+        args: list[str],
+    ) -> list[str]:
         return super().parse_args(ctx, _join_numbers(args, "--spacing"))
 
 
 def _join_numbers(arguments: Sequence[str], option: str) -> list[str]:
     joined: list[str] = []
-    gathering = False
-    for argument in arguments:
-        if gathering and _is_number(argument):
-            joined[-1] += f",{argument}" if joined[-1] != option else ""
-            if joined[-1] == option:
-                joined.append(argument)
+    numbers: list[str] | None = None
+    for argument in [*arguments, ""]:
+        if numbers is not None and _is_number(argument):
+            numbers.append(argument)
             continue
-        gathering = argument == option
+        joined += [",".join(numbers)] if numbers else []
+        numbers = [] if argument == option else None
         joined.append(argument)
-    return joined
+    return joined[:-1]
 
 
 def _is_number(text: str) -> bool:
@@ -129,9 +132,9 @@ def fit(  # noqa: PLR0913
     if steps is not None and seconds is not None:
         raise ValueError("--steps and --seconds must not both be given; choose one budget")
     _check_output(output, (".oinr",))
-    from .fitting import FitConfig
     from .fitting import fit as fit_image
     from .images import read_image
+    from .presets import FitConfig
 
     config = FitConfig(
         preset=preset, steps=steps, seconds=seconds, seed=seed, device=_device(device)
@@ -236,14 +239,14 @@ def evaluate(
     with _about(image):
         scores = {
             "psnr": psnr(signal, reference, inside),
-            "ssim": ssim(signal, reference),
+            "ssim": ssim(signal, reference) if grid.spatial_dims > 1 else None,
             "mse": mse(signal, reference, inside),
         }
     _show(scores, as_json)
 
 
 @app.command(cls=_ManyValues)
-def derive(  # noqa: PLR0913
+def derive(
     file: File,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for MAP.nii.gz files.")
@@ -273,7 +276,7 @@ def derive(  # noqa: PLR0913
 
 
 @app.command(cls=_ManyValues)
-def features(  # noqa: PLR0913
+def features(
     file: File,
     output: Output,
     layer: Annotated[
@@ -297,9 +300,7 @@ def features(  # noqa: PLR0913
         from .images import write_image
 
         write_image(output, volume, f"activations of hidden layer {layer}")
-    _show(
-        {"output": str(output), "features": len(volume), "layer": layer, **_place(grid)}, as_json
-    )
+    _show({"output": str(output), "features": len(volume), "layer": layer, **_place(grid)}, as_json)
 
 
 @app.callback(invoke_without_command=True)
@@ -511,7 +512,7 @@ def _show(fields: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"{name:<{width}}  {_text(value)}")
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """The same values, with null for what JSON cannot say: infinite, or not a number."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
@@ -520,7 +521,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         known = ((name, each) for name, each in value.items() if each is not None)
         return ", ".join(f"{name} {_text(each)}" for name, each in known)
@@ -556,7 +557,8 @@ def _refuse(message: str) -> int:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "oinr"
-    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{message}; see `{command} --help`"
 
 
 def _message(error: Exception) -> str:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from .positions import Lattice, Positions, jet_size, second_order_pairs
+from .positions import Lattice, Positions, Scatter, jet_size, second_order_pairs
 
 __all__ = ["Field", "JointField", "SeparableField"]
 
@@ -48,13 +47,14 @@ class Field(nn.Module, ABC):
             return _mix(weight.flatten(1), self(positions, order))
         if isinstance(positions, Lattice):
             return self._integrate_lattice(weight, positions, spacing, order)
-        total = torch.zeros((), dtype=weight.dtype, device=weight.device)
-        for tap, index in enumerate(product(*(range(k) for k in taps))):
-            offset = [(i - k // 2) * h for i, k, h in zip(index, taps, spacing, strict=True)]
-            total = total + _mix(
-                weight.flatten(2)[:, :, tap], self(positions.shifted(offset), order)
-            )
-        return total
+        return self._integrate_points(weight, cast("Scatter", positions), spacing, order)
+
+    def _integrate_points(
+        self, weight: Tensor, points: Scatter, spacing: Sequence[float], order: int
+    ) -> Tensor:
+        around = self(points.stencil(weight.shape[2] // 2, spacing), order)
+        columns = around.unflatten(2, (-1, weight[0, 0].numel())).movedim(1, 2).flatten(2)
+        return (columns @ weight.flatten(1).T).movedim(-1, 1)
 
     def _integrate_lattice(
         self, weight: Tensor, lattice: Lattice, spacing: Sequence[float], order: int

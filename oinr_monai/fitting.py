@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,15 +16,16 @@ import torch
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from .grids import Grid
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
 from .metrics import psnr
-from .neural_field import NeuralField
+from .neural_field import NeuralField, few_threads
 from .positions import Lattice, Positions, Scatter
-from .presets import PRESETS, FitConfig, budget, build_field
-from .representation import IntensityScale, Representation
+from .presets import FitConfig, budget, build_field, places_of
+from .representation import IntensityScale, Representation, image_source
 from .samplers import LatticeSampler
 from .splines import CubicInterpolant
 
@@ -75,12 +77,14 @@ def fit(
     config = config or FitConfig()
     started = time.monotonic()
     # A transform or an inferer may be called where gradients are off; a fit needs them.
-    with torch.inference_mode(False), torch.enable_grad(), _seeded(config.seed):
+    with torch.inference_mode(False), torch.enable_grad():
         values, grid = _checked_image(image)
         inside = _checked_mask(mask, grid)
-        _check_varies(values if inside is None else values[:, inside])
+        _check_intensities(values if inside is None else values[:, inside])
         task = _Task(values, grid, inside, config, started)
-        return task.run(checkpoint, resume, log_dir, progress)
+        result = task.run(checkpoint, resume, log_dir, progress)
+    result.source = image_source(image)
+    return result
 
 
 def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
@@ -94,16 +98,15 @@ def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
     if 0 in image.shape:
         raise ValueError(f"image must hold voxels, got shape {tuple(image.shape)}")
     tensor = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
-    values = tensor.detach().clone().float()
-    wrong = int((~torch.isfinite(values)).sum())
+    return tensor.detach().clone().float(), Grid.from_image(image)
+
+
+def _check_intensities(counted: Tensor) -> None:
+    wrong = int((~torch.isfinite(counted)).sum())
     if wrong:
         raise ValueError(
             f"image must be finite, got {wrong} NaN or infinite voxels; replace them first"
         )
-    return values, Grid.from_image(image)
-
-
-def _check_varies(counted: Tensor) -> None:
     if float(counted.max()) == float(counted.min()):
         raise ValueError(f"image must vary, got the constant {float(counted.max())}")
 
@@ -120,10 +123,22 @@ def _checked_mask(mask: Tensor | np.ndarray | None, grid: Grid) -> Tensor | None
     return tensor
 
 
+def _filled(image: Tensor, mask: Tensor | None) -> Tensor:
+    # Voxels that do not count take the nearest one that does, lest the spline carries them inside.
+    if mask is None:
+        return image
+    nearest = distance_transform_edt(~mask.numpy(), return_distances=False, return_indices=True)
+    return image[(slice(None), *torch.from_numpy(nearest).long())]
+
+
+_START = threading.Lock()
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    # The start is drawn from torch's global generator; the caller's is given back as it was.
-    with torch.random.fork_rng(devices=[]):
+    # The start is drawn from torch's global generator, which threads share; the caller's state is
+    # given back as it was.
+    with _START, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
@@ -137,8 +152,9 @@ class _Task:
         self.config, self.grid, self.image, self.mask = config, grid, image, mask
         self.device = _device(config.device)
         self.scale = IntensityScale.of(image, mask)
-        self.truth = CubicInterpolant(self.scale.standardise(image))
-        self.field = build_field(grid, len(image), config).to(self.device)
+        self.truth = CubicInterpolant(self.scale.standardise(_filled(image, mask)))
+        with _seeded(config.seed):
+            self.field = build_field(grid, len(image), config).to(self.device)
         self.optimizer = _optimizer(self.field, config.learning_rate)
         self.clock = Clock(*budget(grid, config), started=started)
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
@@ -181,9 +197,10 @@ class _Task:
             optim_set_to_none=True,
             decollate=False,
         )
-        trainer.logger.setLevel("WARNING")
+        trainer.logger.setLevel("CRITICAL")
         try:
-            trainer.run()
+            with few_threads(self.field):
+                trainer.run()
         except KeyboardInterrupt:
             return True
         finally:
@@ -201,21 +218,25 @@ class _Task:
             generator.manual_seed(((self.config.seed << 32) + self.clock.step) % (1 << 63))
             yield sampler.draw()
 
-    def _sampler(self, generator: torch.Generator, places: int | None = None) -> LatticeSampler:
+    def _sampler(self, generator: torch.Generator) -> LatticeSampler:
         return LatticeSampler(
             truth=self.truth,
             shape=self.grid.shape,
             spacing=tuple(self.grid.spacing.tolist()),
-            places=places or PRESETS[self.config.preset].places,
+            places=places_of(self.grid, self.config),
             contiguous=self.field.network.inner_radius > 0,
             mask=self.mask,
             generator=generator,
         )
 
+    @property
+    def _counted(self) -> Tensor:
+        return self.image if self.mask is None else self.image[:, self.mask]
+
     def _held_out_psnr(self) -> Callable[[], float]:
         held_out = self._sampler(torch.Generator().manual_seed(BETWEEN_SEED)).draw()
         positions, (target, weight) = _to_device(held_out, self.device)
-        z = self.scale.standardise(self.image)
+        z = self.scale.standardise(self._counted)
         span = float(z.max() - z.min())
 
         def score() -> float:
@@ -274,16 +295,16 @@ class _Task:
     def _psnr_between(self, result: Representation) -> float:
         generator = torch.Generator().manual_seed(BETWEEN_SEED)
         last = torch.tensor(self.grid.shape, dtype=torch.float64) - 1
-        voxels = (
-            torch.rand(BETWEEN_PLACES, len(last), generator=generator, dtype=torch.float64) * last
-        )
+        # Inner kernels ask for a whole neighbourhood around every place.
+        around = (2 * self.field.network.inner_radius + 1) ** len(last)
+        places = max(BETWEEN_PLACES // around, 1_024)
+        voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
         if self.mask is not None:
             voxels = voxels[self.mask[tuple(voxels.round().long().T)]]
         z = self.truth(Scatter(tuple(voxels.T)))
         std, mean = (torch.tensor(v)[:, None] for v in (self.scale.std, self.scale.mean))
         error = result.at(self.grid.to_world(voxels)).T.cpu() - (z * std + mean)
-        counted = self.image if self.mask is None else self.image[:, self.mask]
-        span = float(counted.max() - counted.min())
+        span = float(self._counted.max() - self._counted.min())
         return 10 * math.log10(span**2 / max(float((error.double() ** 2).mean()), 1e-30))
 
     def _middle_slice(self) -> Tensor:
@@ -307,7 +328,7 @@ def _optimizer(field: NeuralField, rate: float) -> torch.optim.Optimizer:
     groups = [
         {"params": sines, "peak": rate / network.omega_0},
         {"params": list(network.last.parameters()), "peak": rate},
-        {"params": [p for p in field.encoding.parameters() if p.requires_grad], "peak": 4 * rate},
+        {"params": [p for p in field.encoding.parameters() if p.requires_grad], "peak": 2 * rate},
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)

@@ -91,7 +91,7 @@ class OneCycle:
 
 
 def _loss(engine: Engine) -> float:
-    return float(cast("dict[str, Tensor]", engine.state.output)["loss"])
+    return float(cast("dict[str, Tensor]", engine.state.output)["loss"].detach())
 
 
 @dataclass

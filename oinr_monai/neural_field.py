@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from .fields import Field
 from .networks import ConvOINR
 from .positions import Lattice, Positions, Scatter
 
-__all__ = ["NeuralField"]
+__all__ = ["NeuralField", "few_threads"]
 
 
 class NeuralField(nn.Module):
@@ -96,3 +97,20 @@ class NeuralField(nn.Module):
         with torch.autocast(first.weight.device.type, enabled=False):
             jet = self.encoding.integrate(gain * first.weight, positions, self.spacing, order)
             return first.shift_value(jet.unsqueeze(1), gain).squeeze(1)
+
+
+@contextmanager
+def few_threads(field: NeuralField) -> Iterator[None]:
+    """Work on one thread while a narrow operator without inner kernels is evaluated on the CPU.
+
+    Between two barriers such an operator works for less time than it waits at them: more threads
+    gain nothing, and on a machine with other work they lose up to 80-fold (docs/performance.md).
+    """
+    before = torch.get_num_threads()
+    network = field.network
+    narrow = max(network.channels) <= 64 and network.inner_radius == 0
+    torch.set_num_threads(1 if narrow else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -106,7 +106,7 @@ class Scatter(Positions):
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of points, as a tuple of one."""
-        return (len(self.axes[0]),)
+        return (self.axes[0].shape[0],)
 
     def spread(self, values: Tensor, axis: int) -> Tensor:
         """Values (N, C) along any axis belong to the points as they are."""

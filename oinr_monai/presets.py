@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from .encodings import SplineField
 from .fields import Field
 from .grids import Grid
-from .networks import ConvOINR, kernel_sizes
+from .networks import ConvOINR
 from .neural_field import NeuralField
 
-__all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_field"]
+__all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_field", "places_of"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,6 @@ class Preset:
         knot_spacing: distance between the knots of the learned input function, in voxels.
         field_channels: channels of that function.
         channels: hidden channels of the operator.
-        places: places looked at in each step.
         visits: looks at each voxel over the whole fit, on average, which sets the steps ...
         steps: ... between this least and this greatest number.
     """
@@ -32,15 +32,14 @@ class Preset:
     knot_spacing: float
     field_channels: int
     channels: tuple[int, ...]
-    places: int
     visits: float
     steps: tuple[int, int]
 
 
 PRESETS: dict[str, Preset] = {
-    "fast": Preset(3.0, 4, (16, 16), 16_384, 8.0, (1_000, 2_500)),
-    "balanced": Preset(3.0, 8, (32, 32), 16_384, 30.0, (3_000, 8_000)),
-    "best": Preset(2.0, 4, (32, 32, 32), 16_384, 100.0, (10_000, 30_000)),
+    "fast": Preset(3.0, 4, (16, 16), 8.0, (1_500, 3_000)),
+    "balanced": Preset(3.0, 8, (16, 16), 30.0, (4_000, 8_000)),
+    "best": Preset(2.0, 4, (32, 32), 100.0, (10_000, 30_000)),
 }
 
 
@@ -55,6 +54,9 @@ class FitConfig:
         channels: hidden channels of the operator, instead of the preset's.
         kernel_size: odd width of the kernels, one number or one per layer.
         encoding: makes the input function for a grid, instead of the preset's learned splines.
+        network: makes the operator, instead of ``channels`` and ``kernel_size``; it is called with
+            ``spatial_dims``, ``in_channels`` and ``out_channels`` and must return a new one.
+        places: places looked at in each step, instead of 16 sqrt(voxels).
         learning_rate: peak rate of the effective weights, omega_0 times the stored ones.
         seed: seed of the start and of the places looked at.
         device: "auto", "cpu" or "cuda".
@@ -73,21 +75,27 @@ class FitConfig:
     channels: tuple[int, ...] | None = None
     kernel_size: int | tuple[int, ...] = 1
     encoding: Callable[[Grid], Field] | None = None
-    learning_rate: float = 1.5e-2
+    network: Callable[..., ConvOINR] | None = None
+    places: int | None = None
+    learning_rate: float = 3e-2
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {self.preset!r}")
-        for name in ("steps", "seconds", "learning_rate"):
+        for name in ("steps", "seconds", "places", "learning_rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON values, to be kept with the fit."""
-        return {**asdict(self), "encoding": None if self.encoding is None else "given"}
+        made = {
+            name: None if getattr(self, name) is None else "given"
+            for name in ("encoding", "network")
+        }
+        return {**asdict(replace(self, encoding=None, network=None)), **made}
 
 
 def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField:
@@ -99,23 +107,35 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField
         config: how to fit.
     """
     preset = PRESETS[config.preset]
-    channels = config.channels or preset.channels
-    encoding = (config.encoding or _spline_field(preset, config))(grid)
-    network = ConvOINR(
-        grid.spatial_dims, encoding.channels, out_channels, channels, config.kernel_size
-    )
+    if config.encoding is not None:
+        encoding = config.encoding(grid)
+        network = _network(preset, config, grid, encoding.channels, out_channels)
+    else:
+        network = _network(preset, config, grid, preset.field_channels, out_channels)
+        encoding = _spline_field(preset, grid, network.radius)
     return NeuralField(encoding, network, grid.spacing.tolist())
 
 
-def _spline_field(preset: Preset, config: FitConfig) -> Callable[[Grid], Field]:
-    def make(grid: Grid) -> Field:
-        layers = len(config.channels or preset.channels) + 1
-        radius = sum(size // 2 for size in kernel_sizes(config.kernel_size, layers))
-        spacing = grid.spacing.tolist()
-        knots, margin = ([h * k for h in spacing] for k in (preset.knot_spacing, radius))
-        return SplineField(grid.extent.tolist(), knots, preset.field_channels, margin)
+def _network(
+    preset: Preset, config: FitConfig, grid: Grid, in_channels: int, out_channels: int
+) -> ConvOINR:
+    make = config.network or partial(
+        ConvOINR, channels=config.channels or preset.channels, kernel_size=config.kernel_size
+    )
+    return make(spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels)
 
-    return make
+
+def _spline_field(preset: Preset, grid: Grid, radius: int) -> Field:
+    spacing = grid.spacing.tolist()
+    knots, margin = ([h * k for h in spacing] for k in (preset.knot_spacing, radius))
+    return SplineField(grid.extent.tolist(), knots, preset.field_channels, margin)
+
+
+def places_of(grid: Grid, config: FitConfig) -> int:
+    """Places to look at in each step: more on larger images, where a step costs more anyway."""
+    if config.places is not None:
+        return config.places
+    return round(min(max(16 * math.sqrt(math.prod(grid.shape)), 1_024), 65_536))
 
 
 def budget(grid: Grid, config: FitConfig) -> tuple[int | None, float | None]:
@@ -123,5 +143,5 @@ def budget(grid: Grid, config: FitConfig) -> tuple[int | None, float | None]:
     if config.steps is not None or config.seconds is not None:
         return config.steps, config.seconds
     preset = PRESETS[config.preset]
-    wanted = math.prod(grid.shape) * preset.visits / preset.places
+    wanted = math.prod(grid.shape) * preset.visits / places_of(grid, config)
     return int(min(max(wanted, preset.steps[0]), preset.steps[1])), None

@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.utils import ImageMetaKey
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -23,7 +25,7 @@ from .positions import Lattice, Positions, Scatter, second_order_pairs
 from .registry import build, describe
 from .tiling import tiles
 
-__all__ = ["IntensityScale", "Representation"]
+__all__ = ["IntensityScale", "Representation", "image_source"]
 
 FORMAT_VERSION = 1
 
@@ -53,9 +55,7 @@ class IntensityScale:
         # A constant channel is represented exactly by its mean.
         std = torch.where(std > 0, std, torch.ones_like(std))
         mean = flat.double().mean(dim=1)
-        return cls(
-            tuple(mean.tolist()), tuple(std.tolist()), tuple(image.flatten(1).amin(1).tolist())
-        )
+        return cls(tuple(mean.tolist()), tuple(std.tolist()), tuple(flat.amin(dim=1).tolist()))
 
     def standardise(self, image: Tensor) -> Tensor:
         """Map intensities (C, ...) to zero mean and unit variance."""
@@ -81,6 +81,7 @@ class Representation:
         grid: grid of the image that was fitted.
         scale: intensity scale of the image.
         info: settings and scores of the fit, JSON values.
+        source: file of the image, after which MONAI names what it writes; not kept in the file.
 
     Example:
         >>> import torch
@@ -101,16 +102,18 @@ class Representation:
         grid: Grid,
         scale: IntensityScale,
         info: dict[str, Any] | None = None,
+        source: str | None = None,
     ) -> None:
         self.field = field.eval().requires_grad_(False)
         self.grid, self.scale, self.info = grid, scale, dict(info or {})
+        self.source = source
 
     # ---- asking -------------------------------------------------------------------------------
 
     def sample(self, grid: Grid | None = None) -> MetaTensor:
         """Intensities (C, *grid.shape) at the voxel centres of ``grid``, the fitted one if None."""
         grid = grid or self.grid
-        return grid.to_image(self._on_grid(grid, 0, self._intensities))
+        return self._image(grid, self._on_grid(grid, 0, self._intensities))
 
     def at(self, points: Tensor) -> Tensor:
         """Intensities (N, C) at world points (N, D) in mm."""
@@ -119,7 +122,7 @@ class Representation:
     def gradient(self, grid: Grid | None = None) -> MetaTensor:
         """World gradient (C D, *grid.shape), the D components of each channel together, per mm."""
         grid = grid or self.grid
-        return grid.to_image(self._on_grid(grid, 1, self._gradients))
+        return self._image(grid, self._on_grid(grid, 1, self._gradients))
 
     def gradient_at(self, points: Tensor) -> Tensor:
         """World gradient (N, C, D) at world points (N, D), per mm."""
@@ -129,7 +132,7 @@ class Representation:
     def hessian(self, grid: Grid | None = None) -> MetaTensor:
         """World Hessian (C D (D + 1) / 2, *grid.shape), per mm², ordered xx xy xz yy yz zz."""
         grid = grid or self.grid
-        return grid.to_image(self._on_grid(grid, 2, self._hessians))
+        return self._image(grid, self._on_grid(grid, 2, self._hessians))
 
     def hessian_at(self, points: Tensor) -> Tensor:
         """World Hessian (N, C, D, D) at world points (N, D), per mm²."""
@@ -152,9 +155,15 @@ class Representation:
         def activations(jet: Tensor, inside: Tensor) -> Tensor:
             return jet[0] * inside
 
-        return grid.to_image(self._on_grid(grid, 0, activations, layer))
+        return self._image(grid, self._on_grid(grid, 0, activations, layer))
 
     # ---- what an answer is made of --------------------------------------------------------------
+
+    def _image(self, grid: Grid, values: Tensor) -> MetaTensor:
+        image = grid.to_image(values)
+        if self.source is not None:
+            image.meta[ImageMetaKey.FILENAME_OR_OBJ] = self.source
+        return image
 
     def _intensities(self, jet: Tensor, inside: Tensor) -> Tensor:
         value = jet[0]
@@ -272,7 +281,7 @@ class Representation:
     def to(self, target: torch.device | torch.dtype | str) -> Representation:
         """A copy on another device or in another floating-point type."""
         return Representation(
-            copy.deepcopy(self.field).to(target), self.grid, self.scale, self.info
+            copy.deepcopy(self.field).to(target), self.grid, self.scale, self.info, self.source
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -320,11 +329,17 @@ class Representation:
             raise ValueError(
                 f"{path} must be a whole .oinr file, got {reason}; fit the image again"
             ) from error
-        return cls(field, grid, scale, header.get("info"))
+        return cls(field, grid, scale, header.get("info"), source=str(path))
 
     def __repr__(self) -> str:
         spacing = " x ".join(f"{h:.4g}" for h in self.grid.spacing.tolist())
         return f"Representation({self.grid.shape} at {spacing} mm, {self.parameters:,} parameters)"
+
+
+def image_source(image: Tensor | np.ndarray) -> str | None:
+    """File that an image was read from, as MONAI's readers note it; None where none is noted."""
+    name = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
+    return None if name is None else str(name)
 
 
 _Finish = Callable[[Tensor, Tensor], Tensor]

@@ -13,6 +13,9 @@ from .splines import CubicInterpolant
 
 __all__ = ["LatticeSampler"]
 
+# Part of the steps that look at voxel centres.
+ON_GRID = 0.25
+
 
 @dataclass
 class LatticeSampler:
@@ -22,7 +25,8 @@ class LatticeSampler:
     domain, and the lattice is their tensor product: its points lie as scattered as independent
     ones along every axis, while first layer and target cost one small matrix product per axis.
     For operators with inner kernels it is a patch at the fitted spacing under a random sub-voxel
-    shift. Either way no step sees the grid itself twice.
+    shift. One step in four looks at voxel centres themselves, where the samples were measured:
+    without them a fit between samples would run ahead of the fit on them.
 
     Args:
         truth: interpolant of the standardised image (C, *shape).
@@ -49,9 +53,11 @@ class LatticeSampler:
 
     def draw(self) -> dict[str, object]:
         """One lattice with its target (C, *lattice.shape) and weight (*lattice.shape) or None."""
-        counts = _counts(self.shape, self.places)
         bounds = self._bounds()
+        counts = _counts([self._most(high - low) for low, high in bounds], self.places)
         axes = tuple(self._coordinates(*bound, n) for bound, n in zip(bounds, counts, strict=True))
+        if float(torch.rand((), generator=self.generator)) < ON_GRID:
+            axes = tuple(x.round() for x in axes)
         target = self.truth(Lattice(axes))
         in_mm = tuple(x * h for x, h in zip(axes, self.spacing, strict=True))
         return {"image": Lattice(in_mm), "label": (target, self._weight(axes))}
@@ -62,15 +68,28 @@ class LatticeSampler:
         places = self.mask.nonzero()
         return list(zip(places.amin(0).tolist(), places.amax(0).tolist(), strict=True))
 
+    def _most(self, width: int) -> int:
+        # A patch as wide as the domain less one voxel still has room to shift by a part of a voxel.
+        if width == 0:
+            return 1
+        return width if self.contiguous else 2 * (width + 1)
+
     def _coordinates(self, low: int, high: int, count: int) -> Tensor:
         width = high - low
         if self.contiguous:
-            count = max(1, min(count, width))
-            start = torch.rand((), generator=self.generator, dtype=torch.float64) * (width + count)
-            first = (start - count / 2).clamp(0, max(width - (count - 1), 0))
-            return low + first + torch.arange(count, dtype=torch.float64)
+            return low + self._first(width, count) + torch.arange(count, dtype=torch.float64)
         jitter = torch.rand(count, generator=self.generator, dtype=torch.float64)
         return low + (torch.arange(count) + jitter) / count * width
+
+    def _first(self, width: int, count: int) -> float:
+        # Starts that leave the domain come back to within a voxel of its border, so that the border
+        # is seen as often as the rest, under a random shift like the rest.
+        room = max(width - (count - 1), 0)
+        draw = torch.rand(2, generator=self.generator, dtype=torch.float64).tolist()
+        start, edge = draw[0] * (width + count) - count / 2, draw[1] * min(1, room)
+        if start < 0:
+            return edge
+        return room - edge if start > room else start
 
     def _weight(self, axes: tuple[Tensor, ...]) -> Tensor | None:
         if self.mask is None:
@@ -81,11 +100,11 @@ class LatticeSampler:
         return weight.float()
 
 
-def _counts(shape: tuple[int, ...], places: int) -> list[int]:
+def _counts(most: list[int], places: int) -> list[int]:
     # Short axes get fewer coordinates and leave the rest to the longer ones.
-    counts, left = [1] * len(shape), float(places)
-    for rank, axis in enumerate(sorted(range(len(shape)), key=lambda d: shape[d])):
-        most = 2 * shape[axis] if shape[axis] > 1 else 1
-        counts[axis] = max(1, min(most, round(left ** (1 / (len(shape) - rank)))))
+    counts, left = [1] * len(most), float(places)
+    for rank, axis in enumerate(sorted(range(len(most)), key=lambda d: most[d])):
+        wanted = round(left ** (1 / (len(most) - rank)))
+        counts[axis] = max(1, min(most[axis], wanted))
         left /= counts[axis]
     return counts

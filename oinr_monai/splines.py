@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .positions import Lattice, Positions
@@ -56,8 +57,11 @@ def evaluate(coefficients: Tensor, positions: Positions, derivatives: Sequence[i
     """
     if isinstance(positions, Lattice):
         return _on_lattice(coefficients, positions.axes, derivatives)
+    rows, knots = coefficients.flatten(1).T.contiguous(), coefficients.shape[1:]
+    if torch.compiler.is_exporting():  # a program for any number of points has no loop over them
+        return _at_points(rows, knots, positions.axes, derivatives).T
     chunks = zip(*(x.split(POINTS_AT_ONCE) for x in positions.axes), strict=True)
-    return torch.cat([_at_points(coefficients, axes, derivatives) for axes in chunks], dim=-1)
+    return torch.cat([_at_points(rows, knots, axes, derivatives) for axes in chunks]).T
 
 
 def _on_lattice(coefficients: Tensor, axes: Sequence[Tensor], derivatives: Sequence[int]) -> Tensor:
@@ -95,16 +99,22 @@ def _taps(coordinates: Tensor, knots: int, derivative: int) -> tuple[Tensor, Ten
     return cell.long() - 1, bspline_weights(coordinates - cell, derivative)
 
 
-def _at_points(coefficients: Tensor, axes: Sequence[Tensor], derivatives: Sequence[int]) -> Tensor:
-    shape = coefficients.shape[1:]
-    index = torch.zeros(len(axes[0]), 1, dtype=torch.long, device=coefficients.device)
-    weights = torch.ones(len(axes[0]), 1, dtype=coefficients.dtype, device=coefficients.device)
+def _at_points(
+    rows: Tensor, shape: Sequence[int], axes: Sequence[Tensor], derivatives: Sequence[int]
+) -> Tensor:
+    # The weighted sum of the 4^D rows of coefficients around each point, (N, C).
+    points = axes[0].shape[0]
+    index = torch.zeros(points, 1, dtype=torch.long, device=rows.device)
+    weights = torch.ones(points, 1, dtype=rows.dtype, device=rows.device)
     for x, knots, order in zip(axes, shape, derivatives, strict=True):
         first, along = _taps(x, knots, order)
         each = first[:, None] + torch.arange(4, device=x.device)
         index = (index[:, :, None] * knots + each[:, None, :]).flatten(1)
-        weights = (weights[:, :, None] * along.to(weights.dtype)[:, None, :]).flatten(1)
-    return (coefficients.flatten(1)[:, index] * weights).sum(dim=-1)
+        weights = (weights[:, :, None] * along.to(rows.dtype)[:, None, :]).flatten(1)
+    if weights.requires_grad or torch.compiler.is_exporting():
+        return (rows[index] * weights[:, :, None]).sum(dim=1)
+    # The same sum, fused and 40 times faster, but with one derivative only and no ONNX form.
+    return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
 
 
 class CubicInterpolant:

@@ -144,12 +144,12 @@ def curve_of_baseline(
 
 def parameters_of(representation: Representation) -> int:
     """Return the number of trained numbers in ``representation``."""
-    return sum(parameter.numel() for parameter in representation.network.parameters())
+    return representation.parameters
 
 
 def steps_of(representation: Representation) -> int:
     """Return the number of training steps that made ``representation``."""
-    return int(representation.history["steps"])
+    return int(representation.info["steps"])
 
 
 def run_ours(problem: Problem, preset: str, seconds: float, part: str) -> Score:
@@ -260,13 +260,18 @@ def cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def machine() -> str:
+    """Return processor, threads and torch version."""
+    return f"{cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
 def setting_of(problem: Problem, arguments: argparse.Namespace) -> list[str]:
     """Return the lines that say how the numbers were made."""
     shape = "x".join(str(size) for size in problem.volume.shape)
     name = Path(arguments.volume).name
     return [
         f"Made by `{shlex.join(['python', 'scripts/bench_core.py', *sys.argv[1:]])}`",
-        f"on {cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}.",
+        f"on {machine()}.",
         f"Volume: central {shape} block of {name}. PSNR with the block's range as peak;",
         f"between the samples against the cubic B-spline interpolant at {PLACES:,} places.",
         "A baseline's seconds are set-up and steps; ours are the whole call of `fit`.",

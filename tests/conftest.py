@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 
 
+def pytest_configure() -> None:
+    # Tests work on small tensors, where threads only wait for each other, by far on a busy machine.
+    torch.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:

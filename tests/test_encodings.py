@@ -189,9 +189,7 @@ def test_noise_is_rebuilt_from_its_seed_alone() -> None:
 def test_thin_axes_stay_finite(name: str, dims: int) -> None:
     extent = (0.0, *EXTENT[1:dims])
     field = MAKERS[name](extent, SPACING[:dims]).double()
-    places = Lattice(
-        (torch.zeros(1, dtype=torch.float64), *inner_lattice(dims).axes[1:])
-    )
+    places = Lattice((torch.zeros(1, dtype=torch.float64), *inner_lattice(dims).axes[1:]))
     assert bool(torch.isfinite(field(places, 2)).all())
 
 
@@ -258,9 +256,7 @@ def test_coordinates_of_width_one_are_a_siren(dims: int) -> None:
     field = CoordinateField(EXTENT[:dims])
     network = ConvOINR(dims, dims, 2, (6, 5), kernel_size=1, omega_0=30).double()
     points = scattered(inner_lattice(dims))
-    h = torch.stack(
-        [2 * x / e - 1 for x, e in zip(points.axes, EXTENT, strict=False)], dim=1
-    )
+    h = torch.stack([2 * x / e - 1 for x, e in zip(points.axes, EXTENT, strict=False)], dim=1)
     for layer in network.layers[:-1]:
         h = torch.sin(30 * (h @ layer.weight.flatten(1).T + layer.bias))
     siren = h @ network.last.weight.flatten(1).T + network.last.bias

@@ -29,9 +29,7 @@ def affine_of(kind: str, dims: int) -> Tensor:
     rotation = torch.linalg.matrix_exp(0.3 * (turn - turn.T))
     if kind == "left-handed":
         rotation[:, 0] *= -1
-    affine[:dims, :dims] = (
-        torch.diag(spacing) if kind == "anisotropic" else rotation * spacing
-    )
+    affine[:dims, :dims] = torch.diag(spacing) if kind == "anisotropic" else rotation * spacing
     if kind == "sheared" and dims > 1:
         affine[0, dims - 1] += 0.4
     return affine
@@ -226,9 +224,7 @@ def test_derivatives_to_world(
     points = grid.to_world(voxels.detach())
     gradient = torch.autograd.grad(by_voxel(voxels).sum(), voxels)[0]
     assert close(grid.gradient_to_world(gradient), blob.gradient(points), 1e-11)
-    hessian = torch.stack(
-        [torch.autograd.functional.hessian(by_voxel, v) for v in voxels.detach()]
-    )
+    hessian = torch.stack([torch.autograd.functional.hessian(by_voxel, v) for v in voxels.detach()])
     assert close(grid.hessian_to_world(hessian), blob.hessian(points), 1e-10)
 
 

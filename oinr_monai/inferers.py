@@ -1,0 +1,78 @@
+"""An inferer that fits the volume it is given, for MONAI's evaluators, bundles and hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import collate_meta_tensor
+from monai.inferers import Inferer
+from torch import Tensor
+
+from .fitting import fit
+from .networks import ConvOINR
+from .presets import FitConfig
+from .representation import Representation
+from .transforms import SampleOINR
+
+__all__ = ["OINRInferer"]
+
+
+class OINRInferer(Inferer):
+    """Fit every volume of a batch by itself and answer from its representation.
+
+    Each fit starts from weights of its own. The network that a host hands over is left alone: what
+    is fitted comes from ``config`` and ``network``. A host may have turned gradients off.
+
+    Args:
+        config: how to fit.
+        answer: what to ask each representation, an array transform such as ``DeriveOINR()`` or any
+            function of one; ``SampleOINR()`` if None.
+        network: makes a new operator for each volume, as :class:`FitConfig` says; in a bundle a
+            ``_target_`` with ``"_mode_": "callable"``.
+
+    Example:
+        >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, None, :, None].expand(1, 1, 16, 16)
+        >>> config = FitConfig(preset="fast", steps=20)
+        >>> OINRInferer(config, answer=SampleOINR(factor=2))(wave).shape
+        torch.Size([1, 1, 31, 31])
+    """
+
+    def __init__(
+        self,
+        config: FitConfig | None = None,
+        answer: Callable[[Representation], MetaTensor] | None = None,
+        network: Callable[..., ConvOINR] | None = None,
+    ) -> None:
+        config = config or FitConfig()
+        self.config = config if network is None else replace(config, network=network)
+        self.answer = answer or SampleOINR()
+
+    def __call__(
+        self, inputs: Tensor, network: object = None, *args: Any, **kwargs: Any
+    ) -> MetaTensor:
+        """Answers (B, C', *shape) for volumes (B, C, *spatial), with their affines.
+
+        Args:
+            inputs: the volumes; a MetaTensor tells where they lie, else they have unit spacing.
+            network: ignored, as all that follows; hosts pass their own.
+            args: ignored.
+            kwargs: ignored.
+
+        Raises:
+            ValueError: if ``inputs`` is no batch, or the answers differ in shape, as volumes of
+                different spacings do when asked for one spacing.
+        """
+        if not 3 <= inputs.ndim <= 5:
+            raise ValueError(f"inputs must have shape (B, C, *spatial), got {tuple(inputs.shape)}")
+        answers = [self.answer(fit(inputs[i], self.config)) for i in range(len(inputs))]
+        shapes = {tuple(answer.shape) for answer in answers}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"answers must share one shape, got {sorted(shapes)}; use a batch size of 1"
+            )
+        with torch.no_grad():
+            return collate_meta_tensor([answer.to(inputs.device) for answer in answers])

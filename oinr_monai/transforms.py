@@ -1,0 +1,328 @@
+"""MONAI transforms: fit an image, then ask the representation, in a ``Compose`` or a loader.
+
+A fit is deterministic, so MONAI's caching datasets keep its result; ``RandFitOINR`` starts anew
+from a random seed each time and is never cached. A ``PersistentDataset`` stores tensors alone: end
+its transforms with one that asks, such as ``SampleOINRd``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Randomizable, Transform
+from monai.utils import ImageMetaKey, ensure_tuple, ensure_tuple_rep
+from torch import Tensor
+
+from .checks import check_one_of
+from .derivatives import MAPS, derivative_maps
+from .encodings import FourierEncoding
+from .fields import Field
+from .fitting import fit
+from .grids import Grid
+from .positions import Lattice
+from .presets import FitConfig
+from .representation import Representation, image_source
+
+__all__ = [
+    "DeriveOINR",
+    "DeriveOINRd",
+    "EncodeGrid",
+    "EncodeGridd",
+    "FeaturesOINR",
+    "FeaturesOINRd",
+    "FitOINR",
+    "FitOINRd",
+    "RandFitOINR",
+    "RandFitOINRd",
+    "SampleOINR",
+    "SampleOINRd",
+]
+
+
+def _eight_bands(grid: Grid) -> Field:
+    return FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=8)
+
+
+class EncodeGrid(Transform):
+    """The encoding of an image's voxel centres, as an image (E, *spatial) with the same affine.
+
+    Args:
+        encoding: makes the input function for a grid; sines and cosines of eight wavelengths per
+            axis if None.
+
+    Example:
+        >>> EncodeGrid()(torch.zeros(1, 5, 6, 7)).shape
+        torch.Size([48, 5, 6, 7])
+    """
+
+    def __init__(self, encoding: Callable[[Grid], Field] | None = None) -> None:
+        self.encoding = encoding or _eight_bands
+
+    def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
+        """Encode the grid of an image (C, *spatial); its values do not matter."""
+        grid = Grid.from_image(image)
+        steps = zip(grid.shape, grid.spacing.tolist(), strict=True)
+        axes = tuple(torch.arange(n, dtype=torch.float64) * h for n, h in steps)
+        with torch.no_grad():
+            encoded = grid.to_image(self.encoding(grid)(Lattice(axes))[0])
+        if (source := image_source(image)) is not None:
+            encoded.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
+        return encoded
+
+
+class FitOINR(Transform):
+    """Fit a :class:`Representation` to an image (C, *spatial).
+
+    The same image and ``config.seed`` give the same representation, also where gradients are off
+    and in loaders' workers (on the CPU: a forked worker cannot use CUDA).
+
+    Args:
+        config: how to fit.
+
+    Example:
+        >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
+        >>> FitOINR(FitConfig(preset="fast", steps=20))(wave).grid.shape
+        (16, 16)
+    """
+
+    def __init__(self, config: FitConfig | None = None) -> None:
+        self.config = config or FitConfig()
+
+    def __call__(
+        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
+    ) -> Representation:
+        """Fit an image, where a mask is given only to the voxels inside it."""
+        return fit(image, self.config, mask=mask)
+
+
+class RandFitOINR(Randomizable, FitOINR):
+    """:class:`FitOINR` from a random start: another representation of the same image each time.
+
+    Args:
+        config: how to fit; its seed is replaced by a random one.
+    """
+
+    def __init__(self, config: FitConfig | None = None) -> None:
+        super().__init__(config)
+        self.seed = self.config.seed
+
+    def randomize(self, data: object = None) -> None:
+        """Draw the seed of the next fit."""
+        self.seed = int(self.R.randint(1 << 31))
+
+    def __call__(
+        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
+    ) -> Representation:
+        """Fit an image, where a mask is given only to the voxels inside it."""
+        self.randomize()
+        return fit(image, replace(self.config, seed=self.seed), mask=mask)
+
+
+class _Ask(Transform):
+    """Ask a representation on the fitted grid, or on the one that the arguments choose.
+
+    Args:
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each.
+    """
+
+    def __init__(
+        self,
+        factor: int | Sequence[int] | None = None,
+        spacing: float | Sequence[float] | None = None,
+    ) -> None:
+        if factor is not None and spacing is not None:
+            raise ValueError(f"factor must be None where spacing is given, got {factor}")
+        self.factor, self.spacing = factor, spacing
+
+    def __call__(
+        self, representation: Representation, like: Tensor | np.ndarray | None = None
+    ) -> MetaTensor:
+        """Answer on the grid of the image ``like``, where one is given, or the one chosen."""
+        if not isinstance(representation, Representation):
+            raise TypeError(
+                "representation must be a Representation, got "
+                f"{type(representation).__name__}; fit the image first, with FitOINR"
+            )
+        return self.answer(representation, self._grid(representation.grid, like))
+
+    @abstractmethod
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """The answer on ``grid``."""
+
+    def _grid(self, fitted: Grid, like: Tensor | np.ndarray | None) -> Grid:
+        if like is not None:
+            if (self.factor, self.spacing) != (None, None):
+                raise ValueError("like must be None where factor or spacing is given")
+            return Grid.from_image(like)
+        if self.spacing is not None:
+            return fitted.with_spacing(self.spacing)
+        return fitted if self.factor is None else fitted.refine(self.factor)
+
+
+class SampleOINR(_Ask):
+    """Intensities of a representation as an image (C, *spatial) with its affine.
+
+    Args:
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+
+    Example:
+        >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
+        >>> representation = FitOINR(FitConfig(preset="fast", steps=20))(wave)
+        >>> SampleOINR(factor=2)(representation).shape
+        torch.Size([1, 31, 31])
+    """
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """Intensities (C, *grid.shape)."""
+        return representation.sample(grid)
+
+
+class DeriveOINR(_Ask):
+    """Exact derivatives of a representation in world axes, per mm, as one image.
+
+    Args:
+        maps: "gradient" (D channels), "gradient_magnitude", "laplacian" or "hessian" (xx xy xz yy
+            yz zz), or several of them, whose channels follow in the order given.
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+
+    Raises:
+        ValueError: if no map or an unknown one is asked for.
+    """
+
+    def __init__(
+        self,
+        maps: str | Sequence[str] = "gradient",
+        factor: int | Sequence[int] | None = None,
+        spacing: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(factor, spacing)
+        self.maps: tuple[str, ...] = ensure_tuple(maps)
+        if not self.maps:
+            raise ValueError(f"maps must be among {', '.join(MAPS)}, got none")
+        for name in self.maps:
+            check_one_of("maps", name, MAPS)
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """The maps, one after the other along the channels."""
+        found = dict(derivative_maps(representation, self.maps, grid))
+        parts = [found[name].as_tensor() for name in self.maps]
+        return MetaTensor(torch.cat(parts), meta=found[self.maps[0]].meta)
+
+
+class FeaturesOINR(_Ask):
+    """Activations of a hidden layer of a representation as an image (F, *spatial).
+
+    Args:
+        layer: hidden layer, counted from 1; the last if None.
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+    """
+
+    def __init__(
+        self,
+        layer: int | None = None,
+        factor: int | Sequence[int] | None = None,
+        spacing: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(factor, spacing)
+        self.layer = layer
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """Activations (F, *grid.shape)."""
+        return representation.features(grid, self.layer)
+
+
+class _Dictionary(MapTransform):
+    """Apply the array transform to every key.
+
+    Args:
+        keys: keys of the items to transform.
+        output_keys: key of each result, one for each of ``keys``; the result replaces the item if
+            None.
+        allow_missing_keys: skip keys that are missing.
+        kwargs: what the array transform takes; and the key of the item that it takes beside each
+            item, under that item's name (``mask`` or ``like``).
+    """
+
+    array_transform: type[Transform]
+    beside: str | None = None
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_keys: KeysCollection | None = None,
+        allow_missing_keys: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.output_keys = (
+            self.keys if output_keys is None else ensure_tuple_rep(output_keys, len(self.keys))
+        )
+        self.beside_key: Hashable | None = kwargs.pop(self.beside, None) if self.beside else None
+        self.transform = self.array_transform(**kwargs)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A copy of ``data`` with the results."""
+        result = dict(data)
+        other = {} if self.beside_key is None else {str(self.beside): data[self.beside_key]}
+        for key, output_key in self.key_iterator(result, self.output_keys):
+            result[output_key] = self.transform(data[key], **other)
+        return result
+
+
+class EncodeGridd(_Dictionary):
+    """Dictionary version of :class:`EncodeGrid`; ``output_keys`` too."""
+
+    array_transform = EncodeGrid
+
+
+class FitOINRd(_Dictionary):
+    """Dictionary version of :class:`FitOINR`; ``output_keys`` and a key for ``mask`` too.
+
+    Without ``output_keys`` the representation replaces the image.
+    """
+
+    array_transform, beside = FitOINR, "mask"
+
+
+class RandFitOINRd(Randomizable, _Dictionary):
+    """Dictionary version of :class:`RandFitOINR`; ``output_keys`` and a key for ``mask`` too."""
+
+    array_transform, beside = RandFitOINR, "mask"
+    transform: RandFitOINR
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandFitOINRd:
+        """Make the seeds to come reproducible."""
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(seed, state)
+        return self
+
+
+class SampleOINRd(_Dictionary):
+    """Dictionary version of :class:`SampleOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = SampleOINR, "like"
+
+
+class DeriveOINRd(_Dictionary):
+    """Dictionary version of :class:`DeriveOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = DeriveOINR, "like"
+
+
+class FeaturesOINRd(_Dictionary):
+    """Dictionary version of :class:`FeaturesOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = FeaturesOINR, "like"

@@ -1,0 +1,89 @@
+"""What the demo and the figures share: the example volume, and slices of volumes in mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from monai.data import MetaTensor
+from nilearn.datasets import load_mni152_template
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Neurological convention: patient left is image left. Horizontal and vertical world axes.
+PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
+ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
+# What a picture shows of each world axis, in mm; X and Y are equally wide, so that panels line up.
+VIEW = ((-100.0, 100.0), (-117.0, 83.0), (-82.0, 92.0))
+
+
+def brain(block: int = 3) -> MetaTensor:
+    """The MNI152 T1 template (1, X, Y, Z), 0 to 100, averaged over blocks of 1 mm voxels."""
+    template = load_mni152_template(resolution=1)
+    fine = torch.from_numpy(template.get_fdata(dtype="float32"))
+    affine = torch.from_numpy(template.affine).double()
+    # The first block's centre lies half a block, less half a voxel, beyond the first voxel's.
+    affine[:3, 3] += affine[:3, :3].sum(dim=1) * (block - 1) / 2
+    affine[:3, :3] *= block
+    return MetaTensor(100 * avg_pool3d(fine[None], block), affine=affine)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One plane of a volume whose axes are the world's, as matplotlib draws it.
+
+    Args:
+        pixels: values, shape (vertical, horizontal), lowest row first.
+        extent: left, right, bottom and top edge in world mm.
+        plane: "axial", "coronal" or "sagittal".
+    """
+
+    pixels: Tensor
+    extent: tuple[float, float, float, float]
+    plane: str
+
+    @classmethod
+    def of(cls, image: MetaTensor, point: tuple[float, float, float], plane: str) -> Slice:
+        """The plane nearest to a world point; only for affines without rotation or flip."""
+        spacing, origin = image.affine.diagonal()[:3], image.affine[:3, 3]
+        i, j = PLANES[plane]
+        across = 3 - i - j
+        index = round(float((point[across] - origin[across]) / spacing[across]))
+        edges = [
+            float(origin[d] + spacing[d] * (end - 0.5))
+            for d in (i, j)
+            for end in (0, image.shape[1 + d])
+        ]
+        pixels = image.as_tensor()[0].select(across, index).T
+        return cls(pixels, (edges[0], edges[1], edges[2], edges[3]), plane)
+
+    def draw(self, axes: Axes, top: float, colors: str = "gray") -> None:
+        """Draw it in mm, every voxel as the rectangle that it is."""
+        axes.imshow(
+            self.pixels,
+            cmap=colors,
+            vmin=0,
+            vmax=top,
+            extent=self.extent,
+            origin="lower",
+            interpolation="nearest",
+        )
+        i, j = PLANES[self.plane]
+        axes.set(xticks=[], yticks=[], xlim=VIEW[i], ylim=VIEW[j])
+        axes.set_facecolor("black")
+        axes.spines[:].set_visible(False)
+
+    def letter(self, axes: Axes) -> None:
+        """Say which way is which."""
+        i, j = PLANES[self.plane]
+        places = {(0.03, 0.5): ENDS[i][0], (0.97, 0.5): ENDS[i][1]}
+        places |= {(0.5, 0.03): ENDS[j][0], (0.5, 0.97): ENDS[j][1]}
+        for (x, y), letter in places.items():
+            axes.text(
+                x, y, letter, color="white", fontsize=8, ha="center", va="center",
+                transform=axes.transAxes,
+            )  # fmt: skip

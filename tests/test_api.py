@@ -1,0 +1,92 @@
+"""The public names, and what importing them costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import pytest
+
+import oinr_monai
+
+PUBLIC = [
+    "ConvOINR",
+    "CoordinateField",
+    "DeriveOINR",
+    "DeriveOINRd",
+    "DyadicEncoding",
+    "EncodeGrid",
+    "EncodeGridd",
+    "FeaturesOINR",
+    "FeaturesOINRd",
+    "Field",
+    "FitConfig",
+    "FitOINR",
+    "FitOINRd",
+    "FourierEncoding",
+    "Grid",
+    "IntensityScale",
+    "JointField",
+    "NeuralField",
+    "NoiseField",
+    "OINRInferer",
+    "RandFitOINR",
+    "RandFitOINRd",
+    "Representation",
+    "SampleOINR",
+    "SampleOINRd",
+    "SplineField",
+    "WorldSignal",
+    "export_signal",
+    "fit",
+    "register",
+]
+
+# Heavy or optional: they are imported by the functions that need them.
+LATE = ["SimpleITK", "matplotlib", "nilearn", "pandas", "ray", "sklearn"]
+
+
+def test_public_names_are_those_agreed() -> None:
+    assert sorted(oinr_monai.__all__) == PUBLIC
+    assert all(hasattr(oinr_monai, name) for name in PUBLIC)
+
+
+@pytest.mark.parametrize("module", [m.name for m in iter_modules(oinr_monai.__path__)])
+def test_modules_say_what_they_are_and_offer(module: str) -> None:
+    if module == "__main__":
+        return
+    loaded = import_module(f"oinr_monai.{module}")
+    assert loaded.__doc__
+    for name in loaded.__all__:
+        assert getattr(loaded, name).__doc__ or not callable(getattr(loaded, name)), name
+
+
+def python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(oinr_monai.__file__).parents[1],
+    )
+    return done.stdout.strip()
+
+
+def test_importing_adds_nothing_heavy_to_monai() -> None:
+    # MONAI itself imports matplotlib, pandas and scikit-learn where it finds them.
+    code = (
+        "import sys, monai.data, monai.engines, monai.inferers; before = set(sys.modules); "
+        f"import oinr_monai; print([n for n in {LATE} if n in set(sys.modules) - before])"
+    )
+    assert python(code) == "[]"
+
+
+def test_importing_works_without_the_optional_packages() -> None:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({LATE})); "
+        "import oinr_monai; print(oinr_monai.__version__)"
+    )
+    assert python(code) == oinr_monai.__version__
