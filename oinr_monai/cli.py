@@ -144,15 +144,16 @@ def fit(  # noqa: PLR0913
     inside = None if mask is None else _read_mask(mask, volume)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
-    representation = fit_image(
-        volume,
-        config,
-        mask=inside,
-        checkpoint=checkpoint,
-        resume=resume,
-        log_dir=log_dir,
-        progress=not as_json and sys.stderr.isatty(),
-    )
+    with _about(image):
+        representation = fit_image(
+            volume,
+            config,
+            mask=inside,
+            checkpoint=checkpoint,
+            resume=resume,
+            log_dir=log_dir,
+            progress=not as_json and sys.stderr.isatty(),
+        )
     representation.save(output)
     _show(_summary(output, representation), as_json)
     if representation.info["interrupted"]:
@@ -478,7 +479,7 @@ _REDUCE: dict[str, Callable[[Tensor, int], Tensor]] = {
 def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:
     import numpy as np
 
-    from .images import replacing
+    from .files import replacing
 
     with replacing(path) as temporary:
         np.savez_compressed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -248,7 +249,7 @@ class _Task:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "settings": repr(self.config.settings()),
+            "of": self._identity(),
             "field": self.field.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.clock.step,
@@ -258,12 +259,22 @@ class _Task:
             "due": self.best.due,
         }
 
+    def _identity(self) -> str:
+        grid = (self.grid.shape, self.grid.affine.tolist())
+        return repr((grid, self.scale, self.config.settings()))
+
     def _resume(self, path: Path) -> None:
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["settings"] != repr(self.config.settings()):
+        remedy = "remove it, or repeat the image and settings it is of"
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            of = state["of"]
+        except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as error:
             raise ValueError(
-                f"checkpoint must be of a fit with the same settings, got {path} with "
-                f"{state['settings']}; remove it or repeat those settings"
+                f"checkpoint must be whole, got the damaged {path}; {remedy}"
+            ) from error
+        if of != self._identity():
+            raise ValueError(
+                f"checkpoint must be of the same image and the same settings, got {path}; {remedy}"
             )
         self.field.load_state_dict(state["field"])
         self.optimizer.load_state_dict(state["optimizer"])

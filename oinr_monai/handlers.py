@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +13,8 @@ from typing import Any, cast
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
+
+from .files import replacing
 
 __all__ = ["BestWeights", "Checkpoint", "Clock", "OneCycle", "ProgressBar", "TensorBoard"]
 
@@ -158,14 +158,8 @@ class Checkpoint:
 
     def save(self) -> None:
         """Write the checkpoint now."""
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        os.close(handle)
-        try:
-            torch.save(self.state(), name)
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(self.path) as temporary:
+            torch.save(self.state(), temporary)
 
 
 @dataclass

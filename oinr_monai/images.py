@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["read_image", "replacing", "write_image"]
+from .files import replacing
+
+__all__ = ["read_image", "write_image"]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -41,7 +42,7 @@ def read_image(path: str | os.PathLike[str]) -> MetaTensor:
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
-        ValueError: if the image cannot be read, is empty, constant or not finite, has too many
+        ValueError: if the image cannot be read, is empty or not finite, has too many
             dimensions, or has no usable affine; the message names the file and the remedy.
 
     Example:
@@ -99,39 +100,6 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
     affine = to_affine_nd(3, image.affine.detach().cpu().double().numpy())
     with replacing(path) as temporary:
         write(temporary, values, affine, description)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path whose file takes the place of ``path`` when the block ends without error.
-
-    Args:
-        path: the file to write; its folder must exist.
-
-    Yields:
-        A path with the same name in a temporary folder beside it.
-
-    Raises:
-        OSError: if the file cannot be written there.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(f"{folder}/note.txt") as temporary:
-        ...         _ = temporary.write_text("done")
-        ...     os.listdir(folder)
-        ['note.txt']
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: {path.parent} is not a folder; create it first")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".oinr-", dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
-            yield temporary
-            os.replace(temporary, path)
-    except OSError as error:
-        problem = error.strerror or str(error)
-        raise OSError(f"{path}: cannot be written ({problem}); choose another place") from error
 
 
 def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
@@ -326,8 +294,6 @@ def _check_values(path: Path, values: NDArray[np.float32]) -> None:
         raise ValueError(
             f"{path}: {nan} NaN and {infinite} infinite voxels; replace them with numbers first"
         )
-    if low == high:
-        raise ValueError(f"{path}: every voxel is {low:g}; give an image that varies")
 
 
 def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .files import replacing
 from .grids import Grid
 from .neural_field import NeuralField
 from .positions import Lattice, Positions, Scatter, second_order_pairs
@@ -28,6 +28,9 @@ from .tiling import tiles
 __all__ = ["IntensityScale", "Representation", "image_source"]
 
 FORMAT_VERSION = 1
+
+# What building from a header that was tampered with may raise.
+MALFORMED = (AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError)
 
 # Numbers a tile may hold in one layer; 2^22 floats are 16 MiB, and a handful of them live at once.
 TILE_NUMBERS = 1 << 22
@@ -297,7 +300,8 @@ class Representation:
         state = {
             name: tensor.contiguous().cpu() for name, tensor in self.field.state_dict().items()
         }
-        _write_atomically(Path(path), save(state, metadata={"oinr": json.dumps(header)}))
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(state, metadata={"oinr": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Representation:
@@ -324,7 +328,14 @@ class Representation:
             scale = IntensityScale(
                 **{name: tuple(values) for name, values in header["scale"].items()}
             )
-        except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            StopIteration,
+        ) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{path} must be a whole .oinr file, got {reason}; fit the image again"
@@ -371,17 +382,6 @@ def _symmetric(parts: Tensor, dims: int) -> Tensor:
     pairs = second_order_pairs(dims)
     rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
     return parts[..., torch.tensor(rows, device=parts.device)]
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

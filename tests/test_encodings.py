@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oinr_monai import (
-    CoordinateField,
     ConvOINR,
+    CoordinateField,
     DyadicEncoding,
     Field,
     FourierEncoding,
@@ -193,9 +193,6 @@ def test_thin_axes_stay_finite(name: str, dims: int) -> None:
     assert bool(torch.isfinite(field(places, 2)).all())
 
 
-# ---- FourierEncoding ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("bands", [None, 1, 2, 8])
 @pytest.mark.parametrize("shortest", [2.0, 6.0])
 def test_fourier_wavelengths_lie_between_domain_and_sampling(
@@ -234,9 +231,6 @@ def test_bad_fourier_encodings(arguments: dict[str, float], message: str) -> Non
         FourierEncoding((9.0,), (1.0,), **arguments)
 
 
-# ---- the published forms --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_dyadic_formula(dims: int) -> None:
     field, points = DyadicEncoding(EXTENT[:dims], 5), scattered(inner_lattice(dims))
@@ -262,9 +256,6 @@ def test_coordinates_of_width_one_are_a_siren(dims: int) -> None:
     siren = h @ network.last.weight.flatten(1).T + network.last.bias
     answer = network(field(points).unflatten(2, (-1, *[1] * (dims - 1))))
     assert close(answer.flatten(2)[0].T, siren, 1e-12)
-
-
-# ---- SplineField ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -306,9 +297,6 @@ def test_spline_field_costs_what_it_says() -> None:
 def test_spline_field_needs_positive_knot_spacing() -> None:
     with pytest.raises(ValueError, match="knot_spacing must be positive"):
         SplineField((9.0, 9.0), (3.0, 0.0), 2)
-
-
-# ---- JointField -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

@@ -27,7 +27,9 @@ from oinr_monai import (
 
 # torch announces its own plans for these
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*LeafSpec.*:FutureWarning", "ignore::DeprecationWarning"
+    "ignore:.*LeafSpec.*:FutureWarning",
+    "ignore::DeprecationWarning",
+    "ignore:# 'dynamic_axes' is not recommended:UserWarning",
 )
 
 
@@ -89,7 +91,9 @@ def test_a_module_of_fewer_dimensions(dims: int) -> None:
 
 def test_a_state_dict_is_complete(image: MetaTensor) -> None:
     representation = fitted(image, "joint")
-    other = MetaTensor(image.flip(1) * 2, affine=torch.diag(torch.tensor([0.5, 2, 1, 1])))
+    other = MetaTensor(
+        image.as_tensor().flip(1) * 2, affine=torch.diag(torch.tensor([0.5, 2, 1, 1]))
+    )
     target = WorldSignal(fit(other, FitConfig("fast", steps=1, channels=(8, 8), encoding=joint)))
     # the encodings' extents are the constructor's; everything else comes with the state
     target.field.encoding = WorldSignal(representation).field.encoding
@@ -157,7 +161,7 @@ def network(request: pytest.FixtureRequest) -> ConvOINR:
 
 
 def fields() -> list[Tensor]:
-    return [torch.rand(2, 5, 8, 9, 7), torch.rand(1, 5, 10, 6, 11)]
+    return [torch.rand(2, 5, 10, 9, 11), torch.rand(1, 5, 12, 13, 10)]
 
 
 def test_networks_script(network: nn.Module, tmp_path: Path) -> None:

@@ -53,9 +53,6 @@ def quick(**changes: object) -> FitConfig:
     )
 
 
-# ---- budgets and seeds ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("steps", [1, 2, 30])
 def test_steps_are_exact(steps: int) -> None:
     assert fit(smooth((12, 12)), quick(steps=steps)).info["steps"] == steps
@@ -118,9 +115,6 @@ def test_gradients_may_be_off(mode: Callable[[], object], masked: bool) -> None:
         assert equal(fit(image, QUICK, mask=mask), expected)
 
 
-# ---- kinds of images --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("shape", [(24,), (13, 15), (9, 8, 10), (12, 1, 9), (10, 9, 2), (1, 20)])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kernel_size", [1, (3, 1, 1), 3])
@@ -142,9 +136,6 @@ def test_arrays_and_images_keep_their_grid(oblique_affine: Tensor) -> None:
     image = MetaTensor(values, affine=oblique_affine)
     assert fit(image, QUICK).grid == Grid((9, 8, 10), oblique_affine)
     assert fit(values.numpy(), QUICK).grid == Grid((9, 8, 10), torch.eye(4))
-
-
-# ---- quality ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -193,9 +184,6 @@ def test_channels_are_told_apart() -> None:
         assert psnr(rep.sample().as_tensor()[c : c + 1], image[c : c + 1]) > 30
 
 
-# ---- masks ------------------------------------------------------------------------------------------
-
-
 def ball(shape: tuple[int, ...]) -> Tensor:
     axes = [torch.linspace(-1, 1, n) for n in shape]
     return sum(x**2 for x in torch.meshgrid(*axes, indexing="ij")) < 0.7
@@ -220,9 +208,6 @@ def test_masks_of_every_shape_and_type(dims: int) -> None:
     masks = [mask, mask[None], mask.float(), mask.numpy(), MetaTensor(mask[None].float())]
     fits = [fit(image, QUICK, mask=each) for each in masks]
     assert all(equal(fits[0], each) for each in fits[1:])
-
-
-# ---- interrupts and checkpoints -----------------------------------------------------------------------
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, where: str) -> None:
@@ -310,8 +295,30 @@ def test_other_settings_do_not_resume(tmp_path: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         interrupt(patch, 5, "loss")
         fit(image, QUICK, checkpoint=checkpoint)
-    with pytest.raises(ValueError, match="checkpoint must be of a fit with the same settings"):
+    with pytest.raises(
+        ValueError, match="checkpoint must be of the same image and the same settings"
+    ):
         fit(image, quick(seed=1), checkpoint=checkpoint, resume=True)
+    with pytest.raises(ValueError, match="same image"):
+        fit(image * 2, QUICK, checkpoint=checkpoint, resume=True)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(ValueError, match="checkpoint must be whole"):
+        fit(image, QUICK, checkpoint=checkpoint, resume=True)
+
+
+def test_a_resumed_fit_takes_the_scores_it_would_have_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best step would be the first one after the interrupt, were it scored out of turn."""
+    monkeypatch.setattr(
+        fitting._Task, "_held_out_psnr", lambda self: lambda: -abs(self.clock.step - 8.1)
+    )
+    image, config, checkpoint = smooth((12, 12)), quick(steps=40), tmp_path / "fit.pt"
+    whole = fit(image, config)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 7, "loss")
+        fit(image, config, checkpoint=checkpoint)
+    assert equal(fit(image, config, checkpoint=checkpoint, resume=True), whole)
 
 
 def test_the_best_weights_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,9 +336,6 @@ def test_the_best_weights_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clock, "_tick", watched)
     rep = fit(image, quick(steps=25))
     assert all(torch.equal(value, kept[0][name]) for name, value in state(rep).items())
-
-
-# ---- what is told -----------------------------------------------------------------------------------
 
 
 def test_info(tmp_path: Path) -> None:
@@ -400,8 +404,6 @@ def test_on_a_gpu(kernel_size: int) -> None:
     on_cpu = rep.to("cpu").sample().as_tensor()
     assert psnr(rep.sample().as_tensor().cpu(), on_cpu) > 60
 
-
-# ---- errors -----------------------------------------------------------------------------------------
 
 image_errors = {
     "5-D": (torch.rand(1, 4, 4, 4, 4), r"image must have shape \(C, \*spatial\)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
@@ -103,7 +104,7 @@ def test_scores_are_taken_now_and_then() -> None:
     run(clock, best, steps=1000)
     assert 18 <= len(taken) <= 22
     assert taken[0] == 1
-    assert max(b - a for a, b in zip(taken, taken[1:], strict=False)) <= 60
+    assert max(b - a for a, b in itertools.pairwise(taken)) <= 60
 
 
 def test_checkpoints_are_whole_files_without_pickles(

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from oinr_monai import images
+from oinr_monai.files import replacing
 
 VOLUMES = [".nii", ".nii.gz", ".mha", ".nrrd"]
 
@@ -336,8 +337,13 @@ def test_values_that_are_no_numbers(tmp_path: Path) -> None:
 
 
 def test_images_with_nothing_in_them(tmp_path: Path) -> None:
-    refuses(save_nifti(tmp_path / "a.nii", np.full((4, 4, 4), 7.0)), "every voxel is 7; give an")
     refuses(save_nifti(tmp_path / "b.nii", np.zeros((4, 0, 4))), r"is empty, shape \(1, 4, 0, 4\)")
+
+
+def test_a_blank_image_is_one(tmp_path: Path) -> None:
+    """A mask of ones, or a reference of which only the grid counts."""
+    path = save_nifti(tmp_path / "a.nii", np.full((4, 4, 4), 7.0))
+    assert bool((images.read_image(path) == 7).all())
 
 
 def test_too_many_dimensions(tmp_path: Path) -> None:
@@ -447,7 +453,7 @@ def test_shapes_that_are_no_image(shape: tuple[int, ...], tmp_path: Path) -> Non
 
 def test_replacing_undoes_any_failure(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with images.replacing(tmp_path / "a.bin") as temporary:
+        with replacing(tmp_path / "a.bin") as temporary:
             temporary.write_bytes(b"half")
             raise KeyboardInterrupt
 

@@ -145,6 +145,7 @@ def test_a_description_rebuilds_the_network(
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size", [1, 3])
+@torch.no_grad()
 def test_the_start_keeps_the_variance(
     dims: int, kernel_size: int, generator: torch.Generator
 ) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from oinr_monai import (
-    CoordinateField,
     ConvOINR,
+    CoordinateField,
     DyadicEncoding,
     Field,
     FourierEncoding,

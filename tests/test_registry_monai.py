@@ -102,9 +102,10 @@ def test_another_package_may_hook_in_too(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_no_short_name_of_monai_changes_its_meaning() -> None:
     found = partial(ComponentLocator.get_component_module_name, ComponentLocator())
     found("any")
-    table = ComponentLocator()._find_classes_or_functions(sorted(sys.modules))
-    ours = {n for n, at in table.items() if any(m.partition(".")[0] == "oinr_monai" for m in at)}
-    monais = {n for n, at in table.items() if any(m.partition(".")[0] == "monai" for m in at)}
+    ours, monais = (
+        set(ComponentLocator()._find_classes_or_functions([m for m in sys.modules if of(m)]))
+        for of in (lambda m: m.startswith("oinr_monai"), lambda m: m.startswith("monai"))
+    )
     assert {name for name in ours & monais if not name.startswith("_")} == set()
     assert [name for name in CLASSES if isinstance(found(name), list)] == []
 

@@ -84,9 +84,6 @@ def columns(values: Tensor) -> Tensor:
     return values.as_tensor().flatten(1).T
 
 
-# ---- one function -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("dims", "kernel"), every_case)
 def test_finer_grids_agree_at_shared_voxels(dims: int, kernel: object) -> None:
     rep = make(dims, kernel)
@@ -177,9 +174,6 @@ def test_images_carry_the_grid(dims: int) -> None:
         assert image.shape == (count, *grid.shape)
 
 
-# ---- derivatives ------------------------------------------------------------------------------------
-
-
 def slope_and_best(steps: list[float], errors: list[float]) -> tuple[float, float]:
     """Order of convergence over the larger steps, and the least error."""
     return float(np.polyfit(np.log(steps[:3]), np.log(errors[:3]), 1)[0]), min(errors)
@@ -230,9 +224,6 @@ def test_hessian_against_central_differences(
     assert float((extrapolated - exact).abs().max() / exact.abs().max()) < 1e-6
 
 
-# ---- outside ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("dims", "kernel"), every_case)
 def test_half_a_voxel_beyond_the_border_keeps_its_value(dims: int, kernel: object) -> None:
     rep = make(dims, kernel).to(torch.float64)
@@ -268,9 +259,6 @@ def test_rounding_at_the_border_is_inside() -> None:
     gradient = rep.gradient_at(points.float()).flatten(1)
     assert close(gradient, columns(rep.gradient()), 1e-2 * float(gradient.abs().max()))
     assert bool((gradient != 0).any(1).all())
-
-
-# ---- what it is asked -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -342,9 +330,6 @@ def test_scale_of_an_image(generator: torch.Generator) -> None:
     assert close(z[:, mask].std(1, correction=0), torch.ones(2), 1e-5)
     assert IntensityScale.of(image).outside == tuple(image.flatten(1).amin(1).tolist())
     assert IntensityScale.of(torch.full((1, 3), 4.0)).std == (1.0,)
-
-
-# ---- files ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("dims", "kernel"), every_case)
