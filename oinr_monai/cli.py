@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-# torch, MONAI and their readers load inside the commands, once the arguments are known to be right.
+from .console import about, hush, message_of, refuse, say, show, usage_of
+from .derivatives import MAPS, derivative_maps
+
 if TYPE_CHECKING:
     from monai.data import MetaTensor
     from torch import Tensor
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-# What a map is in its file's description, and the order of the derivatives that it needs.
-MAPS = {
-    "gradient": ("gradient along world x y z, intensity/mm", 1),
-    "gradient_magnitude": ("gradient magnitude, intensity/mm", 1),
-    "laplacian": ("Laplacian, intensity/mm^2", 2),
-    "hessian": ("Hessian xx xy xz yy yz zz, intensity/mm^2", 2),
-}
 IMAGE_SUFFIXES = (".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 LONGEST_AXIS = 32_767  # the most voxels that NIfTI's header can count
 
@@ -144,7 +137,7 @@ def fit(  # noqa: PLR0913
     inside = None if mask is None else _read_mask(mask, volume)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
-    with _about(image):
+    with about(image):
         representation = fit_image(
             volume,
             config,
@@ -155,9 +148,9 @@ def fit(  # noqa: PLR0913
             progress=not as_json and sys.stderr.isatty(),
         )
     representation.save(output)
-    _show(_summary(output, representation), as_json)
+    show(_summary(output, representation), as_json)
     if representation.info["interrupted"]:
-        _say(
+        say(
             f"interrupted after {representation.info['steps']} steps; {output} holds the best so"
             " far; repeat the command with --resume to go on"
         )
@@ -173,7 +166,7 @@ def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     channels = len(representation.scale.mean)
     scores = dict(representation.info)
     settings = scores.pop("settings", {})
-    _show(
+    show(
         {
             "representation": str(file),
             "shape": list(grid.shape),
@@ -210,9 +203,9 @@ def sample(
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
 
-    with _about(output):
+    with about(output):
         write_image(output, representation.sample(grid), "intensity")
-    _show({"output": str(output), **_place(grid)}, as_json)
+    show({"output": str(output), **_place(grid)}, as_json)
 
 
 @app.command()
@@ -237,13 +230,13 @@ def evaluate(
         raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
     inside = None if mask is None else _read_mask(mask, reference)[None]
     signal = representation.sample(grid)
-    with _about(image):
+    with about(image):
         scores = {
             "psnr": psnr(signal, reference, inside),
             "ssim": ssim(signal, reference) if grid.spatial_dims > 1 else None,
             "mse": mse(signal, reference, inside),
         }
-    _show(scores, as_json)
+    show(scores, as_json)
 
 
 @app.command(cls=_ManyValues)
@@ -267,13 +260,13 @@ def derive(
     from .images import write_image
 
     with tempfile.TemporaryDirectory(prefix=".oinr-", dir=output.parent) as folder:
-        for name, volume in _derived(representation, grid, names):
-            write_image(Path(folder) / f"{name}.nii.gz", volume, MAPS[name][0])
+        for name, volume in derivative_maps(representation, names, grid):
+            write_image(Path(folder) / f"{name}.nii.gz", volume, MAPS[name])
         output.mkdir(exist_ok=True)
         for name in names:
             os.replace(Path(folder) / f"{name}.nii.gz", output / f"{name}.nii.gz")
     written = {name: str(output / f"{name}.nii.gz") for name in names}
-    _show({"output": str(output), "maps": written, **_place(grid)}, as_json)
+    show({"output": str(output), "maps": written, **_place(grid)}, as_json)
 
 
 @app.command(cls=_ManyValues)
@@ -301,7 +294,7 @@ def features(
         from .images import write_image
 
         write_image(output, volume, f"activations of hidden layer {layer}")
-    _show({"output": str(output), "features": len(volume), "layer": layer, **_place(grid)}, as_json)
+    show({"output": str(output), "features": len(volume), "layer": layer, **_place(grid)}, as_json)
 
 
 @app.callback(invoke_without_command=True)
@@ -338,7 +331,7 @@ def _check_grid(path: Path, image: MetaTensor, like: Representation | None = Non
     """The image's grid, or an error that names the file."""
     from .grids import Grid
 
-    with _about(path):
+    with about(path):
         grid = Grid.from_image(image)
     if like is not None and grid.spatial_dims != like.grid.spatial_dims:
         raise ValueError(
@@ -412,7 +405,7 @@ def _prepare_checkpoint(path: Path, resume: bool) -> None:
     if not resume:
         path.unlink(missing_ok=True)
     elif not path.is_file():
-        _say(f"nothing to resume, {path} does not exist; starting anew")
+        say(f"nothing to resume, {path} does not exist; starting anew")
 
 
 # ---- what comes out ---------------------------------------------------------------------------
@@ -444,38 +437,6 @@ def _check_writable(path: Path) -> None:
         ) from error
 
 
-def _derived(
-    representation: Representation, grid: Grid, names: Sequence[str]
-) -> Iterator[tuple[str, MetaTensor]]:
-    """Each map by its name; no derivative is computed twice."""
-    dims = grid.spatial_dims
-    compute = {1: representation.gradient, 2: representation.hessian}
-    for order in (1, 2):
-        wanted = [name for name in names if MAPS[name][1] == order]
-        if not wanted:
-            continue
-        parts = compute[order](grid)
-        for name in wanted:
-            yield name, grid.to_image(_REDUCE[name](parts.as_tensor(), dims))
-
-
-def _magnitude(gradient: Tensor, dims: int) -> Tensor:
-    return gradient.unflatten(0, (-1, dims)).norm(dim=1)
-
-
-def _laplacian(hessian: Tensor, dims: int) -> Tensor:
-    diagonal = [i * dims - i * (i - 1) // 2 for i in range(dims)]
-    return hessian.unflatten(0, (-1, dims * (dims + 1) // 2))[:, diagonal].sum(dim=1)
-
-
-_REDUCE: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "gradient": lambda parts, _: parts,
-    "gradient_magnitude": _magnitude,
-    "laplacian": _laplacian,
-    "hessian": lambda parts, _: parts,
-}
-
-
 def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:
     import numpy as np
 
@@ -504,71 +465,6 @@ def _place(grid: Grid) -> dict[str, Any]:
     return {"shape": list(grid.shape), "spacing": grid.spacing.tolist()}
 
 
-def _show(fields: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(_finite(fields), allow_nan=False))
-        return
-    width = max(len(name) for name in fields)
-    for name, value in fields.items():
-        typer.echo(f"{name:<{width}}  {_text(value)}")
-
-
-def _finite(value: object) -> object:
-    """The same values, with null for what JSON cannot say: infinite, or not a number."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _text(value: object) -> str:
-    if isinstance(value, dict):
-        known = ((name, each) for name, each in value.items() if each is not None)
-        return ", ".join(f"{name} {_text(each)}" for name, each in known)
-    if isinstance(value, list):
-        nested = any(isinstance(each, list) for each in value)
-        return ("; " if nested else " ").join(_text(each) for each in value)
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-# ---- what goes wrong --------------------------------------------------------------------------
-
-
-@contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Name the file in errors about what it holds."""
-    try:
-        yield
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _say(message: str) -> None:
-    typer.echo(f"oinr: {' '.join(message.split())}", err=True)
-
-
-def _refuse(message: str) -> int:
-    _say(message)
-    return 2
-
-
-def _usage(error: typer.TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "oinr"
-    message = error.format_message().replace("Value error, ", "").rstrip(".")
-    return f"{message}; see `{command} --help`"
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}; choose another place"
-    return str(error)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input and bad usage become one line on stderr.
 
@@ -580,20 +476,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         with warnings.catch_warnings():
-            _hush()
+            hush()
             status = app(args=arguments, prog_name="oinr", standalone_mode=False)
         return int(status or 0)
     except typer.TyperException as error:
-        return _refuse(_usage(error))
+        return refuse(usage_of(error))
     except (ValueError, OSError) as error:
-        return _refuse(_message(error))
+        return refuse(message_of(error))
     except RuntimeError as error:
         if "allocate" not in str(error):
             raise
-        return _refuse("the result must fit into memory; choose a coarser grid or fewer maps")
-
-
-def _hush() -> None:
-    """Silence what other packages announce to developers, not to the people at this shell."""
-    warnings.filterwarnings("ignore", message="`torch.jit.", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+        return refuse("the result must fit into memory; choose a coarser grid or fewer maps")

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .files import replacing
 from .positions import Scatter
 from .representation import Representation
 
@@ -85,10 +86,9 @@ def export_signal(representation: Representation, path: str | os.PathLike[str]) 
         (torch.zeros(8, signal.spatial_dims),),
         dynamic_shapes={"points": {0: torch.export.Dim("N", min=1)}},
     )
-    if path.suffix == ".pt2":
-        torch.export.save(program, path)
-    else:
-        _save_onnx(program, path)
+    write = torch.export.save if path.suffix == ".pt2" else _save_onnx
+    with replacing(path) as temporary:
+        write(program, temporary)
 
 
 def _save_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
