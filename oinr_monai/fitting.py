@@ -140,7 +140,7 @@ def _seeded(seed: int) -> Iterator[None]:
     # The start is drawn from torch's global generator, which threads share; the caller's state is
     # given back as it was.
     with _START, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield
 
 
@@ -169,6 +169,8 @@ class _Task:
     ) -> Representation:
         handlers: list[Any] = [self.clock, OneCycle(self.optimizer, self.clock), self.best]
         if checkpoint is not None:
+            if not Path(checkpoint).parent.is_dir():
+                raise ValueError(f"checkpoint must be in an existing folder, got {checkpoint}")
             handlers.append(Checkpoint(Path(checkpoint), self._state))
             if resume and Path(checkpoint).is_file():
                 self._resume(Path(checkpoint))

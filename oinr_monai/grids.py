@@ -44,7 +44,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         shape = tuple(int(size) for size in self.shape)
-        if not 1 <= len(shape) <= 3 or min(shape, default=0) < 1:
+        if not 1 <= len(shape) <= 3 or min(shape, default=0) < 1 or shape != tuple(self.shape):
             raise ValueError(f"shape must be 1 to 3 positive sizes, got {tuple(self.shape)}")
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", _homogeneous(self.affine, len(shape)))

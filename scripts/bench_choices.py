@@ -1,7 +1,7 @@
 """What each choice in the core is worth at equal time: input function, kernel width, places.
 
-Every row is one call of ``fit`` with the same seconds on the same block and threads. Writes the table
-``docs/choices.md``.
+Every row is one call of ``fit`` with the same seconds on the same block and threads. Writes the
+table ``docs/choices.md``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def choices() -> list[Choice]:
     rows = {
         "f(x) = x, 128-128-128 (a SIREN)": replace(start, channels=wide, encoding=coordinates),
         "Fourier, 8 bands, 128-128-128": replace(start, channels=wide, encoding=fourier(8)),
-        "Fourier, all harmonics, 128-128-128": replace(start, channels=wide, encoding=fourier(None)),
+        "Fourier, all harmonics, 128-128-128": replace(
+            start, channels=wide, encoding=fourier(None)
+        ),
         "x and all harmonics, 128-128-128": replace(
             start, channels=wide, encoding=coordinates_and_fourier
         ),

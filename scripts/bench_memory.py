@@ -25,7 +25,9 @@ def phantom(size: int) -> object:
     axis = torch.linspace(-1, 1, size)
     x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
     radius = (x**2 + 1.5 * y**2 + z**2).sqrt()
-    volume = torch.sigmoid((0.8 - radius) * 40) * (1 + 0.3 * torch.sin(25 * x) * torch.cos(30 * y * z))
+    volume = torch.sigmoid((0.8 - radius) * 40) * (
+        1 + 0.3 * torch.sin(25 * x) * torch.cos(30 * y * z)
+    )
     return MetaTensor(volume[None], affine=torch.eye(4))
 
 
@@ -41,7 +43,9 @@ def stage(name: str, path: Path, size: int, steps: int) -> None:
     else:
         representation = Representation.load(path)
         quarter = representation.grid.crop((0, 0, 0), (size, size, size // 4))
-        turn = torch.linalg.matrix_exp(torch.tensor([[0, -0.1, 0], [0.1, 0, 0], [0, 0, 0]]).double())
+        turn = torch.linalg.matrix_exp(
+            torch.tensor([[0, -0.1, 0], [0.1, 0, 0], [0, 0, 0]]).double()
+        )
         affine = quarter.affine.clone()
         affine[:3, :3] = turn @ affine[:3, :3]
         answer = {
