@@ -328,14 +328,7 @@ class Representation:
             scale = IntensityScale(
                 **{name: tuple(values) for name, values in header["scale"].items()}
             )
-        except (
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            StopIteration,
-        ) as error:
+        except MALFORMED as error:
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{path} must be a whole .oinr file, got {reason}; fit the image again"

@@ -57,10 +57,14 @@ class LatticeSampler:
         counts = _counts([self._most(high - low) for low, high in bounds], self.places)
         axes = tuple(self._coordinates(*bound, n) for bound, n in zip(bounds, counts, strict=True))
         if float(torch.rand((), generator=self.generator)) < ON_GRID:
-            axes = tuple(x.round() for x in axes)
+            axes = tuple(self._to_centres(x) for x in axes)
         target = self.truth(Lattice(axes))
         in_mm = tuple(x * h for x, h in zip(axes, self.spacing, strict=True))
         return {"image": Lattice(in_mm), "label": (target, self._weight(axes))}
+
+    def _to_centres(self, x: Tensor) -> Tensor:
+        # A patch moves as a whole, lest a tie in rounding breaks its regular steps.
+        return (x - x[0] + x[0].round()).round() if self.contiguous else x.round()
 
     def _bounds(self) -> list[tuple[int, int]]:
         if self.mask is None:

@@ -250,7 +250,8 @@ class _Dictionary(MapTransform):
         output_keys: key of each result, one for each of ``keys``; the result replaces the item if
             None.
         allow_missing_keys: skip keys that are missing.
-        kwargs: what the array transform takes; and the key of the item that it takes beside each
+        args: what the array transform takes.
+        kwargs: what the array transform takes by name; and the key of the item that it takes beside each
             item, under that item's name (``mask`` or ``like``).
     """
 
@@ -260,6 +261,7 @@ class _Dictionary(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
+        *args: Any,
         output_keys: KeysCollection | None = None,
         allow_missing_keys: bool = False,
         **kwargs: Any,
@@ -269,7 +271,7 @@ class _Dictionary(MapTransform):
             self.keys if output_keys is None else ensure_tuple_rep(output_keys, len(self.keys))
         )
         self.beside_key: Hashable | None = kwargs.pop(self.beside, None) if self.beside else None
-        self.transform = self.array_transform(**kwargs)
+        self.transform = self.array_transform(*args, **kwargs)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A copy of ``data`` with the results."""
