@@ -164,9 +164,7 @@ class TrainedInferer(Inferer):
         self.bands = bands
         self.fitted = None if fitted is None else Path(fitted)
 
-    def __call__(
-        self, inputs: Tensor, network: ConvOINR, *args: Any, **kwargs: Any
-    ) -> MetaTensor:
+    def __call__(self, inputs: Tensor, network: ConvOINR, *args: Any, **kwargs: Any) -> MetaTensor:
         """Answers (B, C', *shape) for volumes (B, C, *spatial), with their affines.
 
         Args:
@@ -176,7 +174,8 @@ class TrainedInferer(Inferer):
             kwargs: ignored.
         """
         with torch.no_grad():
-            answers = [self.answer(self._representation(image, network)) for image in inputs]
+            fits = [self._representation(inputs[i], network) for i in range(len(inputs))]
+            answers = [self.answer(fit) for fit in fits]
             return collate_meta_tensor([answer.to(inputs.device) for answer in answers])
 
     def _representation(self, image: Tensor, network: ConvOINR) -> Representation:

@@ -251,8 +251,8 @@ class _Dictionary(MapTransform):
             None.
         allow_missing_keys: skip keys that are missing.
         args: what the array transform takes.
-        kwargs: what the array transform takes by name; and the key of the item that it takes beside each
-            item, under that item's name (``mask`` or ``like``).
+        kwargs: what the array transform takes by name; and the key of the item that it takes beside
+            each item, under that item's name (``mask`` or ``like``).
     """
 
     array_transform: type[Transform]
