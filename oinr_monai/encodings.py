@@ -43,6 +43,7 @@ class FourierEncoding(SeparableField):
         ValueError: if ``shortest`` is below 2 or ``bands`` below 1.
 
     Example:
+        >>> from oinr_monai.positions import Lattice
         >>> field = FourierEncoding(extent=(63.0, 63.0, 63.0), spacing=(1.0, 1.0, 1.0), bands=8)
         >>> axes = tuple(torch.arange(5.0) for _ in range(3))
         >>> field(Lattice(axes)).shape
@@ -155,6 +156,7 @@ class CoordinateField(SeparableField):
         extent: distance from the first to the last voxel centre of each axis, in mm.
 
     Example:
+        >>> from oinr_monai.positions import Lattice
         >>> CoordinateField(extent=(10.0,))(Lattice((torch.tensor([0.0, 10.0]),))).tolist()
         [[[-1.0, 1.0]]]
     """
@@ -198,6 +200,7 @@ class SplineField(Field):
         ValueError: if a knot spacing is not positive.
 
     Example:
+        >>> from oinr_monai.positions import Lattice
         >>> field = SplineField(extent=(9.0, 9.0), knot_spacing=(3.0, 3.0), channels=4)
         >>> field.coefficients.shape
         torch.Size([4, 6, 6])

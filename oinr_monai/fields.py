@@ -168,6 +168,7 @@ class JointField(Field):
         ValueError: if no field is given or their dimensions differ.
 
     Example:
+        >>> from oinr_monai import CoordinateField, FourierEncoding
         >>> field = JointField([CoordinateField((9.0,)), FourierEncoding((9.0,), (1.0,), bands=2)])
         >>> field.channels
         5
