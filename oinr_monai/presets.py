@@ -23,7 +23,8 @@ class Preset:
 
     Args:
         knot_spacing: distance between the knots of the learned input function, in voxels.
-        field_channels: channels of that function.
+        field_channels: channels of that function, for an image of one channel; they grow with the
+            square root of the image's.
         channels: hidden channels of the operator.
         visits: looks at each voxel over the whole fit, on average, which sets the steps ...
         steps: ... between this least and this greatest number.
@@ -111,8 +112,10 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField
         encoding = config.encoding(grid)
         network = _network(preset, config, grid, encoding.channels, out_channels)
     else:
-        network = _network(preset, config, grid, preset.field_channels, out_channels)
-        encoding = _spline_field(preset, grid, network.radius)
+        # Channels of an image share much of what they show, but not all.
+        channels = round(preset.field_channels * math.sqrt(out_channels))
+        network = _network(preset, config, grid, channels, out_channels)
+        encoding = _spline_field(preset, grid, channels, network.radius)
     return NeuralField(encoding, network, grid.spacing.tolist())
 
 
@@ -125,10 +128,10 @@ def _network(
     return make(spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels)
 
 
-def _spline_field(preset: Preset, grid: Grid, radius: int) -> Field:
+def _spline_field(preset: Preset, grid: Grid, channels: int, radius: int) -> Field:
     spacing = grid.spacing.tolist()
     knots, margin = ([h * k for h in spacing] for k in (preset.knot_spacing, radius))
-    return SplineField(grid.extent.tolist(), knots, preset.field_channels, margin)
+    return SplineField(grid.extent.tolist(), knots, channels, margin)
 
 
 def places_of(grid: Grid, config: FitConfig) -> int:
