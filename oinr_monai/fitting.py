@@ -22,7 +22,9 @@ from torch import Tensor, nn
 
 from .grids import Grid
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
+from .layers import KernelIntegral
 from .metrics import psnr
+from .networks import ConvOINR
 from .neural_field import NeuralField, few_threads
 from .positions import Lattice, Positions, Scatter
 from .presets import FitConfig, budget, build_field, places_of
@@ -335,16 +337,21 @@ class _Task:
 
 
 def _optimizer(field: NeuralField, rate: float) -> torch.optim.Optimizer:
-    # Under sin(omega_0 w u) a step of w moves the phase omega_0 times as far.
     network = field.network
-    sines = [p for layer in network.integrals[:-1] for p in layer.parameters()]
     groups = [
-        {"params": sines, "peak": rate / network.omega_0},
-        {"params": list(network.last.parameters()), "peak": rate},
-        {"params": [p for p in field.encoding.parameters() if p.requires_grad], "peak": 2 * rate},
+        {"params": list(layer.parameters()), "peak": rate / _leverage(layer, network)}
+        for layer in network.integrals
     ]
-    groups = [group for group in groups if group["params"]]
+    learned = [p for p in field.encoding.parameters() if p.requires_grad]
+    groups += [{"params": learned, "peak": 2 * rate}] if learned else []
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)
+
+
+def _leverage(layer: KernelIntegral, network: ConvOINR) -> float:
+    # How far a step of every weight moves the output. Under sin(omega_0 w u) it is omega_0 times as
+    # far; and neighbours of a smooth function are alike, so that the steps of all taps add up.
+    taps = layer.weight[0, 0].numel()
+    return taps * (1.0 if layer is network.last else network.omega_0)
 
 
 def _device(name: str) -> torch.device:

@@ -103,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--volume", default="mni152")
+    parser.add_argument("--only", default="", help="rows whose name holds this")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
@@ -114,7 +115,7 @@ def main() -> None:
         "| choice | parameters | steps | PSNR grid (dB) | PSNR between (dB) |",
         "|---|---:|---:|---:|---:|",
     ]
-    for choice in choices():
+    for choice in (row for row in choices() if arguments.only in row.name):
         info = fit(problem.image, replace(choice.config, seconds=arguments.seconds)).info
         lines.append(
             f"| {choice.name} | {info['parameters']:,} | {info['steps']:,} "
