@@ -164,7 +164,9 @@ class TrainedInferer(Inferer):
         self.bands = bands
         self.fitted = None if fitted is None else Path(fitted)
 
-    def __call__(self, inputs: Tensor, network: ConvOINR, *args: Any, **kwargs: Any) -> MetaTensor:
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: ConvOINR, *args: Any, **kwargs: Any
+    ) -> MetaTensor:
         """Answers (B, C', *shape) for volumes (B, C, *spatial), with their affines.
 
         Args:

@@ -1,0 +1,354 @@
+"""The bundles in MONAI's hands, offline and from a directory that is not the repository."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, ckpt_export, load, verify_metadata, verify_net_in_out
+from monai.transforms import LoadImage
+
+from oinr_monai import ConvOINR, Grid, Representation
+from oinr_monai.metrics import psnr
+
+ROOT = Path(__file__).parents[1]
+BUNDLES = ROOT / "bundles"
+CHANNELS = {
+    "volume_oinr_representation": 1,
+    "volume_oinr_derivatives": 5,
+    "volume_oinr_features": 16,
+}
+POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
+    "volume_oinr_representation": "sampled"
+}
+QUICK = {"epochs": 2, "epoch_length": 15, "places": 500}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+each_bundle = pytest.mark.parametrize("name", CHANNELS)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A coarse crop of the MNI152 template, 15 x 16 x 14 voxels of 8 mm."""
+    datasets = pytest.importorskip("nilearn.datasets")
+    template = datasets.load_mni152_template(resolution=8)
+    path = tmp_path_factory.mktemp("volume") / "brain.nii.gz"
+    nib.save(template.slicer[5:20, 6:22, 5:19], path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_bundle() -> Callable[..., ConfigWorkflow]:
+    """``run_bundle(name, "train", **overrides)`` initialises, checks and runs a workflow."""
+
+    def run(name: str, *configs: str, **overrides: Any) -> ConfigWorkflow:
+        folder = BUNDLES / name
+        workflow = ConfigWorkflow(
+            [str(folder / f"configs/{config}.json") for config in configs],
+            workflow_type="inference" if configs == ("inference",) else "train",
+            bundle_root=str(folder),
+            logging_file=False,
+            **overrides,
+        )
+        workflow.initialize()
+        if len(configs) == 1:
+            assert workflow.check_properties() == []
+        workflow.run()
+        workflow.finalize()
+        return workflow
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fitted(
+    image: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What train.json, which all bundles share, writes."""
+    folder = tmp_path_factory.mktemp("fit")
+    run_bundle(
+        "volume_oinr_representation", "train", image=str(image), output_dir=str(folder), **QUICK
+    )
+    return folder
+
+
+def config(name: str, file: str) -> dict[str, Any]:
+    return json.loads((BUNDLES / name / f"configs/{file}.json").read_text())
+
+
+def test_every_bundle_is_tested() -> None:
+    assert {folder.name for folder in BUNDLES.iterdir()} == set(CHANNELS)
+
+
+# ---- what MONAI's verbs say ---------------------------------------------------------------------
+
+
+@each_bundle
+def test_metadata(name: str, shared_data: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_bytes((shared_data / "meta_schema_20240725.json").read_bytes())
+    verify_metadata(
+        meta_file=str(BUNDLES / name / "configs/metadata.json"),
+        filepath=str(schema),
+        hash_val="76e1add273836515d0bbb3bc71962474",
+        hash_type="md5",
+    )
+
+
+@each_bundle
+def test_network_takes_and_gives_what_the_metadata_says(name: str) -> None:
+    configs = BUNDLES / name / "configs"
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / "inference.json"),
+        device="cpu",
+        any=4,
+    )
+
+
+@each_bundle
+def test_torchscript_answers_as_the_network(name: str, tmp_path: Path) -> None:
+    folder = BUNDLES / name
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(folder / "models/model.pt"),
+        meta_file=str(folder / "configs/metadata.json"),
+        config_file=str(folder / "configs/inference.json"),
+    )
+    field = torch.randn(1, 48, 3, 4, 5)
+    network = loaded(name)
+    exported = torch.jit.load(tmp_path / "model.ts")
+    torch.testing.assert_close(exported(field), network(field))
+
+
+def loaded(name: str) -> ConvOINR:
+    return load(name, bundle_dir=str(BUNDLES), workflow_type="inference", source="github")
+
+
+@each_bundle
+def test_load_gives_the_network_with_its_weights(name: str) -> None:
+    state = torch.load(BUNDLES / name / "models/model.pt", weights_only=True)
+    network = loaded(name)
+    assert isinstance(network, ConvOINR)
+    assert {key: value.shape for key, value in network.state_dict().items()} == {
+        key: value.shape for key, value in state.items()
+    }
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+
+
+@each_bundle
+def test_versions_and_files(name: str) -> None:
+    metadata = config(name, "metadata")
+    assert metadata["version"] in metadata["changelog"]
+    answered = metadata["network_data_format"]["post_processed_outputs"]["pred"]
+    assert answered["num_channels"] == CHANNELS[name]
+    for path in ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/logging.conf"):
+        assert (BUNDLES / name / path).stat().st_size > 0
+    assert not list((BUNDLES / name).rglob("*.py"))
+    assert [path.name for path in (BUNDLES / name / "models").iterdir()] == ["model.pt"]
+
+
+# ---- the configs agree --------------------------------------------------------------------------
+
+
+@each_bundle
+def test_blocks_shared_by_the_configs_are_equal(name: str) -> None:
+    train, inference = config(name, "train"), config(name, "inference")
+    for key in ("imports", "bundle_root", "dataset_dir", "image", "device", "bands", "seed",
+                "network_def", "network", "initialize"):  # fmt: skip
+        assert train[key] == inference[key], key
+    assert train["train"]["preprocessing"] == inference["preprocessing"]
+
+
+def test_bundles_are_what_the_script_makes_of_their_source() -> None:
+    spec = importlib.util.spec_from_file_location("make", ROOT / "scripts/make_bundles.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    assert make.different() == []
+
+
+# ---- runs ---------------------------------------------------------------------------------------
+
+
+def test_train_writes_a_checkpoint_a_representation_and_tensorboard(
+    fitted: Path, image: Path
+) -> None:
+    assert {path.name.partition(".")[0] for path in fitted.iterdir()} == {"model", "fit", "events"}
+    state = torch.load(fitted / "model.pt", weights_only=True)
+    assert state.keys() == loaded("volume_oinr_representation").state_dict().keys()
+    volume = LoadImage(image_only=True, ensure_channel_first=True)(image)
+    representation = Representation.load(fitted / "fit.oinr")
+    assert representation.grid == Grid.from_image(volume)
+    # 30 steps already tell the brain from the background.
+    assert psnr(representation.sample(), volume) > 15
+
+
+@each_bundle
+def test_train_of_every_bundle(
+    name: str, image: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    quick = {**QUICK, "epochs": 1, "epoch_length": 2}
+    run_bundle(name, "train", image=str(image), output_dir=str(tmp_path), **quick)
+    assert (tmp_path / "model.pt").is_file()
+
+
+@each_bundle
+def test_evaluate(
+    name: str,
+    fitted: Path,
+    image: Path,
+    run_bundle: Callable[..., ConfigWorkflow],
+    tmp_path: Path,
+) -> None:
+    workflow = run_bundle(
+        name,
+        "train",
+        "evaluate",
+        image=str(image),
+        model=str(fitted / "model.pt"),
+        output_dir=str(tmp_path),
+    )
+    volume = LoadImage(image_only=True, ensure_channel_first=True)(image)
+    sampled = Representation.load(fitted / "fit.oinr").sample()
+    metrics = workflow.parser.get_parsed_content("validate#evaluator").state.metrics
+    assert metrics["psnr"] == pytest.approx(psnr(sampled, volume), abs=1e-3)
+    assert (tmp_path / "metrics.csv").is_file()
+    written = nib.load(tmp_path / "brain_evaluated.nii.gz")
+    assert np.allclose(written.get_fdata(), sampled[0].numpy(), atol=1e-5)
+
+
+@each_bundle
+@pytest.mark.parametrize("answers_from", ["a fit", "fit.oinr", "model.pt"])
+def test_inference_writes_what_reloads(
+    name: str,
+    answers_from: str,
+    fitted: Path,
+    image: Path,
+    run_bundle: Callable[..., ConfigWorkflow],
+    tmp_path: Path,
+) -> None:
+    how: dict[str, Any] = {"steps": 20, "preset": "balanced"}
+    if answers_from != "a fit":
+        how = {"fitted": str(fitted / answers_from)}
+    workflow = run_bundle(name, "inference", image=str(image), output_dir=str(tmp_path), **how)
+    source = "fit" if answers_from == "fit.oinr" else "brain"
+    written = nib.load(tmp_path / f"{source}_{POSTFIX[name]}.nii.gz")
+    fitted_grid = Grid.from_image(LoadImage(image_only=True, ensure_channel_first=True)(image))
+    grid = fitted_grid.refine(2) if CHANNELS[name] == 1 else fitted_grid
+    assert written.shape[:3] == grid.shape
+    assert np.allclose(written.affine, grid.affine.numpy(), atol=1e-5)
+    values = torch.from_numpy(written.get_fdata(dtype=np.float32))
+    values = values[None] if values.ndim == 3 else values.movedim(-1, 0)
+    if answers_from == "a fit":
+        assert len(values) == CHANNELS[name]
+        assert bool(torch.isfinite(values).all())
+    else:
+        answer = workflow.parser.get_parsed_content("answer")
+        expected = answer(Representation.load(fitted / "fit.oinr"))
+        torch.testing.assert_close(values, expected.as_tensor(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_spacing_replaces_the_factor(
+    fitted: Path, image: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    how = {"fitted": str(fitted / "fit.oinr"), "spacing": 5.0, "output_dir": str(tmp_path)}
+    run_bundle("volume_oinr_representation", "inference", image=str(image), **how)
+    written = nib.load(tmp_path / "fit_sampled.nii.gz")
+    assert np.allclose(np.linalg.norm(written.affine[:3, :3], axis=0), 5.0)
+
+
+def test_two_bundles_in_one_process(image: Path, tmp_path: Path) -> None:
+    workflows = [
+        ConfigWorkflow(
+            str(BUNDLES / name / "configs/inference.json"),
+            workflow_type="inference",
+            bundle_root=str(BUNDLES / name),
+            logging_file=False,
+            image=str(image),
+            steps=5,
+            output_dir=str(tmp_path),
+        )
+        for name in ("volume_oinr_derivatives", "volume_oinr_features")
+    ]
+    for workflow in workflows:
+        workflow.initialize()
+    for workflow in workflows:
+        workflow.run()
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["brain_derivatives.nii.gz", "brain_features.nii.gz"]
+
+
+# ---- the command line and several processes, each in processes of their own ---------------------
+
+
+def command(*arguments: str, folder: Path, launcher: tuple[str, ...] = ()) -> None:
+    subprocess.run(
+        [sys.executable, *launcher, "-m", "monai.bundle", *arguments],
+        check=True,
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        timeout=120,
+        capture_output=True,
+    )
+
+
+@pytest.mark.slow
+@each_bundle
+def test_command_line(name: str, image: Path, tmp_path: Path) -> None:
+    folder = BUNDLES / name
+    configs = folder / "configs"
+    common = ["--bundle_root", str(folder), "--image", str(image), "--output_dir", str(tmp_path)]
+    short = ["--epochs", "1", "--epoch_length", "5"]
+    command("run", "--config_file", str(configs / "train.json"), *common, *short, folder=tmp_path)
+    both = f"['{configs}/train.json','{configs}/evaluate.json']"
+    command("run", "--config_file", both, *common, folder=tmp_path)
+    inference = str(configs / "inference.json")
+    command("run", "--config_file", inference, *common, "--steps", "5", folder=tmp_path)
+    assert (tmp_path / f"brain_{POSTFIX[name]}.nii.gz").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_fit_as_well_as_one(image: Path, tmp_path: Path) -> None:
+    folder = BUNDLES / "volume_oinr_representation"
+    train, several = folder / "configs/train.json", folder / "configs/multi_gpu_train.json"
+    common = ["--bundle_root", str(folder), "--image", str(image), "--epochs", "10",
+              "--epoch_length", "30"]  # fmt: skip
+    one, two = tmp_path / "one", tmp_path / "two"
+    command("run", "--config_file", str(train), *common, "--output_dir", str(one), folder=tmp_path)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--local_addr", "127.0.0.1",
+                "--nproc_per_node", "2")  # fmt: skip
+    command(
+        "run", "--config_file", f"['{train}','{several}']", *common, "--output_dir", str(two),
+        folder=tmp_path, launcher=torchrun,
+    )  # fmt: skip
+    volume = LoadImage(image_only=True, ensure_channel_first=True)(image)
+    scores = [
+        psnr(Representation.load(where / "fit.oinr").sample(), volume) for where in (one, two)
+    ]
+    assert scores[1] > scores[0] - 0.5
+    # The names of event files end in host, process and a counter.
+    events = [path.name.split(".")[-2] for path in two.glob("events*")]
+    assert len(set(events)) == 1
+    assert len(list(two.glob("*"))) == len(list(one.glob("*")))
