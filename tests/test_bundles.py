@@ -15,7 +15,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, load, verify_metadata, verify_net_in_out
+from monai.bundle import (
+    ConfigWorkflow,
+    ckpt_export,
+    load,
+    onnx_export,
+    verify_metadata,
+    verify_net_in_out,
+)
 from monai.transforms import LoadImage
 
 from oinr_monai import ConvOINR, Grid, Representation
@@ -141,6 +148,33 @@ def test_torchscript_answers_as_the_network(name: str, tmp_path: Path) -> None:
     network = loaded(name)
     exported = torch.jit.load(tmp_path / "model.ts")
     torch.testing.assert_close(exported(field), network(field))
+
+
+@each_bundle
+def test_onnx_answers_on_another_grid(name: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = BUNDLES / name
+    axes = {0: "b", 2: "x", 3: "y", 4: "z"}
+    onnx_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.onnx"),
+        ckpt_file=str(folder / "models/model.pt"),
+        meta_file=str(folder / "configs/metadata.json"),
+        config_file=str(folder / "configs/inference.json"),
+        input_shape=[1, 48, 8, 8, 8],
+        converter_kwargs={
+            "input_names": ["field"],
+            "output_names": ["pred"],
+            "dynamic_axes": {"field": axes, "pred": axes},
+        },
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    field = torch.randn(2, 48, 3, 4, 5)
+    (answer,) = session.run(None, {"field": field.numpy()})
+    with torch.no_grad():
+        wanted = loaded(name)(field)
+    torch.testing.assert_close(torch.from_numpy(answer), wanted, rtol=1e-4, atol=1e-4)
 
 
 def loaded(name: str) -> ConvOINR:
