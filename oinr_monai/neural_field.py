@@ -103,8 +103,8 @@ class NeuralField(nn.Module):
 def few_threads(field: NeuralField) -> Iterator[None]:
     """Work on one thread while a narrow operator without inner kernels is evaluated on the CPU.
 
-    Between two barriers such an operator works for less time than it waits at them: more threads
-    gain nothing, and on a machine with other work they lose up to 80-fold (docs/performance.md).
+    Waiting threads spin: beside other work a second one makes such an operator several times
+    slower, for a gain of 1.1 to 1.7 times on an idle machine (measured, docs/threads.md).
     """
     before = torch.get_num_threads()
     network = field.network

@@ -69,7 +69,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cores = torch.get_num_threads()
     lines = [
-        f"`python scripts/bench_threads.py`, {machine()}; median ms of a step in float32.",
+        f"`python scripts/bench_threads.py --steps {arguments.steps}`, {machine()};",
+        "median ms of a step in float32.",
         "",
         f"| preset | other work | 1 thread | {cores} threads |",
         "|---|---:|---:|---:|",
