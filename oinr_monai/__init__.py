@@ -14,7 +14,7 @@ from .fields import Field, JointField
 from .fitting import fit
 from .grids import Grid
 from .inferers import OINRInferer
-from .networks import ConvOINR
+from .networks import CKConvOINR, ConvOINR
 from .neural_field import NeuralField
 from .presets import FitConfig
 from .registry import register
@@ -37,6 +37,7 @@ from .transforms import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "CKConvOINR",
     "ConvOINR",
     "CoordinateField",
     "DeriveOINR",

@@ -52,7 +52,7 @@ class Field(nn.Module, ABC):
     def _integrate_points(
         self, weight: Tensor, points: Scatter, spacing: Sequence[float], order: int
     ) -> Tensor:
-        around = self(points.stencil(weight.shape[2] // 2, spacing), order)
+        around = self(points.stencil([n // 2 for n in weight.shape[2:]], spacing), order)
         columns = around.unflatten(2, (-1, weight[0, 0].numel())).movedim(1, 2).flatten(2)
         return (columns @ weight.flatten(1).T).movedim(-1, 1)
 

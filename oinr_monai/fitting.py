@@ -22,9 +22,7 @@ from torch import Tensor, nn
 
 from .grids import Grid
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
-from .layers import KernelIntegral
 from .metrics import psnr
-from .networks import ConvOINR
 from .neural_field import NeuralField, few_threads
 from .positions import Lattice, Positions, Scatter
 from .presets import FitConfig, budget, build_field, places_of
@@ -311,7 +309,7 @@ class _Task:
         generator = torch.Generator().manual_seed(BETWEEN_SEED)
         last = torch.tensor(self.grid.shape, dtype=torch.float64) - 1
         # Inner kernels ask for a whole neighbourhood around every place.
-        around = (2 * self.field.network.inner_radius + 1) ** len(last)
+        around = math.prod(2 * r + 1 for r in self.field.network.halo(1))
         places = max(BETWEEN_PLACES // around, 1_024)
         voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
         if self.mask is not None:
@@ -338,20 +336,15 @@ class _Task:
 
 def _optimizer(field: NeuralField, rate: float) -> torch.optim.Optimizer:
     network = field.network
-    groups = [
-        {"params": list(layer.parameters()), "peak": rate / _leverage(layer, network)}
-        for layer in network.integrals
-    ]
+    groups = []
+    for layer in network.integrals:
+        # Under sin(omega_0 w u) a step of w moves the output omega_0 times as far.
+        gain = 1.0 if layer is network.last else network.omega_0
+        for parameters, leverage in layer.leverages():
+            groups.append({"params": parameters, "peak": rate / (gain * leverage)})
     learned = [p for p in field.encoding.parameters() if p.requires_grad]
     groups += [{"params": learned, "peak": 2 * rate}] if learned else []
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)
-
-
-def _leverage(layer: KernelIntegral, network: ConvOINR) -> float:
-    # How far a step of every weight moves the output. Under sin(omega_0 w u) it is omega_0 times as
-    # far; and neighbours of a smooth function are alike, so that the steps of all taps add up.
-    taps = layer.weight[0, 0].numel()
-    return taps * (1.0 if layer is network.last else network.omega_0)
 
 
 def _device(name: str) -> torch.device:

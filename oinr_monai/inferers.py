@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from .fitting import fit
-from .networks import ConvOINR
+from .networks import LocalOperator
 from .presets import FitConfig
 from .representation import Representation
 from .transforms import SampleOINR
@@ -45,7 +45,7 @@ class OINRInferer(Inferer):
         self,
         config: FitConfig | None = None,
         answer: Callable[[Representation], MetaTensor] | None = None,
-        network: Callable[..., ConvOINR] | None = None,
+        network: Callable[..., LocalOperator] | None = None,
     ) -> None:
         config = config or FitConfig()
         self.config = config if network is None else replace(config, network=network)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .fields import Field
-from .networks import ConvOINR
+from .networks import LocalOperator
 from .positions import Lattice, Positions, Scatter
 
 __all__ = ["NeuralField", "few_threads"]
@@ -40,7 +40,7 @@ class NeuralField(nn.Module):
         torch.Size([1, 1, 4, 5])
     """
 
-    def __init__(self, encoding: Field, network: ConvOINR, spacing: Sequence[float]) -> None:
+    def __init__(self, encoding: Field, network: LocalOperator, spacing: Sequence[float]) -> None:
         super().__init__()
         if encoding.channels != network.in_channels:
             raise ValueError(
@@ -56,8 +56,12 @@ class NeuralField(nn.Module):
             raise ValueError(
                 f'padding must be "valid" for a continuous field, got {network.padding!r}'
             )
-        self.encoding, self.network = encoding, network
+        self.encoding, self.network = encoding, network.with_spacing(spacing)
         self.spacing = tuple(map(float, spacing))
+
+    def with_spacing(self, spacing: Sequence[float]) -> NeuralField:
+        """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
+        return NeuralField(self.encoding, self.network, spacing)
 
     def forward(self, positions: Positions, order: int = 0, layer: int | None = None) -> Tensor:
         """Jet (J, C, *positions.shape) of the signal, or of the activations of one hidden layer.
@@ -67,15 +71,15 @@ class NeuralField(nn.Module):
             order: 0 for the value, 1 with first, 2 with second derivatives, per mm.
             layer: number of the hidden layer to read, from 1; None for the signal.
         """
-        radius = sum(size // 2 for size in self.network.kernel_size[1:layer])
-        if radius == 0:
+        halo = self.network.halo(1, layer)
+        if max(halo) == 0:
             return self._answer(positions, (1,) * positions.spatial_dims, order, layer)
         if isinstance(positions, Scatter):
-            return self._answer_points(positions, radius, order, layer)
+            return self._answer_points(positions, halo, order, layer)
         dilation = positions.dilation(self.spacing) if isinstance(positions, Lattice) else None
         if not isinstance(positions, Lattice) or dilation is None:
             raise ValueError("positions must be a regular lattice or scattered for inner kernels")
-        haloed = positions.padded(radius, self.spacing, dilation)
+        haloed = positions.padded(halo, self.spacing, dilation)
         return self._answer(haloed, dilation, order, layer)
 
     def _answer(
@@ -84,17 +88,18 @@ class NeuralField(nn.Module):
         jet = self._first_layer(positions, order).unsqueeze(1)
         return self.network.propagate(jet, dilation, layer).squeeze(1)
 
-    def _answer_points(self, points: Scatter, radius: int, order: int, layer: int | None) -> Tensor:
+    def _answer_points(
+        self, points: Scatter, halo: Sequence[int], order: int, layer: int | None
+    ) -> Tensor:
         # Every point gets a little lattice of its own; all of them travel as one batch.
-        dims = self.network.spatial_dims
-        around = self._first_layer(points.stencil(radius, self.spacing), order)
-        local = around.unflatten(2, (-1, *[2 * radius + 1] * dims)).movedim(2, 1)
-        return self.network.propagate(local, (1,) * dims, layer).flatten(2).movedim(1, 2)
+        around = self._first_layer(points.stencil(halo, self.spacing), order)
+        local = around.unflatten(2, (-1, *[2 * r + 1 for r in halo])).movedim(2, 1)
+        return self.network.propagate(local, (1,) * len(halo), layer).flatten(2).movedim(1, 2)
 
     def _first_layer(self, positions: Positions, order: int) -> Tensor:
         # In full precision: reduced precision is for the operator, places and fields need all bits.
         first, gain = self.network.first, self.network.omega_0
-        with torch.autocast(first.weight.device.type, enabled=False):
+        with torch.autocast(positions.axes[0].device.type, enabled=False):
             jet = self.encoding.integrate(gain * first.weight, positions, self.spacing, order)
             return first.shift_value(jet.unsqueeze(1), gain).squeeze(1)
 

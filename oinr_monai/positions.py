@@ -85,11 +85,13 @@ class Lattice(Positions):
             factors.append(factor)
         return tuple(factors)
 
-    def padded(self, radius: int, spacing: Sequence[float], dilation: Sequence[int]) -> Lattice:
-        """A regular lattice with ``radius`` spacings more at both ends of each axis."""
+    def padded(
+        self, radii: Sequence[int], spacing: Sequence[float], dilation: Sequence[int]
+    ) -> Lattice:
+        """A regular lattice with ``radii`` spacings more at both ends of each axis."""
         axes = []
-        for x, h, s in zip(self.axes, spacing, dilation, strict=True):
-            halo = torch.arange(1, radius * s + 1, dtype=x.dtype, device=x.device) * (h / s)
+        for x, r, h, s in zip(self.axes, radii, spacing, dilation, strict=True):
+            halo = torch.arange(1, r * s + 1, dtype=x.dtype, device=x.device) * (h / s)
             axes.append(torch.cat([x[0] - halo.flip(0), x, x[-1] + halo]))
         return Lattice(tuple(axes))
 
@@ -112,9 +114,9 @@ class Scatter(Positions):
         """Values (N, C) along any axis belong to the points as they are."""
         return values
 
-    def stencil(self, radius: int, spacing: Sequence[float]) -> Scatter:
-        """Each point followed by its neighbours up to ``radius`` spacings away on every axis."""
-        reach = range(-radius, radius + 1)
-        offsets = torch.tensor(list(product(reach, repeat=self.spatial_dims)), dtype=torch.float64)
+    def stencil(self, radii: Sequence[int], spacing: Sequence[float]) -> Scatter:
+        """Each point followed by its neighbours up to ``radii`` spacings away along the axes."""
+        reach = [range(-r, r + 1) for r in radii]
+        offsets = torch.tensor(list(product(*reach)), dtype=torch.float64)
         columns = zip(self.axes, offsets.T, spacing, strict=True)
         return Scatter(tuple((x[:, None] + o.to(x.device) * h).flatten() for x, o, h in columns))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from .encodings import SplineField
 from .fields import Field
 from .grids import Grid
-from .networks import ConvOINR
+from .networks import ConvOINR, LocalOperator
 from .neural_field import NeuralField
 
 __all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_field", "places_of"]
@@ -76,7 +76,7 @@ class FitConfig:
     channels: tuple[int, ...] | None = None
     kernel_size: int | tuple[int, ...] = 1
     encoding: Callable[[Grid], Field] | None = None
-    network: Callable[..., ConvOINR] | None = None
+    network: Callable[..., LocalOperator] | None = None
     places: int | None = None
     learning_rate: float = 3e-2
     seed: int = 0
@@ -115,22 +115,26 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField
         # Channels of an image share much of what they show, but not all.
         channels = round(preset.field_channels * math.sqrt(out_channels))
         network = _network(preset, config, grid, channels, out_channels)
-        encoding = _spline_field(preset, grid, channels, network.radius)
+        encoding = _spline_field(preset, grid, channels, network.halo())
     return NeuralField(encoding, network, grid.spacing.tolist())
 
 
 def _network(
     preset: Preset, config: FitConfig, grid: Grid, in_channels: int, out_channels: int
-) -> ConvOINR:
+) -> LocalOperator:
     make = config.network or partial(
         ConvOINR, channels=config.channels or preset.channels, kernel_size=config.kernel_size
     )
-    return make(spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels)
+    network = make(
+        spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels
+    )
+    return network.with_spacing(grid.spacing.tolist())
 
 
-def _spline_field(preset: Preset, grid: Grid, channels: int, radius: int) -> Field:
+def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]) -> Field:
     spacing = grid.spacing.tolist()
-    knots, margin = ([h * k for h in spacing] for k in (preset.knot_spacing, radius))
+    knots = [h * preset.knot_spacing for h in spacing]
+    margin = [h * r for h, r in zip(spacing, halo, strict=True)]
     return SplineField(grid.extent.tolist(), knots, channels, margin)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import monai.networks.nets
@@ -10,11 +12,26 @@ from monai.bundle import ComponentLocator
 from monai.networks.layers import Act
 from torch import nn
 
-from . import encodings, fields, layers, networks
+from . import encodings, fields, kernels, layers, networks
 
-__all__ = ["FIELDS", "NETWORKS", "build", "describe", "register"]
+__all__ = ["FIELDS", "KERNELS", "NETWORKS", "build", "describe", "register"]
 
-NETWORKS: dict[str, type[nn.Module]] = {"ConvOINR": networks.ConvOINR}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "CKConvOINR": networks.CKConvOINR,
+    "ConvOINR": networks.ConvOINR,
+}
+
+KERNELS: dict[str, type[kernels.KernelNetwork]] = {
+    cls.__name__: cls
+    for cls in (
+        kernels.FourierNet,
+        kernels.GaborNet,
+        kernels.MAGNet,
+        kernels.MLP,
+        kernels.RFNet,
+        kernels.SIREN,
+    )
+}
 
 FIELDS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
@@ -36,11 +53,13 @@ def describe(module: nn.Module) -> dict[str, Any]:
         ValueError: if the class is not one that :func:`build` would accept.
     """
     name = type(module).__name__
-    if {**NETWORKS, **FIELDS}.get(name) is not type(module):
+    if {**NETWORKS, **FIELDS, **KERNELS}.get(name) is not type(module):
         raise ValueError(f"module must be of a registered class to be saved, got {type(module)}")
     arguments = dict(module.arguments())  # type: ignore[operator]
     if "fields" in arguments:
         arguments["fields"] = [describe(field) for field in arguments["fields"]]
+    if "kernel" in arguments:
+        arguments["kernel"] = describe(arguments["kernel"])
     return {"class": name, "arguments": arguments}
 
 
@@ -54,14 +73,21 @@ def build(description: dict[str, Any]) -> nn.Module:
         >>> build({"class": "CoordinateField", "arguments": {"extent": [9.0, 9.0]}}).channels
         2
     """
-    known = {**NETWORKS, **FIELDS}
-    name = description.get("class")
-    if name not in known:
-        raise ValueError(f"class must be one of {sorted(known)}, got {name!r}")
     arguments = dict(description["arguments"])
     if "fields" in arguments:
         arguments["fields"] = [build(field) for field in arguments["fields"]]
-    return known[name](**arguments)
+    if "kernel" in arguments:
+        # A layer makes its own kernel network, and says how many values it needs.
+        kernel = arguments["kernel"]
+        arguments["kernel"] = partial(_known(kernel, KERNELS), **kernel["arguments"])
+    return _known(description, {**NETWORKS, **FIELDS})(**arguments)
+
+
+def _known(description: dict[str, Any], classes: Mapping[str, type[nn.Module]]) -> type[nn.Module]:
+    name = str(description.get("class"))
+    if name not in classes:
+        raise ValueError(f"class must be one of {sorted(classes)}, got {name!r}")
+    return classes[name]
 
 
 def register() -> None:

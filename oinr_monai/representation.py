@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -264,17 +265,18 @@ class Representation:
     def _places(self, order: int, scattered: bool) -> int:
         network = self.field.network
         dims = network.spatial_dims
-        width = max(*network.channels, network.in_channels * max(network.kernel_size[:1]) ** dims)
+        taps = math.prod(2 * r + 1 for r in network.first.radii)
+        width = max(*network.channels, network.in_channels * taps)
         numbers = width * (1, 1 + dims, 1 + dims + len(second_order_pairs(dims)))[order]
         if scattered:
-            numbers *= (2 * network.inner_radius + 1) ** dims
+            numbers *= math.prod(2 * r + 1 for r in network.halo(1))
         return max(TILE_NUMBERS // numbers, 1)
 
     # ---- moving and keeping ---------------------------------------------------------------------
 
     @property
     def _device(self) -> torch.device:
-        return self.field.network.first.weight.device
+        return next(self.field.network.parameters()).device
 
     @property
     def parameters(self) -> int:

@@ -22,7 +22,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from .encodings import FourierEncoding
 from .grids import Grid
-from .networks import ConvOINR
+from .networks import LocalOperator
 from .neural_field import NeuralField
 from .positions import Lattice
 from .presets import FitConfig, places_of
@@ -37,7 +37,7 @@ def _encoding(grid: Grid, bands: int) -> FourierEncoding:
     return FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=bands)
 
 
-def represent(network: ConvOINR, image: Tensor, bands: int = 8) -> Representation:
+def represent(network: LocalOperator, image: Tensor, bands: int = 8) -> Representation:
     """The representation of ``image`` that ``network`` was trained to be.
 
     Args:
@@ -129,11 +129,13 @@ class RandomLattices(IterableDataset[dict[str, Tensor]]):
     def _encoded(self, lattice: Lattice) -> Tensor:
         if self.halo:
             spacing = self.grid.spacing.tolist()
-            lattice = lattice.padded(self.halo, spacing, [1] * self.grid.spatial_dims)
+            lattice = lattice.padded(
+                [self.halo] * self.grid.spatial_dims, spacing, [1] * self.grid.spatial_dims
+            )
         with torch.no_grad():
             return self.encoding(lattice)[0]
 
-    def representation(self, network: ConvOINR) -> Representation:
+    def representation(self, network: LocalOperator) -> Representation:
         """What ``network`` has learned of this volume."""
         return represent(network, self.volume, self.bands)
 
@@ -149,6 +151,7 @@ class TrainedInferer(Inferer):
             trained on the volume given; or None, where the network given is the trained one.
 
     Example:
+        >>> from oinr_monai import ConvOINR
         >>> image = torch.rand(1, 1, 8, 8)
         >>> TrainedInferer()(image, ConvOINR(2, 32, 1, channels=(8,), kernel_size=1)).shape
         torch.Size([1, 1, 8, 8])
@@ -165,7 +168,7 @@ class TrainedInferer(Inferer):
         self.fitted = None if fitted is None else Path(fitted)
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: ConvOINR, *args: Any, **kwargs: Any
+        self, inputs: Tensor, network: LocalOperator, *args: Any, **kwargs: Any
     ) -> MetaTensor:
         """Answers (B, C', *shape) for volumes (B, C, *spatial), with their affines.
 
@@ -180,7 +183,7 @@ class TrainedInferer(Inferer):
             answers = [self.answer(fit) for fit in fits]
             return collate_meta_tensor([answer.to(inputs.device) for answer in answers])
 
-    def _representation(self, image: Tensor, network: ConvOINR) -> Representation:
+    def _representation(self, image: Tensor, network: LocalOperator) -> Representation:
         if self.fitted is None:
             return represent(network, image, self.bands)
         if self.fitted.suffix != ".pt":

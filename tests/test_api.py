@@ -13,6 +13,7 @@ import pytest
 import oinr_monai
 
 PUBLIC = [
+    "CKConvOINR",
     "ConvOINR",
     "CoordinateField",
     "DeriveOINR",

@@ -94,7 +94,7 @@ def test_lattice_equals_points(name: str, dims: int, kernel: tuple[int, ...]) ->
 @pytest.mark.parametrize(("name", "dims", "kernel"), every_case)
 def test_lattice_equals_the_dense_network(name: str, dims: int, kernel: tuple[int, ...]) -> None:
     field, places = make(name, dims, kernel), lattice(dims)
-    haloed = places.padded(field.network.radius, SPACING[:dims], (1,) * dims)
+    haloed = places.padded(field.network.halo(), SPACING[:dims], (1,) * dims)
     assert close(field(places)[0], field.network(field.encoding(haloed))[0])
 
 
@@ -130,7 +130,7 @@ def test_hidden_layers_are_the_sines_on_the_way(dims: int, kernel: tuple[int, ..
     network = field.network
     for layer in (1, 2):
         radius = sum(k // 2 for k in kernel[:layer])
-        h = field.encoding(places.padded(radius, SPACING[:dims], (1,) * dims))
+        h = field.encoding(places.padded((radius,) * dims, SPACING[:dims], (1,) * dims))
         for integral in network.layers[:layer]:
             h = torch.sin(integral(h, [1] * dims, network.omega_0))
         assert close(field(places, 0, layer), h)

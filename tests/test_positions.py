@@ -84,7 +84,7 @@ def test_no_dilation(axis: torch.Tensor) -> None:
 @pytest.mark.parametrize("factor", [1, 2])
 def test_padding_adds_the_radius_on_both_ends(dims: int, factor: int) -> None:
     places, radius, spacing = lattice(dims, factor=factor), 2, SPACING[:dims]
-    padded = places.padded(radius, spacing, (factor,) * dims)
+    padded = places.padded((radius,) * dims, spacing, (factor,) * dims)
     halo = radius * factor
     assert padded.shape == tuple(n + 2 * halo for n in places.shape)
     assert padded.dilation(spacing) == (factor,) * dims
@@ -97,11 +97,11 @@ def test_padding_adds_the_radius_on_both_ends(dims: int, factor: int) -> None:
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_a_stencil_is_a_padded_lattice_around_each_point(dims: int) -> None:
     radius, spacing, points = 1, SPACING[:dims], scattered(lattice(dims))
-    stencil = points.stencil(radius, spacing)
+    stencil = points.stencil((radius,) * dims, spacing)
     taps = 3**dims
     assert stencil.shape == (points.shape[0] * taps,)
     for i in (0, points.shape[0] - 1):
         alone = Lattice(tuple(x[i : i + 1] for x in points.axes))
-        around = scattered(alone.padded(radius, spacing, (1,) * dims))
+        around = scattered(alone.padded((radius,) * dims, spacing, (1,) * dims))
         for x, y in zip(stencil.axes, around.axes, strict=True):
             assert torch.allclose(x[i * taps : (i + 1) * taps], y, rtol=0, atol=1e-12)

@@ -15,9 +15,10 @@ from oinr_monai import (
     NoiseField,
     encodings,
     fields,
+    kernels,
     networks,
 )
-from oinr_monai.registry import FIELDS, NETWORKS, build, describe
+from oinr_monai.registry import FIELDS, KERNELS, NETWORKS, build, describe
 
 
 def test_every_concrete_class_is_registered() -> None:
@@ -25,8 +26,12 @@ def test_every_concrete_class_is_registered() -> None:
     public = (getattr(module, name) for module in modules for name in module.__all__)
     assert set(FIELDS.values()) == {cls for cls in public if not isabstract(cls)}
     public = (getattr(networks, name) for name in networks.__all__)
-    assert set(NETWORKS.values()) == {cls for cls in public if isinstance(cls, type)}
-    assert all(name == cls.__name__ for name, cls in {**FIELDS, **NETWORKS}.items())
+    assert set(NETWORKS.values()) == {
+        cls for cls in public if isinstance(cls, type) and not isabstract(cls)
+    }
+    public = (getattr(kernels, name) for name in kernels.__all__)
+    assert set(KERNELS.values()) == {cls for cls in public if not isabstract(cls)}
+    assert all(name == cls.__name__ for name, cls in {**FIELDS, **KERNELS, **NETWORKS}.items())
 
 
 def test_nested_descriptions_are_json() -> None:
