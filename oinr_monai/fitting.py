@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ BETWEEN_PLACES, BETWEEN_SEED = 65_536, 20_240_721
 
 
 def fit(
-    image: Tensor | np.ndarray,
+    image: Tensor | np.ndarray | Sequence[Tensor | np.ndarray],
     config: FitConfig | None = None,
     *,
     mask: Tensor | np.ndarray | None = None,
@@ -52,11 +53,15 @@ def fit(
     B-spline through them; so the result is as good between samples as on them. An interrupt
     (Ctrl-C) ends the fit early and returns the best representation so far, marked in its ``info``.
 
+    Several images of one object, at several resolutions or from several stacks, are fitted by one
+    function; the nodes of a :class:`~oinr_monai.CKConvOINR` then lie at each image's own spacing.
+
     Args:
         image: (C, *spatial) with 1 to 3 spatial dimensions, its affine that of a MetaTensor or
-            else unit spacing.
+            else unit spacing; or several of them, along the same axes, the finest first: its grid,
+            its intensity scale and its scores are those of the representation.
         config: how to fit.
-        mask: voxels that count, (*spatial) or (1, *spatial); all if None.
+        mask: voxels that count, (*spatial) or (1, *spatial); all if None. For one image only.
         checkpoint: file to save the state of the fit to every 15 seconds.
         resume: go on from ``checkpoint`` if it exists.
         log_dir: directory for TensorBoard.
@@ -79,13 +84,69 @@ def fit(
     started = time.monotonic()
     # A transform or an inferer may be called where gradients are off; a fit needs them.
     with torch.inference_mode(False), torch.enable_grad():
-        values, grid = _checked_image(image)
-        inside = _checked_mask(mask, grid)
-        _check_intensities(values if inside is None else values[:, inside])
-        task = _Task(values, grid, inside, config, started)
+        images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
+        scans = _checked_scans(images, mask)
+        task = _Task(scans, config, started)
         result = task.run(checkpoint, resume, log_dir, progress)
-    result.source = image_source(image)
+    result.source = image_source(images[0])
     return result
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One image that a fit sees, and where it lies along the axes of the first one.
+
+    Args:
+        image: (C, *shape).
+        grid: its own grid.
+        mask: voxels that count (*shape), or None for all.
+        origin: first voxel centre, in mm along the first image's axes from its first voxel centre.
+    """
+
+    image: Tensor
+    grid: Grid
+    mask: Tensor | None
+    origin: tuple[float, ...]
+
+    @property
+    def counted(self) -> Tensor:
+        """The intensities that count (C, ...)."""
+        return self.image if self.mask is None else self.image[:, self.mask]
+
+
+def _checked_scans(
+    images: Sequence[Tensor | np.ndarray], mask: Tensor | np.ndarray | None
+) -> list[_Scan]:
+    if not images:
+        raise ValueError("image must be an image or several, got none")
+    if mask is not None and len(images) > 1:
+        raise ValueError(f"mask must be None for several images, got one for {len(images)}")
+    checked = [_checked_image(image) for image in images]
+    (first, frame), scans = checked[0], []
+    inside = _checked_mask(mask, frame)
+    for values, grid in checked:
+        if len(values) != len(first):
+            raise ValueError(f"images must have {len(first)} channels each, got {len(values)}")
+        scan = _Scan(values, grid, inside, _origin(grid, frame))
+        _check_intensities(scan.counted)
+        scans.append(scan)
+    return scans
+
+
+def _origin(grid: Grid, frame: Grid) -> tuple[float, ...]:
+    axes = grid.axes_in(frame)
+    if axes is None or any(float(x[-1]) < float(x[0]) for x in axes):
+        raise ValueError(
+            "images must have their axes along those of the first, got a rotated or flipped one; "
+            "resample it along them"
+        )
+    for x, size in zip(axes, frame.shape, strict=True):
+        if float(x[0]) < -0.5 or float(x[-1]) > size - 0.5:
+            raise ValueError(
+                f"images must lie within the first, got voxels {float(x[0]):.1f} to "
+                f"{float(x[-1]):.1f} of its {size}; give the largest first"
+            )
+    return tuple(float(x[0]) * h for x, h in zip(axes, frame.spacing.tolist(), strict=True))
 
 
 def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
@@ -147,18 +208,30 @@ def _seeded(seed: int) -> Iterator[None]:
 class _Task:
     """One fit: the parts that its steps share."""
 
-    def __init__(
-        self, image: Tensor, grid: Grid, mask: Tensor | None, config: FitConfig, started: float
-    ) -> None:
-        self.config, self.grid, self.image, self.mask = config, grid, image, mask
+    def __init__(self, scans: Sequence[_Scan], config: FitConfig, started: float) -> None:
+        self.config, self.scans, self.first = config, scans, scans[0]
+        self.grid = self.first.grid
         self.device = _device(config.device)
-        self.scale = IntensityScale.of(image, mask)
-        self.truth = CubicInterpolant(self.scale.standardise(_filled(image, mask)))
+        self.scale = IntensityScale.of(self.first.image, self.first.mask)
+        self.truths = [
+            CubicInterpolant(self.scale.standardise(_filled(scan.image, scan.mask)))
+            for scan in scans
+        ]
         with _seeded(config.seed):
-            self.field = build_field(grid, len(image), config).to(self.device)
+            self.field = build_field(self.grid, len(self.first.image), config).to(self.device)
+        self._check_nodes()
         self.optimizer = _optimizer(self.field, config.learning_rate)
-        self.clock = Clock(*budget(grid, config), started=started)
+        self.clock = Clock(*budget(self.grid, config), started=started)
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
+
+    def _check_nodes(self) -> None:
+        network = self.field.network
+        fixed = network.with_spacing([1.0] * self.grid.spatial_dims) is network
+        if len(self.scans) > 1 and fixed and network.inner_radius:
+            raise ValueError(
+                f"kernel_size must be 1 after the first layer for several images, "
+                f"got {self.config.kernel_size}; or use a CKConvOINR"
+            )
 
     def run(
         self,
@@ -216,36 +289,42 @@ class _Task:
     def _batches(self) -> Iterator[dict[str, object]]:
         # Each step draws from a seed of its own, so that a resumed fit sees the places it missed.
         generator = torch.Generator()
-        sampler = self._sampler(generator)
+        samplers = self._samplers(generator)
         while True:
             generator.manual_seed(((self.config.seed << 32) + self.clock.step) % (1 << 63))
-            yield sampler.draw()
+            chosen = 0
+            if len(samplers) > 1:
+                chosen = int(torch.randint(len(samplers), (), generator=generator))
+            yield samplers[chosen].draw()
 
-    def _sampler(self, generator: torch.Generator) -> LatticeSampler:
-        return LatticeSampler(
-            truth=self.truth,
-            shape=self.grid.shape,
-            spacing=tuple(self.grid.spacing.tolist()),
-            places=places_of(self.grid, self.config),
-            contiguous=self.field.network.inner_radius > 0,
-            mask=self.mask,
-            generator=generator,
-        )
-
-    @property
-    def _counted(self) -> Tensor:
-        return self.image if self.mask is None else self.image[:, self.mask]
+    def _samplers(self, generator: torch.Generator) -> list[LatticeSampler]:
+        return [
+            LatticeSampler(
+                truth=truth,
+                shape=scan.grid.shape,
+                spacing=tuple(scan.grid.spacing.tolist()),
+                places=places_of(scan.grid, self.config),
+                contiguous=self.field.network.inner_radius > 0,
+                mask=scan.mask,
+                generator=generator,
+                origin=scan.origin,
+            )
+            for scan, truth in zip(self.scans, self.truths, strict=True)
+        ]
 
     def _held_out_psnr(self) -> Callable[[], float]:
-        held_out = self._sampler(torch.Generator().manual_seed(BETWEEN_SEED)).draw()
-        positions, (target, weight) = _to_device(held_out, self.device)
-        z = self.scale.standardise(self._counted)
+        samplers = self._samplers(torch.Generator().manual_seed(BETWEEN_SEED))
+        held_out = [_to_device(sampler.draw(), self.device) for sampler in samplers]
+        z = self.scale.standardise(self.first.counted)
         span = float(z.max() - z.min())
 
         def score() -> float:
             with torch.no_grad():
-                error = float(_weighted_mse(self.field(positions)[0], (target, weight)))
-            return 10 * math.log10(span**2 / max(error, 1e-20))
+                errors = [
+                    float(_weighted_mse(self.field(places, **options)[0], label))
+                    for places, label, _, options in held_out
+                ]
+            return 10 * math.log10(span**2 / max(sum(errors) / len(errors), 1e-20))
 
         return score
 
@@ -262,8 +341,8 @@ class _Task:
         }
 
     def _identity(self) -> str:
-        grid = (self.grid.shape, self.grid.affine.tolist())
-        return repr((grid, self.scale, self.config.settings()))
+        grids = [(scan.grid.shape, scan.grid.affine.tolist()) for scan in self.scans]
+        return repr((grids, self.scale, self.config.settings()))
 
     def _resume(self, path: Path) -> None:
         remedy = "remove it, or repeat the image and settings it is of"
@@ -298,8 +377,8 @@ class _Task:
             "parameters": result.parameters,
             "psnr_grid": psnr(
                 result.sample().as_tensor(),
-                self.image,
-                None if self.mask is None else self.mask[None],
+                self.first.image,
+                None if self.first.mask is None else self.first.mask[None],
             ),
             "psnr_between": self._psnr_between(result),
         }
@@ -312,12 +391,12 @@ class _Task:
         around = math.prod(2 * r + 1 for r in self.field.network.halo(1))
         places = max(BETWEEN_PLACES // around, 1_024)
         voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
-        if self.mask is not None:
-            voxels = voxels[self.mask[tuple(voxels.round().long().T)]]
-        z = self.truth(Scatter(tuple(voxels.T)))
+        if self.first.mask is not None:
+            voxels = voxels[self.first.mask[tuple(voxels.round().long().T)]]
+        z = self.truths[0](Scatter(tuple(voxels.T)))
         std, mean = (torch.tensor(v)[:, None] for v in (self.scale.std, self.scale.mean))
         error = result.at(self.grid.to_world(voxels)).T.cpu() - (z * std + mean)
-        span = float(self._counted.max() - self._counted.min())
+        span = float(self.first.counted.max() - self.first.counted.min())
         return 10 * math.log10(span**2 / max(float((error.double() ** 2).mean()), 1e-30))
 
     def _middle_slice(self) -> Tensor:
@@ -374,15 +453,17 @@ class _FieldInferer(Inferer):
     ) -> Tensor:
         device = inputs.axes[0].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bfloat16):
-            return network(inputs).squeeze(0).float()
+            return network(inputs, **kwargs).squeeze(0).float()
 
 
 def _to_device(
     batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any
-) -> tuple[Positions, tuple[Tensor, Tensor | None]]:
+) -> tuple[Positions, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]:
+    # The form that MONAI's engines take: inputs, targets, and the network's other arguments.
     positions, (target, weight) = batch["image"], batch["label"]
     axes = tuple(x.to(device) for x in positions.axes)
-    return type(positions)(axes), (target.to(device), None if weight is None else weight.to(device))
+    label = (target.to(device), None if weight is None else weight.to(device))
+    return type(positions)(axes), label, (), {"spacing": batch["spacing"]}
 
 
 def _weighted_mse(signal: Tensor, label: tuple[Tensor, Tensor | None]) -> Tensor:

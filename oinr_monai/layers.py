@@ -354,8 +354,9 @@ class ContinuousKernelIntegral(Integral):
 # A windowed kernel ends where its window has fallen to this.
 WINDOW_END = 0.1
 
-# Nodes above which a convolution goes by FFT.
-FFT_TAPS = 125
+# Nodes above which a convolution goes by FFT: the two took equal time between 600 nodes (separable)
+# and 2,000 (16 channels mixed), in two and three dimensions on a CPU.
+FFT_TAPS = 1_000
 
 
 def _hat_integral(upper: Tensor) -> Tensor:

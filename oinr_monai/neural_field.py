@@ -63,14 +63,23 @@ class NeuralField(nn.Module):
         """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
         return NeuralField(self.encoding, self.network, spacing)
 
-    def forward(self, positions: Positions, order: int = 0, layer: int | None = None) -> Tensor:
+    def forward(
+        self,
+        positions: Positions,
+        order: int = 0,
+        layer: int | None = None,
+        spacing: Sequence[float] | None = None,
+    ) -> Tensor:
         """Jet (J, C, *positions.shape) of the signal, or of the activations of one hidden layer.
 
         Args:
             positions: a lattice or scattered points.
             order: 0 for the value, 1 with first, 2 with second derivatives, per mm.
             layer: number of the hidden layer to read, from 1; None for the signal.
+            spacing: distance between kernel nodes, if another than the field's; in mm.
         """
+        if spacing is not None and tuple(spacing) != self.spacing:
+            return self.with_spacing(spacing)(positions, order, layer)
         halo = self.network.halo(1, layer)
         if max(halo) == 0:
             return self._answer(positions, (1,) * positions.spatial_dims, order, layer)

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -289,12 +289,23 @@ class Representation:
             copy.deepcopy(self.field).to(target), self.grid, self.scale, self.info, self.source
         )
 
+    def with_spacing(self, spacing: Sequence[float]) -> Representation:
+        """This function with the nodes of its kernels ``spacing`` (D,) apart, in mm.
+
+        The integral operators of a :class:`~oinr_monai.CKConvOINR` are approximated at any spacing,
+        to second order in it: at that of the grid to be sampled, above all. Other operators have
+        one spacing, and do not change.
+        """
+        field = self.field.with_spacing(spacing)
+        return Representation(field, self.grid, self.scale, self.info, self.source)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with a JSON header, complete or not at all."""
         header = {
             "format_version": FORMAT_VERSION,
             "encoding": describe(self.field.encoding),
             "network": describe(self.field.network),
+            "spacing": list(self.field.spacing),
             "grid": {"shape": list(self.grid.shape), "affine": self.grid.affine.tolist()},
             "scale": asdict(self.scale),
             "info": self.info,
@@ -325,7 +336,8 @@ class Representation:
                 tuple(header["grid"]["shape"]),
                 torch.tensor(header["grid"]["affine"], dtype=torch.float64),
             )
-            field = NeuralField(encoding, network, grid.spacing.tolist())  # type: ignore[arg-type]
+            spacing = header.get("spacing", grid.spacing.tolist())
+            field = NeuralField(encoding, network, spacing)  # type: ignore[arg-type]
             field.to(next(iter(state.values())).dtype).load_state_dict(state)
             scale = IntensityScale(
                 **{name: tuple(values) for name, values in header["scale"].items()}

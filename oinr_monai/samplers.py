@@ -36,6 +36,7 @@ class LatticeSampler:
         contiguous: patches instead of scattered coordinates.
         mask: voxels that count (*shape), or None for all.
         generator: source of randomness, on the CPU.
+        origin: where the image's first voxel centre lies, in mm; 0 on every axis if None.
     """
 
     truth: CubicInterpolant
@@ -45,9 +46,10 @@ class LatticeSampler:
     contiguous: bool
     mask: Tensor | None
     generator: torch.Generator
+    origin: tuple[float, ...] | None = None
 
     def __iter__(self) -> Iterator[dict[str, object]]:
-        """Batches of ``image``: a lattice in mm, and ``label``: target and weight."""
+        """Batches of ``image``, a lattice in mm, its ``spacing``, and ``label``: target, weight."""
         while True:
             yield self.draw()
 
@@ -59,8 +61,13 @@ class LatticeSampler:
         if float(torch.rand((), generator=self.generator)) < ON_GRID:
             axes = tuple(self._to_centres(x) for x in axes)
         target = self.truth(Lattice(axes))
-        in_mm = tuple(x * h for x, h in zip(axes, self.spacing, strict=True))
-        return {"image": Lattice(in_mm), "label": (target, self._weight(axes))}
+        origin = self.origin or (0.0,) * len(axes)
+        in_mm = tuple(o + x * h for x, h, o in zip(axes, self.spacing, origin, strict=True))
+        return {
+            "image": Lattice(in_mm),
+            "spacing": self.spacing,
+            "label": (target, self._weight(axes)),
+        }
 
     def _to_centres(self, x: Tensor) -> Tensor:
         # A patch moves as a whole, lest a tie in rounding breaks its regular steps.
