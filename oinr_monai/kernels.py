@@ -404,7 +404,7 @@ class _Gabor(nn.Module):
 
 def _rotation(turns: Tensor, dims: int) -> Tensor:
     # The exponential of a skew matrix is a rotation, in any number of dimensions.
-    skew = turns.new_zeros(len(turns), dims, dims)
-    rows, columns = torch.triu_indices(dims, dims, offset=1)
-    skew[:, rows, columns], skew[:, columns, rows] = turns, -turns
+    skew = turns.new_zeros(turns.shape[0], dims, dims)
+    pairs = torch.triu_indices(dims, dims, offset=1)
+    skew[:, pairs[0], pairs[1]], skew[:, pairs[1], pairs[0]] = turns, -turns
     return torch.linalg.matrix_exp(skew)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.jit._trace import is_tracing
+from typing_extensions import Self
 
 from .kernels import KernelNetwork
 from .positions import second_order_pairs
@@ -270,10 +272,21 @@ class ContinuousKernelIntegral(Integral):
     @property
     def reach(self) -> list[float]:
         """Distance at which the kernel ends along each axis, in mm."""
+        # A program that is being traced has the size of the kernels that it was made from.
+        if not (torch.compiler.is_compiling() or is_tracing()):
+            self._reach = self._ends()
+        return self._reach
+
+    def _ends(self) -> list[float]:
         if self.window is None:
             return [self.support] * self.spatial_dims
         ends = self.window.detach().abs() * math.sqrt(-2 * math.log(WINDOW_END))
         return [self.support * min(end, 1.0) for end in ends.tolist()]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, and note the kernel's size for programs that are traced from here on."""
+        self._reach = self._ends()
+        return super().train(mode)
 
     @property
     def radii(self) -> list[int]:  # type: ignore[override]
@@ -326,11 +339,19 @@ class ContinuousKernelIntegral(Integral):
         if self.same:
             u = F.pad(u, self._halo(dilation))
         weight = gain * (self.weight if self.mixer is None else self.depthwise)
-        convolve = fft_convolve if self.taps > FFT_TAPS else _convolve_directly
-        result = convolve(u, weight, dilation)
+        if self.taps > FFT_TAPS:
+            result = fft_convolve(u, weight, dilation)
+        else:
+            result = self._convolve_directly(u, weight, dilation)
         if self.mixer is not None:
             result = torch.einsum("oc,bc...->bo...", self.mixer, result)
         return result if bias is None else result + bias.view(-1, *[1] * self.spatial_dims)
+
+    def _convolve_directly(self, u: Tensor, weight: Tensor, dilation: list[int]) -> Tensor:
+        function = (F.conv1d, F.conv2d, F.conv3d)[self.spatial_dims - 1]
+        if self.mixer is None:
+            return function(u, weight, dilation=tuple(dilation))
+        return function(u, weight[:, None], dilation=tuple(dilation), groups=self.in_channels)
 
     def _halo(self, dilation: list[int]) -> list[int]:
         # A causal kernel has no weight on the nodes to come, so that zeros there change nothing.
@@ -363,14 +384,6 @@ def _hat_integral(upper: Tensor) -> Tensor:
     # Integral of the hat function from -1 up to here.
     t = upper.clamp(-1, 1)
     return torch.where(t < 0, (t + 1).square() / 2, 1 - (1 - t).square() / 2)
-
-
-def _convolve_directly(u: Tensor, weight: Tensor, dilation: Sequence[int]) -> Tensor:
-    dims = len(dilation)
-    function = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-    groups = u.shape[1] if weight.ndim == dims + 1 else 1
-    kernel = weight.unsqueeze(1) if groups > 1 or weight.ndim == dims + 1 else weight
-    return function(u, kernel, dilation=tuple(dilation), groups=groups)
 
 
 def fft_convolve(u: Tensor, weight: Tensor, dilation: Sequence[int]) -> Tensor:

@@ -467,3 +467,64 @@ def test_a_kernel_over_fourier_features_trains() -> None:
 
     config = quick(steps=150, encoding=waves, channels=(32, 32), kernel_size=(5, 1, 1))
     assert fit(smooth((40, 40)), config).info["psnr_between"] > 30
+
+
+# ---- several images of one object ----------------------------------------------------------------
+
+
+def stack(thick: int, shape: tuple[int, int] = (24, 24), shift: float = 0.0) -> MetaTensor:
+    """A wave of 12 mm along both axes, averaged over ``thick`` rows of 1 mm."""
+    x = torch.arange(shape[0], dtype=torch.float64)[:, None] + shift
+    y = torch.arange(shape[1], dtype=torch.float64)[None, :]
+    wave = (2 * math.pi * x / 12).sin() + (2 * math.pi * y / 12).cos()
+    image = wave.unflatten(0, (-1, thick)).mean(1)[None].float()
+    affine = torch.diag(torch.tensor([thick, 1.0, 1.0, 1.0], dtype=torch.float64))
+    affine[0, 3] = (thick - 1) / 2 + shift
+    return MetaTensor(image, affine=affine)
+
+
+def test_several_images_share_the_frame_of_the_first() -> None:
+    representation = fit([stack(1), stack(2), stack(3)], quick(steps=300))
+    assert representation.grid == Grid.from_image(stack(1))
+    assert representation.info["psnr_grid"] > 25
+    alone = fit([stack(1)], quick())
+    assert equal(alone, fit(stack(1), quick()))
+    assert not equal(alone, fit([stack(1), stack(2)], quick()))
+
+
+def test_each_image_is_seen_where_it_lies() -> None:
+    # Two halves of one wave: each is fitted only if its rows are looked for in its own half.
+    first = stack(1, (24, 24))
+    later = MetaTensor(first[:, 12:].as_tensor(), affine=first.affine.clone())
+    later.affine[0, 3] = 12.0
+    representation = fit([first, later], quick(steps=300))
+    assert representation.info["psnr_grid"] > 30
+    later.affine[0, 3] = 6.0
+    astray = fit([first, later], quick(steps=300))
+    assert astray.info["psnr_grid"] < representation.info["psnr_grid"] - 10
+
+
+def turned(image: MetaTensor) -> MetaTensor:
+    return MetaTensor(image.as_tensor(), affine=image.affine[[1, 0, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("images", "changes", "message"),
+    [
+        ([], {}, "image must be an image or several, got none"),
+        ([stack(1), turned(stack(1))], {}, "images must have their axes along those of the first"),
+        ([stack(2), stack(1, shift=9.0)], {}, "images must lie within the first, got voxels"),
+        ([stack(1), stack(1).repeat(2, 1, 1)], {}, "images must have 1 channels each, got 2"),
+        ([stack(1), stack(2)], {"kernel_size": 3}, "kernel_size must be 1 after the first layer"),
+    ],
+)
+def test_errors_of_several_images(
+    images: list[MetaTensor], changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(images, quick(**changes))
+
+
+def test_several_images_take_no_mask() -> None:
+    with pytest.raises(ValueError, match="mask must be None for several images"):
+        fit([stack(1), stack(2)], quick(), mask=torch.ones(24, 24))
