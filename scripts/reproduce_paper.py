@@ -163,13 +163,14 @@ PSNR is 10 log10(range² / MSE), range being that of the truth, in dB. The relea
 denoising divides the maximum, not its square, by the MSE, and keeps the step that is best against
 the clean picture; here the last step is scored. Steps are "taken of published". The first line of
 each case is what one has without fitting anything. The recipe completes the step it is in when
-its seconds end, and ours gets the seconds that it took.
+its seconds end, and ours gets the seconds that it took. Where `fit` is called, its preset is the
+same for all data; `--preset` changes it.
 """
 
 READING = """\
-These seconds are not the published budgets, which were spent on a GPU: a recipe far from its last
-step shows how fast it starts on this machine, not how good it becomes. `--full` gives it all its
-steps, and ours the same time.
+These seconds are not the published budgets: a recipe far from its last step shows how fast it
+starts on this machine, not how good it becomes. `--full` gives it all its steps, and ours the same
+time.
 """
 
 
