@@ -1,4 +1,4 @@
-"""Competitors for the benchmarks, each set up as its authors publish it, behind one interface."""
+"""The interface of the benchmarks' competitors, and SIREN set up as its authors publish it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Baseline(ABC):
-    """A competitor that fits one volume step by step, so that a bench can hold the clock.
+    """A competitor that fits one image step by step, so that a bench can hold the clock.
 
     Args:
         network: what is trained.
@@ -35,11 +35,11 @@ class Baseline(ABC):
 
     @abstractmethod
     def on_grid(self) -> Tensor:
-        """Return the prediction at all voxels, shape (X, Y, Z), in intensity units."""
+        """Return the prediction at all voxels, shape (C, *spatial), in intensity units."""
 
     @abstractmethod
     def at(self, voxels: Tensor) -> Tensor | None:
-        """Return the prediction (N,) at voxel coordinates (N, 3), or None if there is none."""
+        """Return the prediction (N, C) at voxel coordinates (N, D), or None if there is none."""
 
 
 def grid_points(shape: tuple[int, ...]) -> Tensor:
@@ -75,12 +75,11 @@ class SirenLayer(nn.Module):
         return torch.sin(self.omega_0 * self.linear(x))
 
 
-def siren_network(width: int, layers: int, omega_0: float) -> nn.Sequential:
-    """Return ``layers`` sine layers of ``width`` and a linear last one, (N, 3) to (N, 1)."""
-    sizes = (3, *(width,) * layers)
-    hidden = [SirenLayer(a, b, i == 0, omega_0) for i, (a, b) in enumerate(pairwise(sizes))]
-    last = nn.Linear(width, 1)
-    bound = math.sqrt(6 / width) / omega_0
+def siren_network(sizes: tuple[int, ...], omega_0: float) -> nn.Sequential:
+    """Return sine layers and a linear last one, (N, sizes[0]) to (N, sizes[-1])."""
+    hidden = [SirenLayer(a, b, i == 0, omega_0) for i, (a, b) in enumerate(pairwise(sizes[:-1]))]
+    last = nn.Linear(sizes[-2], sizes[-1])
+    bound = math.sqrt(6 / sizes[-2]) / omega_0
     nn.init.uniform_(last.weight, -bound, bound)
     return nn.Sequential(*hidden, last)
 
@@ -95,7 +94,7 @@ class Siren(Baseline):
         NeurIPS 2020.
 
     Args:
-        volume: intensities, shape (X, Y, Z).
+        image: intensities, shape (C, *spatial).
         width: units of each hidden layer.
         layers: number of hidden (sine) layers.
         learning_rate: Adam's rate at the start.
@@ -106,17 +105,19 @@ class Siren(Baseline):
 
     def __init__(
         self,
-        volume: Tensor,
+        image: Tensor,
         width: int = 128,
         layers: int = 3,
         learning_rate: float = 5e-4,
         points: int = 16_384,
     ) -> None:
-        super().__init__(siren_network(width, layers, self.omega_0), f"SIREN {width}x{layers}")
-        self.shape = tuple(volume.shape)
-        self.mean, self.std = volume.mean(), volume.std()
-        self.coordinates = grid_points(self.shape).reshape(-1, 3)
-        self.target = ((volume - self.mean) / self.std).reshape(-1, 1)
+        self.shape = tuple(image.shape[1:])
+        sizes = (len(self.shape), *(width,) * layers, len(image))
+        super().__init__(siren_network(sizes, self.omega_0), f"SIREN {width}x{layers}")
+        values = image.flatten(1).T
+        self.mean, self.std = values.mean(dim=0), values.std(dim=0)
+        self.coordinates = grid_points(self.shape).flatten(0, -2)
+        self.target = (values - self.mean) / self.std
         self.learning_rate = learning_rate
         self.points = points
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
@@ -130,90 +131,15 @@ class Siren(Baseline):
         adam_step(self.optimizer, F.mse_loss(prediction, self.target[chosen]))
 
     def on_grid(self) -> Tensor:
-        """Return the prediction at all voxels, shape (X, Y, Z), in intensity units."""
-        return self._evaluate(self.coordinates).reshape(self.shape)
+        """Return the prediction at all voxels, shape (C, *spatial), in intensity units."""
+        return self._evaluate(self.coordinates).T.unflatten(1, self.shape)
 
     def at(self, voxels: Tensor) -> Tensor:
-        """Return the prediction (N,) at voxel coordinates (N, 3)."""
+        """Return the prediction (N, C) at voxel coordinates (N, D)."""
         ends = torch.tensor(self.shape, dtype=voxels.dtype) - 1
         return self._evaluate((2 * voxels / ends - 1).to(self.coordinates.dtype))
 
     @torch.no_grad()
     def _evaluate(self, coordinates: Tensor) -> Tensor:
         chunks = [self.network(chunk) for chunk in coordinates.split(65_536)]
-        return torch.cat(chunks).squeeze(-1) * self.std + self.mean
-
-
-class SineConvStack(nn.Module):
-    """3x3x3 convolutions with bias and zero padding, sines between them.
-
-    Weights and biases keep the start that PyTorch gives a convolution, uniform within
-    1 / sqrt(fan_in), as the published code does.
-    """
-
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Conv3d(before, after, 3, padding="same") for before, after in pairwise(channels)
-        )
-
-    def forward(self, field: Tensor) -> Tensor:
-        """Map an encoded field (B, E, X, Y, Z) to the signal (B, C, X, Y, Z)."""
-        for layer in self.layers[:-1]:
-            field = torch.sin(layer(field))
-        return self.layers[-1](field)
-
-
-def dyadic_encoding(shape: tuple[int, ...], octaves: int) -> Tensor:
-    """Return sin and cos of 2^i pi x, i = 0..octaves-1, per axis: (1, 2 octaves D, *shape)."""
-    points = grid_points(shape).movedim(-1, 0)
-    angles = [2**octave * math.pi * axis for axis in points for octave in range(octaves)]
-    return torch.stack([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)])[None]
-
-
-class PublishedOINR3d(Baseline):
-    """The published three-dimensional O-INR, trained on the whole block at every step.
-
-    Its kernels are fixed in voxels and its encoding is made for one grid, so on another lattice
-    the same weights are another function: there is no prediction between the samples.
-    The target is divided by its maximum (published for binary volumes); Adam's rate is constant.
-
-    References:
-        Pal et al., "Implicit Representations via Operator Learning", ICML 2024, and the
-        volume part of the released code, https://github.com/vsingh-group/oinr.
-
-    Args:
-        volume: intensities, shape (X, Y, Z), with a positive maximum.
-
-    Raises:
-        ValueError: if the maximum of ``volume`` is not positive.
-    """
-
-    channels = (48, 64, 128, 128, 64, 1)
-    octaves = 8
-    learning_rate = 5e-3
-    published_parameters = 969_793
-
-    def __init__(self, volume: Tensor) -> None:
-        if volume.max() <= 0:
-            raise ValueError(f"volume must have a positive maximum, got {volume.max().item()}")
-        super().__init__(SineConvStack(self.channels), "O-INR, published 3-D recipe")
-        if self.parameters != self.published_parameters:
-            raise RuntimeError(f"expected {self.published_parameters}, got {self.parameters}")
-        self.field = dyadic_encoding(tuple(volume.shape), self.octaves)
-        self.scale = volume.max()
-        self.target = (volume / self.scale)[None, None]
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
-
-    def step(self, progress: float) -> None:
-        """Train one step on the whole block."""
-        adam_step(self.optimizer, F.mse_loss(self.network(self.field), self.target))
-
-    @torch.no_grad()
-    def on_grid(self) -> Tensor:
-        """Return the prediction at all voxels, shape (X, Y, Z), in intensity units."""
-        return self.network(self.field)[0, 0] * self.scale
-
-    def at(self, voxels: Tensor) -> None:
-        """Return None: the published network is defined on its own grid only."""
-        return None
+        return torch.cat(chunks) * self.std + self.mean

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from baselines import Baseline, PublishedOINR3d, Siren
+from baselines import Baseline, Siren
 from monai.data import MetaTensor
 from monai.transforms import CenterSpatialCrop, LoadImage
+from published import PublishedOINR3d
 from scipy import ndimage
 from torch import Tensor
 
@@ -117,8 +118,8 @@ def score_baseline(
         baseline.parameters,
         steps,
         seconds,
-        problem.psnr(baseline.on_grid(), problem.volume),
-        None if between is None else problem.psnr(between, problem.between),
+        problem.psnr(baseline.on_grid()[0], problem.volume),
+        None if between is None else problem.psnr(between[:, 0], problem.between),
     )
 
 
@@ -128,7 +129,7 @@ def curve_of_baseline(
     """Train for ``seconds``, measuring at ``marks`` equal intervals while the clock stands."""
     torch.manual_seed(0)
     started = time.perf_counter()
-    baseline = method(problem.volume)
+    baseline = method(problem.image.as_tensor())
     elapsed, steps = time.perf_counter() - started, 0
     curve: list[Score] = []
     while elapsed < seconds:
@@ -187,8 +188,8 @@ def ladder_of_ours(problem: Problem, target: float, limit: float) -> list[Score]
 
 def warm_up(problem: Problem, ours: bool) -> None:
     """Let every method pay its one-time costs (imports, compiled kernels) off the clock."""
-    Siren(problem.volume).step(0.0)
-    PublishedOINR3d(torch.ones(8, 8, 8)).step(0.0)
+    Siren(problem.image.as_tensor()).step(0.0)
+    PublishedOINR3d(torch.ones(1, 8, 8, 8)).step(0.0)
     if ours:
         run_ours(problem, "fast", LADDER_START, "warm-up")
 

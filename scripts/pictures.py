@@ -1,8 +1,10 @@
-"""What the demo and the figures share: the example volume, and slices of volumes in mm."""
+"""What the scripts share: the example volume, slices of volumes in mm, and comparisons."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 # Neurological convention: patient left is image left. Horizontal and vertical world axes.
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
+# The largest error that comparisons tell apart, as a part of the range.
+LARGEST_ERROR = 0.2
 # What a picture shows of each world axis, in mm; X and Y are equally wide, so that panels line up.
 VIEW = ((-100.0, 100.0), (-117.0, 83.0), (-82.0, 92.0))
 
@@ -87,3 +91,82 @@ class Slice:
                 x, y, letter, color="white", fontsize=8, ha="center", va="center",
                 transform=axes.transAxes,
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a picture, as fractions of its sides from the top left corner."""
+
+    top: float
+    bottom: float
+    left: float
+    right: float
+
+    def edges(self, pixels: Tensor) -> tuple[int, int, int, int]:
+        """Return first and end row, first and end column."""
+        rows, columns = pixels.shape[-2:]
+        down, across = (self.top, self.bottom), (self.left, self.right)
+        return tuple(round(v * rows) for v in down) + tuple(round(v * columns) for v in across)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A picture, what methods made of it, and their errors; whole above, a crop below.
+
+    Args:
+        title: what is shown.
+        truth: pixels (C, rows, columns) with one or three channels.
+        answers: pixels of each method, by its title.
+        crop: the part shown enlarged.
+    """
+
+    title: str
+    truth: Tensor
+    answers: dict[str, Tensor]
+    crop: Crop
+
+    @property
+    def panels(self) -> list[tuple[str, Tensor, str]]:
+        """Title, pixels in [0, 1] and colours of each column."""
+        low, span = self.truth.min(), self.truth.max() - self.truth.min()
+        errors = {
+            name.splitlines()[0]: (answer - self.truth).abs().mean(dim=0) / span / LARGEST_ERROR
+            for name, answer in self.answers.items()
+        }
+        signals = {self.title: self.truth, **self.answers}.items()
+        shown = [(name, ((pixels - low) / span), "gray") for name, pixels in signals]
+        return shown + [(f"error of\n{name}", e[None], "inferno") for name, e in errors.items()]
+
+    def draw(self, above: Sequence[Axes], below: Sequence[Axes]) -> None:
+        """Draw the columns into two rows of axes."""
+        top, bottom, left, right = self.crop.edges(self.truth)
+        for (title, pixels, colors), whole, part in zip(self.panels, above, below, strict=False):
+            shown = pixels.clamp(0, 1).movedim(0, -1)
+            for axes, values in ((whole, shown), (part, shown[top:bottom, left:right])):
+                axes.imshow(values, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
+                axes.set_axis_on()
+                axes.set(xticks=[], yticks=[])
+            whole.set_title(title, fontsize=9)
+            part.spines[:].set(color="orange", linewidth=2)
+            corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+            whole.plot(*zip(*((x - 0.5, y - 0.5) for x, y in corners), strict=True), color="orange")
+
+    @staticmethod
+    def save(path: Path, comparisons: Sequence[Comparison]) -> None:
+        """Write ``comparisons``, one below the other."""
+        import matplotlib as mpl
+
+        mpl.use("agg")
+        import matplotlib.pyplot as plt
+
+        columns = max(len(comparison.panels) for comparison in comparisons)
+        figure, axes = plt.subplots(
+            2 * len(comparisons), columns, squeeze=False, layout="constrained",
+            figsize=(2.4 * columns, 5.1 * len(comparisons)),
+        )  # fmt: skip
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for i, comparison in enumerate(comparisons):
+            comparison.draw(axes[2 * i], axes[2 * i + 1])
+        figure.savefig(path, dpi=100)
+        plt.close(figure)

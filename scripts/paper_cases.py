@@ -1,0 +1,259 @@
+"""The comparisons of reproduce_paper.py: for each published system its data and both sides."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from baselines import Baseline
+from bench_core import make_problem
+from monai.data import MetaTensor
+from pictures import Crop, Slice
+from PIL import Image
+from published import PublishedContinuous, PublishedOINR2d, PublishedOINR3d, split
+from published_cz import PublishedCZ
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from oinr_monai import FitConfig, fit
+
+SIZES = range(256, 360, 2)
+COUNTS, READOUT = 30.0, 2.0
+FACES = {"camera": Crop(0.12, 0.42, 0.36, 0.66), "astronaut": Crop(0.06, 0.36, 0.3, 0.6)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line decides.
+
+    Args:
+        seconds: budget of the published recipe; it always completes the step it is in.
+        full: train it for its published number of steps instead.
+        size: side of the pictures in pixels, a divisor of 512.
+        preset: ours, for the rows that call ``fit``.
+    """
+
+    seconds: float
+    full: bool
+    size: int
+    preset: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method has become.
+
+    Args:
+        method: how tables call it.
+        parameters: number of trained numbers.
+        steps: steps that it took.
+        published_steps: steps that its authors take; None for ours.
+        predict: makes the prediction (C, *spatial); called off the clock.
+    """
+
+    method: str
+    parameters: int
+    steps: int
+    published_steps: int | None
+    predict: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Args:
+        data: what is fitted, in words.
+        truth: what a prediction is scored against, shape (C, *spatial).
+        floor: name and prediction of what one has without fitting.
+        published: sets the published recipe up.
+        ours: fits ours in so many seconds.
+        crop: the part that the picture shows enlarged.
+        plane: turns a prediction into pixels (C, rows, columns).
+    """
+
+    data: str
+    truth: Tensor
+    floor: tuple[str, Tensor]
+    published: Callable[[], Baseline]
+    ours: Callable[[float], Fitted]
+    crop: Crop
+    plane: Callable[[Tensor], Tensor] = torch.Tensor.cpu
+
+
+# ---- data ---------------------------------------------------------------------------------------
+
+
+def picture(name: str) -> Tensor:
+    """Return ``camera`` (1, 512, 512) or ``astronaut`` (3, 512, 512) in [0, 1]."""
+    import skimage.data
+
+    pixels = torch.from_numpy(getattr(skimage.data, name)()).float() / 255
+    return pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
+
+
+def shrunk(name: str, size: int) -> Tensor:
+    """Return a picture averaged over blocks to (C, size, size)."""
+    whole = picture(name)
+    if whole.shape[-1] % size:
+        raise ValueError(f"size must divide {whole.shape[-1]}, got {size}")
+    return avg_pool2d(whole, whole.shape[-1] // size)
+
+
+def at_many_sizes(name: str) -> list[Tensor]:
+    """Return a grey picture at all published sizes, resized by Pillow's default, shuffled."""
+    source = Image.fromarray((255 * picture(name)[0]).round().byte().numpy())
+    sizes = list(SIZES)
+    random.Random(0).shuffle(sizes)
+    resized = [source.resize((size, size)) for size in sizes]
+    buffers = [bytearray(image.tobytes()) for image in resized]
+    flat = [torch.frombuffer(buffer, dtype=torch.uint8) for buffer in buffers]
+    return [
+        values.float().reshape(1, size, size) / 255
+        for values, size in zip(flat, sizes, strict=True)
+    ]
+
+
+def photon_noise(clean: Tensor, generator: torch.Generator) -> Tensor:
+    """Return (Poisson(30 x) + 2 n) / 30, n standard normal: photon and readout noise."""
+    counts = torch.poisson(COUNTS * clean, generator=generator)
+    readout = READOUT * torch.randn(clean.shape, generator=generator)
+    return (counts + readout) / COUNTS
+
+
+def mean_of(image: Tensor) -> tuple[str, Tensor]:
+    """Return the constant mean of each channel as a prediction."""
+    return "constant mean", image.flatten(1).mean(1)[:, None].expand(-1, image[0].numel()).reshape(
+        image.shape
+    )
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+def fit_ours(image: Tensor, preset: str, seconds: float) -> Fitted:
+    """Fit ``image`` with a preset of ``oinr_monai.fit``."""
+    representation = fit(image, FitConfig(preset=preset, seconds=seconds))
+    return Fitted(
+        f"oinr_monai.fit, {preset}",
+        representation.parameters,
+        int(representation.info["steps"]),
+        None,
+        lambda: representation.sample().as_tensor(),
+    )
+
+
+def image_row(options: Options) -> list[Case]:
+    """Pictures, the published discrete convolutions beside ``fit``."""
+
+    def case(name: str) -> Case:
+        truth = shrunk(name, options.size)
+        return Case(
+            f"{name}, {options.size}²",
+            truth,
+            mean_of(truth),
+            partial(PublishedOINR2d, truth),
+            partial(fit_ours, truth, options.preset),
+            FACES[name],
+        )
+
+    return [case(name) for name in ("camera", "astronaut")]
+
+
+def continuous_row(options: Options) -> list[Case]:
+    """One operator for a picture at many sizes, judged at a size that it has not seen."""
+    images = at_many_sizes("camera")
+    training, _, (truth, *_) = split(images)
+    size = truth.shape[-1]
+    return [
+        Case(
+            f"camera, {len(training)} sizes {SIZES[0]} to {SIZES[-1]}, judged at {size}²",
+            truth,
+            mean_of(truth),
+            partial(PublishedContinuous, images),
+            partial(continuous_ours, training, size),
+            FACES["camera"],
+        )
+    ]
+
+
+def continuous_ours(training: list[Tensor], size: int, seconds: float) -> Fitted:
+    """Fit one operator to all of ``training``; it predicts at ``size``."""
+    raise NotImplementedError("oinr_monai has no continuous-kernel network yet")
+
+
+def denoise_row(options: Options) -> list[Case]:
+    """A picture with photon and readout noise, judged against the clean one."""
+    clean = shrunk("astronaut", options.size)
+    noisy = photon_noise(clean, torch.Generator().manual_seed(0))
+    return [
+        Case(
+            f"astronaut, {options.size}², {COUNTS:g} photons, readout {READOUT:g}",
+            clean,
+            ("the noisy picture", noisy),
+            partial(PublishedOINR2d, noisy),
+            partial(denoise_ours, noisy),
+            FACES["astronaut"],
+        )
+    ]
+
+
+def denoise_ours(noisy: Tensor, seconds: float) -> Fitted:
+    """Denoise ``noisy``, knowing nothing of the clean picture."""
+    raise NotImplementedError("oinr_monai has no denoising yet")
+
+
+def volume_row(options: Options) -> list[Case]:
+    """A block of the brain template, the published 3-D recipe beside ``fit``."""
+    image = make_problem("mni152").image
+    truth = image.as_tensor()
+    return [
+        Case(
+            f"MNI152 at 1 mm, central {truth.shape[-1]}³",
+            truth,
+            mean_of(truth),
+            partial(PublishedOINR3d, truth),
+            partial(fit_ours, image, options.preset),
+            Crop(0.25, 0.6, 0.3, 0.65),
+            partial(axial_plane, image.affine),
+        )
+    ]
+
+
+def axial_plane(affine: Tensor, volume: Tensor) -> Tensor:
+    """Return the middle axial plane (1, rows, columns), anterior above and left at the left."""
+    image = MetaTensor(volume, affine=affine)
+    middle = affine[:3, :3] @ (torch.tensor(volume.shape[1:]).to(affine) // 2) + affine[:3, 3]
+    return Slice.of(image, tuple(middle.tolist()), "axial").pixels.flip(0)[None]
+
+
+def cz_row(options: Options) -> list[Case]:
+    """A picture by the Calderon-Zygmund operators."""
+    truth = shrunk("camera", options.size)
+    return [
+        Case(
+            f"camera, {options.size}²",
+            truth,
+            mean_of(truth),
+            partial(PublishedCZ, truth),
+            partial(cz_ours, truth),
+            FACES["camera"],
+        )
+    ]
+
+
+def cz_ours(image: Tensor, seconds: float) -> Fitted:
+    """Fit a Calderon-Zygmund operator to ``image``."""
+    raise NotImplementedError("oinr_monai has no Calderon-Zygmund network yet")
+
+
+ROWS: dict[str, Callable[[Options], list[Case]]] = {
+    "image": image_row,
+    "continuous": continuous_row,
+    "denoise": denoise_row,
+    "volume": volume_row,
+    "cz": cz_row,
+}
