@@ -287,7 +287,7 @@ def features(
     representation = _load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     volume = representation.features(grid, layer)
-    layer = layer or len(representation.field.network.channels)
+    layer = layer or len(representation.field.hidden_channels)
     if output.name.lower().endswith(".npz"):
         _write_arrays(output, volume, grid)
     else:

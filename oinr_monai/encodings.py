@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .fields import Field, SeparableField
-from .positions import Positions, second_order_pairs
+from .positions import Positions, jet_derivatives
 from .splines import evaluate
 
 __all__ = ["CoordinateField", "DyadicEncoding", "FourierEncoding", "NoiseField", "SplineField"]
@@ -230,7 +230,7 @@ class SplineField(Field):
     def forward(self, positions: Positions, order: int = 0) -> Tensor:
         """Jet (J, E, *positions.shape), derivatives per mm, up to the margin."""
         parts = []
-        for derivatives in _derivatives(self.spatial_dims, order):
+        for derivatives in jet_derivatives(self.spatial_dims, order):
             scale = math.prod(k**-n for k, n in zip(self.knot_spacing, derivatives, strict=True))
             part = evaluate(self.coefficients, self._in_knots(positions), derivatives) * scale
             for d in (axis for axis, n in enumerate(derivatives) if n):
@@ -259,13 +259,6 @@ class SplineField(Field):
             "channels": self.channels,
             "margin": list(self.margin),
         }
-
-
-def _derivatives(dims: int, order: int) -> list[tuple[int, ...]]:
-    # The multi-index of every entry of a jet, in its order.
-    first = [(d,) for d in range(dims)] if order > 0 else []
-    second = second_order_pairs(dims) if order > 1 else []
-    return [tuple(axes.count(d) for d in range(dims)) for axes in [(), *first, *second]]
 
 
 class NoiseField(SplineField):

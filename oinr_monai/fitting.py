@@ -9,26 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
-from scipy.ndimage import distance_transform_edt
-from torch import Tensor, nn
+from torch import Tensor
 
-from .grids import Grid
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
 from .metrics import psnr
-from .neural_field import NeuralField, few_threads
+from .neural_field import ContinuousField, LatticeField, NeuralField, few_threads
 from .positions import Lattice, Positions, Scatter
 from .presets import FitConfig, budget, build_field, places_of
 from .representation import IntensityScale, Representation, image_source
-from .samplers import LatticeSampler
+from .samplers import LatticeSampler, WholeLattice
+from .scans import Scan, checked_scans
 from .splines import CubicInterpolant
 
 __all__ = ["fit", "gains_from_bfloat16"]
@@ -85,112 +82,11 @@ def fit(
     # A transform or an inferer may be called where gradients are off; a fit needs them.
     with torch.inference_mode(False), torch.enable_grad():
         images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
-        scans = _checked_scans(images, mask)
+        scans = checked_scans(images, mask)
         task = _Task(scans, config, started)
         result = task.run(checkpoint, resume, log_dir, progress)
     result.source = image_source(images[0])
     return result
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """One image that a fit sees, and where it lies along the axes of the first one.
-
-    Args:
-        image: (C, *shape).
-        grid: its own grid.
-        mask: voxels that count (*shape), or None for all.
-        origin: first voxel centre, in mm along the first image's axes from its first voxel centre.
-    """
-
-    image: Tensor
-    grid: Grid
-    mask: Tensor | None
-    origin: tuple[float, ...]
-
-    @property
-    def counted(self) -> Tensor:
-        """The intensities that count (C, ...)."""
-        return self.image if self.mask is None else self.image[:, self.mask]
-
-
-def _checked_scans(
-    images: Sequence[Tensor | np.ndarray], mask: Tensor | np.ndarray | None
-) -> list[_Scan]:
-    if not images:
-        raise ValueError("image must be an image or several, got none")
-    if mask is not None and len(images) > 1:
-        raise ValueError(f"mask must be None for several images, got one for {len(images)}")
-    checked = [_checked_image(image) for image in images]
-    (first, frame), scans = checked[0], []
-    inside = _checked_mask(mask, frame)
-    for values, grid in checked:
-        if len(values) != len(first):
-            raise ValueError(f"images must have {len(first)} channels each, got {len(values)}")
-        scan = _Scan(values, grid, inside, _origin(grid, frame))
-        _check_intensities(scan.counted)
-        scans.append(scan)
-    return scans
-
-
-def _origin(grid: Grid, frame: Grid) -> tuple[float, ...]:
-    axes = grid.axes_in(frame)
-    if axes is None or any(float(x[-1]) < float(x[0]) for x in axes):
-        raise ValueError(
-            "images must have their axes along those of the first, got a rotated or flipped one; "
-            "resample it along them"
-        )
-    for x, size in zip(axes, frame.shape, strict=True):
-        if float(x[0]) < -0.5 or float(x[-1]) > size - 0.5:
-            raise ValueError(
-                f"images must lie within the first, got voxels {float(x[0]):.1f} to "
-                f"{float(x[-1]):.1f} of its {size}; give the largest first"
-            )
-    return tuple(float(x[0]) * h for x, h in zip(axes, frame.spacing.tolist(), strict=True))
-
-
-def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
-    if not isinstance(image, Tensor | np.ndarray):
-        raise TypeError(f"image must be a tensor or an array, got {type(image).__name__}")
-    if not 2 <= image.ndim <= 4:
-        raise ValueError(
-            f"image must have shape (C, *spatial) with 1 to 3 spatial dimensions, "
-            f"got {tuple(image.shape)}; select one volume first"
-        )
-    if 0 in image.shape:
-        raise ValueError(f"image must hold voxels, got shape {tuple(image.shape)}")
-    tensor = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
-    return tensor.detach().clone().float(), Grid.from_image(image)
-
-
-def _check_intensities(counted: Tensor) -> None:
-    wrong = int((~torch.isfinite(counted)).sum())
-    if wrong:
-        raise ValueError(
-            f"image must be finite, got {wrong} NaN or infinite voxels; replace them first"
-        )
-    if float(counted.max()) == float(counted.min()):
-        raise ValueError(f"image must vary, got the constant {float(counted.max())}")
-
-
-def _checked_mask(mask: Tensor | np.ndarray | None, grid: Grid) -> Tensor | None:
-    if mask is None:
-        return None
-    tensor = torch.as_tensor(mask.as_tensor() if isinstance(mask, MetaTensor) else mask).bool()
-    tensor = tensor[0] if tensor.ndim == grid.spatial_dims + 1 else tensor
-    if tuple(tensor.shape) != grid.shape:
-        raise ValueError(f"mask must have shape {grid.shape}, got {tuple(tensor.shape)}")
-    if not bool(tensor.any()):
-        raise ValueError("mask must hold at least one voxel, got none")
-    return tensor
-
-
-def _filled(image: Tensor, mask: Tensor | None) -> Tensor:
-    # Voxels that do not count take the nearest one that does, lest the spline carries them inside.
-    if mask is None:
-        return image
-    nearest = distance_transform_edt(~mask.numpy(), return_distances=False, return_indices=True)
-    return image[(slice(None), *torch.from_numpy(nearest).long())]
 
 
 _START = threading.Lock()
@@ -208,15 +104,12 @@ def _seeded(seed: int) -> Iterator[None]:
 class _Task:
     """One fit: the parts that its steps share."""
 
-    def __init__(self, scans: Sequence[_Scan], config: FitConfig, started: float) -> None:
+    def __init__(self, scans: Sequence[Scan], config: FitConfig, started: float) -> None:
         self.config, self.scans, self.first = config, scans, scans[0]
         self.grid = self.first.grid
         self.device = _device(config.device)
         self.scale = IntensityScale.of(self.first.image, self.first.mask)
-        self.truths = [
-            CubicInterpolant(self.scale.standardise(_filled(scan.image, scan.mask)))
-            for scan in scans
-        ]
+        self.truths = [CubicInterpolant(self.scale.standardise(scan.filled)) for scan in scans]
         with _seeded(config.seed):
             self.field = build_field(self.grid, len(self.first.image), config).to(self.device)
         self._check_nodes()
@@ -225,12 +118,16 @@ class _Task:
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
 
     def _check_nodes(self) -> None:
-        network = self.field.network
-        fixed = network.with_spacing([1.0] * self.grid.spatial_dims) is network
-        if len(self.scans) > 1 and fixed and network.inner_radius:
+        field = self.field
+        fixed = field.network is field.with_spacing([1.0] * self.grid.spatial_dims).network
+        if (
+            len(self.scans) > 1
+            and fixed
+            and not (isinstance(field, NeuralField) and field.anywhere)
+        ):
             raise ValueError(
-                f"kernel_size must be 1 after the first layer for several images, "
-                f"got {self.config.kernel_size}; or use a CKConvOINR"
+                f"network must be pointwise after its first layer or a CKConvOINR for several "
+                f"images, got {type(field.network).__name__} on {len(self.scans)} of them"
             )
 
     def run(
@@ -268,7 +165,9 @@ class _Task:
             optimizer=self.optimizer,
             loss_function=_weighted_mse,
             prepare_batch=_to_device,
-            inferer=_FieldInferer(gains_from_bfloat16(self.device)),
+            inferer=_FieldInferer(
+                isinstance(self.field, NeuralField) and gains_from_bfloat16(self.device)
+            ),
             train_handlers=handlers,
             optim_set_to_none=True,
             decollate=False,
@@ -297,20 +196,28 @@ class _Task:
                 chosen = int(torch.randint(len(samplers), (), generator=generator))
             yield samplers[chosen].draw()
 
-    def _samplers(self, generator: torch.Generator) -> list[LatticeSampler]:
+    def _samplers(self, generator: torch.Generator) -> list[LatticeSampler | WholeLattice]:
         return [
-            LatticeSampler(
-                truth=truth,
-                shape=scan.grid.shape,
-                spacing=tuple(scan.grid.spacing.tolist()),
-                places=places_of(scan.grid, self.config),
-                contiguous=self.field.network.inner_radius > 0,
-                mask=scan.mask,
-                generator=generator,
-                origin=scan.origin,
-            )
+            self._sampler(scan, truth, generator)
             for scan, truth in zip(self.scans, self.truths, strict=True)
         ]
+
+    def _sampler(
+        self, scan: Scan, truth: CubicInterpolant, generator: torch.Generator
+    ) -> LatticeSampler | WholeLattice:
+        spacing = tuple(scan.grid.spacing.tolist())
+        if isinstance(self.field, LatticeField):
+            return WholeLattice(self.scale.standardise(scan.image), scan.mask, spacing)
+        return LatticeSampler(
+            truth=truth,
+            shape=scan.grid.shape,
+            spacing=spacing,
+            places=places_of(scan.grid, self.config),
+            contiguous=not self.field.anywhere,
+            mask=scan.mask,
+            generator=generator,
+            origin=scan.origin,
+        )
 
     def _held_out_psnr(self) -> Callable[[], float]:
         samplers = self._samplers(torch.Generator().manual_seed(BETWEEN_SEED))
@@ -321,7 +228,7 @@ class _Task:
         def score() -> float:
             with torch.no_grad():
                 errors = [
-                    float(_weighted_mse(self.field(places, **options)[0], label))
+                    float(_weighted_mse(_answer(self.field, places, **options), label))
                     for places, label, _, options in held_out
                 ]
             return 10 * math.log10(span**2 / max(sum(errors) / len(errors), 1e-20))
@@ -388,7 +295,7 @@ class _Task:
         generator = torch.Generator().manual_seed(BETWEEN_SEED)
         last = torch.tensor(self.grid.shape, dtype=torch.float64) - 1
         # Inner kernels ask for a whole neighbourhood around every place.
-        around = math.prod(2 * r + 1 for r in self.field.network.halo(1))
+        around = self.field.numbers(0, scattered=True) // self.field.numbers(0, scattered=False)
         places = max(BETWEEN_PLACES // around, 1_024)
         voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
         if self.first.mask is not None:
@@ -413,14 +320,11 @@ class _Task:
         return ((image - low) / (high - low).clamp_min(1e-12)).T.flip(0).cpu()
 
 
-def _optimizer(field: NeuralField, rate: float) -> torch.optim.Optimizer:
-    network = field.network
-    groups = []
-    for layer in network.integrals:
-        # Under sin(omega_0 w u) a step of w moves the output omega_0 times as far.
-        gain = 1.0 if layer is network.last else network.omega_0
-        for parameters, leverage in layer.leverages():
-            groups.append({"params": parameters, "peak": rate / (gain * leverage)})
+def _optimizer(field: ContinuousField, rate: float) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "peak": rate / leverage}
+        for parameters, leverage in field.network.leverages()
+    ]
     learned = [p for p in field.encoding.parameters() if p.requires_grad]
     groups += [{"params": learned, "peak": 2 * rate}] if learned else []
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)
@@ -449,21 +353,29 @@ class _FieldInferer(Inferer):
         self.bfloat16 = bfloat16
 
     def __call__(  # type: ignore[override]
-        self, inputs: Positions, network: nn.Module, *args: Any, **kwargs: Any
+        self, inputs: Positions | None, network: ContinuousField, *args: Any, **kwargs: Any
     ) -> Tensor:
-        device = inputs.axes[0].device.type
+        device = next(network.parameters()).device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bfloat16):
-            return network(inputs, **kwargs).squeeze(0).float()
+            return _answer(network, inputs, **kwargs).float()
+
+
+def _answer(field: ContinuousField, places: Positions | None, **options: Any) -> Tensor:
+    # Signal (C, *places); on the whole lattice where there are none.
+    if isinstance(field, LatticeField) and places is None:
+        return field.on_lattice()
+    return field(places, **options)[0]
 
 
 def _to_device(
     batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any
-) -> tuple[Positions, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]:
+) -> tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]:
     # The form that MONAI's engines take: inputs, targets, and the network's other arguments.
     positions, (target, weight) = batch["image"], batch["label"]
-    axes = tuple(x.to(device) for x in positions.axes)
+    if positions is not None:
+        positions = type(positions)(tuple(x.to(device) for x in positions.axes))
     label = (target.to(device), None if weight is None else weight.to(device))
-    return type(positions)(axes), label, (), {"spacing": batch["spacing"]}
+    return positions, label, (), {"spacing": batch["spacing"]}
 
 
 def _weighted_mse(signal: Tensor, label: tuple[Tensor, Tensor | None]) -> Tensor:

@@ -16,7 +16,7 @@ from typing_extensions import Self
 from .kernels import SIREN, KernelNetwork
 from .layers import ContinuousKernelIntegral, Integral, KernelIntegral, sine_jet
 
-__all__ = ["CKConvOINR", "ConvOINR", "LocalOperator", "kernel_sizes"]
+__all__ = ["CKConvOINR", "ConvOINR", "LatticeOperator", "LocalOperator", "kernel_sizes"]
 
 
 class LocalOperator(nn.Module, ABC):
@@ -93,6 +93,15 @@ class LocalOperator(nn.Module, ABC):
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, from which the network is built again."""
 
+    def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters, and how far an equal step of all of them moves the signal, about."""
+        groups = []
+        for layer in self.integrals:
+            # Under sin(omega_0 w u) a step of w moves the output omega_0 times as far.
+            gain = 1.0 if layer is self.last else self.omega_0
+            groups += [(parameters, gain * leverage) for parameters, leverage in layer.leverages()]
+        return groups
+
     def forward(self, field: Tensor, dilation: int = 1) -> Tensor:
         """Map a field (B, E, *spatial) to the signal (B, C, *spatial), smaller by the halo.
 
@@ -122,6 +131,36 @@ class LocalOperator(nn.Module, ABC):
             jet = layer.jet(sine_jet(jet, self.spatial_dims), dilation, self.omega_0)
         activations = sine_jet(jet, self.spatial_dims)
         return activations if stop is not None else self.last.jet(activations, dilation)
+
+
+class LatticeOperator(nn.Module, ABC):
+    """An operator from whole lattices to whole lattices: any sample may depend on any other."""
+
+    if TYPE_CHECKING:
+        spatial_dims: int
+        in_channels: int
+        out_channels: int
+        channels: int
+
+    @abstractmethod
+    def hidden(self, field: Tensor) -> Tensor:
+        """Map a field (B, E, *spatial) to the last activations (B, channels, *spatial)."""
+
+    @abstractmethod
+    def project(self, hidden: Tensor) -> Tensor:
+        """Map the last activations (B, channels, *spatial) to the signal (B, C, *spatial)."""
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values, from which the network is built again."""
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map a field (B, E, *spatial) to the signal (B, C, *spatial)."""
+        return self.project(self.hidden(field))
+
+    def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
+        """All parameters, with a leverage that makes the default rate the published 1e-3."""
+        return [(list(self.parameters()), 30.0)]
 
 
 class ConvOINR(LocalOperator):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,14 +11,80 @@ import torch
 from torch import Tensor, nn
 
 from .fields import Field
-from .networks import LocalOperator
-from .positions import Lattice, Positions, Scatter
+from .networks import LatticeOperator, LocalOperator
+from .positions import Lattice, Positions, Scatter, jet_derivatives, jet_size
+from .splines import CubicInterpolant
 
-__all__ = ["NeuralField", "few_threads"]
+__all__ = ["ContinuousField", "LatticeField", "NeuralField", "few_threads", "field_of"]
 
 
-class NeuralField(nn.Module):
+class ContinuousField(nn.Module, ABC):
     """Signal of D coordinates, in mm along the axes of the fitted grid, with exact derivatives.
+
+    Args:
+        encoding: input function f.
+        network: operator; its ``in_channels`` are the channels of ``encoding``.
+        spacing: distance between the operator's nodes along each axis, in mm.
+
+    Raises:
+        ValueError: if the two disagree.
+    """
+
+    def __init__(
+        self, encoding: Field, network: LocalOperator | LatticeOperator, spacing: Sequence[float]
+    ) -> None:
+        super().__init__()
+        if encoding.channels != network.in_channels:
+            raise ValueError(
+                f"network must read {encoding.channels} channels, "
+                f"got in_channels={network.in_channels}"
+            )
+        if encoding.spatial_dims != network.spatial_dims:
+            raise ValueError(
+                f"network must have {encoding.spatial_dims} spatial dimensions, "
+                f"got {network.spatial_dims}"
+            )
+        self.encoding, self.network = encoding, network
+        self.spacing = tuple(map(float, spacing))
+
+    @abstractmethod
+    def forward(
+        self,
+        positions: Positions,
+        order: int = 0,
+        layer: int | None = None,
+        spacing: Sequence[float] | None = None,
+    ) -> Tensor:
+        """Jet (J, C, *positions.shape) of the signal, or of the activations of one hidden layer.
+
+        Args:
+            positions: a lattice or scattered points.
+            order: 0 for the value, 1 with first, 2 with second derivatives, per mm.
+            layer: number of the hidden layer to read, from 1; None for the signal.
+            spacing: distance between kernel nodes, if another than the field's; in mm.
+        """
+
+    @abstractmethod
+    def with_spacing(self, spacing: Sequence[float]) -> ContinuousField:
+        """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
+
+    @property
+    @abstractmethod
+    def hidden_channels(self) -> tuple[int, ...]:
+        """Channels of each hidden layer that can be read."""
+
+    @property
+    @abstractmethod
+    def anywhere(self) -> bool:
+        """Whether any place has an answer of its own, without a regular lattice around it."""
+
+    @abstractmethod
+    def numbers(self, order: int, scattered: bool) -> int:
+        """Numbers that an answer at one place holds at once, about."""
+
+
+class NeuralField(ContinuousField):
+    """The signal of a local operator, which reads the field around each place.
 
     Where only the first layer of the operator is wider than one voxel, every place is answered in
     closed form. Otherwise a regular lattice is answered by dilated convolutions over a halo, and
@@ -41,27 +109,34 @@ class NeuralField(nn.Module):
     """
 
     def __init__(self, encoding: Field, network: LocalOperator, spacing: Sequence[float]) -> None:
-        super().__init__()
-        if encoding.channels != network.in_channels:
-            raise ValueError(
-                f"network must read {encoding.channels} channels, "
-                f"got in_channels={network.in_channels}"
-            )
-        if encoding.spatial_dims != network.spatial_dims:
-            raise ValueError(
-                f"network must have {encoding.spatial_dims} spatial dimensions, "
-                f"got {network.spatial_dims}"
-            )
         if network.padding != "valid":
             raise ValueError(
                 f'padding must be "valid" for a continuous field, got {network.padding!r}'
             )
-        self.encoding, self.network = encoding, network.with_spacing(spacing)
-        self.spacing = tuple(map(float, spacing))
+        super().__init__(encoding, network.with_spacing(spacing), spacing)
+        self.network: LocalOperator
 
     def with_spacing(self, spacing: Sequence[float]) -> NeuralField:
         """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
         return NeuralField(self.encoding, self.network, spacing)
+
+    @property
+    def hidden_channels(self) -> tuple[int, ...]:
+        """Channels of each hidden layer."""
+        return self.network.channels
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether only the first layer is wider than one node."""
+        return self.network.inner_radius == 0
+
+    def numbers(self, order: int, scattered: bool) -> int:
+        """Numbers that an answer at one place holds at once, about."""
+        network = self.network
+        taps = math.prod(2 * r + 1 for r in network.first.radii)
+        numbers = max(*network.channels, network.in_channels * taps)
+        around = math.prod(2 * r + 1 for r in network.halo(1)) if scattered else 1
+        return numbers * around * jet_size(network.spatial_dims, order)
 
     def forward(
         self,
@@ -70,14 +145,7 @@ class NeuralField(nn.Module):
         layer: int | None = None,
         spacing: Sequence[float] | None = None,
     ) -> Tensor:
-        """Jet (J, C, *positions.shape) of the signal, or of the activations of one hidden layer.
-
-        Args:
-            positions: a lattice or scattered points.
-            order: 0 for the value, 1 with first, 2 with second derivatives, per mm.
-            layer: number of the hidden layer to read, from 1; None for the signal.
-            spacing: distance between kernel nodes, if another than the field's; in mm.
-        """
+        """Jet (J, C, *positions.shape) of the signal, or of the activations of one hidden layer."""
         if spacing is not None and tuple(spacing) != self.spacing:
             return self.with_spacing(spacing)(positions, order, layer)
         halo = self.network.halo(1, layer)
@@ -113,16 +181,120 @@ class NeuralField(nn.Module):
             return first.shift_value(jet.unsqueeze(1), gain).squeeze(1)
 
 
+class LatticeField(ContinuousField):
+    """The signal of an operator from whole lattices to whole lattices, such as a wavelet operator.
+
+    Its answer is known at the voxel centres of the fitted grid alone. In between it is the cubic
+    B-spline through them: as good between the samples as the answer on them is, twice
+    differentiable, but not a finer operator. The lattice is answered as a whole, once, and kept.
+
+    Args:
+        encoding: input function f.
+        network: operator; its ``in_channels`` are the channels of ``encoding``.
+        spacing: voxel spacing of the fitted grid, in mm.
+        shape: shape of the fitted grid.
+
+    Example:
+        >>> from oinr_monai import CZOINR, FourierEncoding
+        >>> encoding = FourierEncoding(extent=(15.0, 15.0), spacing=(1.0, 1.0), bands=3)
+        >>> field = LatticeField(encoding, CZOINR(2, 12, 1, levels=2), (1.0, 1.0), (16, 16))
+        >>> field(Scatter((torch.rand(5), torch.rand(5))), order=1).shape
+        torch.Size([3, 1, 5])
+    """
+
+    def __init__(
+        self,
+        encoding: Field,
+        network: LatticeOperator,
+        spacing: Sequence[float],
+        shape: Sequence[int],
+    ) -> None:
+        super().__init__(encoding, network, spacing)
+        self.network: LatticeOperator
+        self.shape = tuple(shape)
+        self._kept: dict[object, CubicInterpolant] = {}
+
+    def with_spacing(self, spacing: Sequence[float]) -> LatticeField:
+        """This field itself: it has the one lattice."""
+        return self
+
+    @property
+    def hidden_channels(self) -> tuple[int, ...]:
+        """Channels before the last matrix."""
+        return (self.network.channels,)
+
+    @property
+    def anywhere(self) -> bool:
+        """True: a spline has a value at any place."""
+        return True
+
+    def numbers(self, order: int, scattered: bool) -> int:
+        """Numbers that an answer at one place holds at once, about."""
+        dims = len(self.shape)
+        width = max(self.network.out_channels, self.network.channels)
+        return width * jet_size(dims, order) * (4**dims if scattered else 1)
+
+    def forward(
+        self,
+        positions: Positions,
+        order: int = 0,
+        layer: int | None = None,
+        spacing: Sequence[float] | None = None,
+    ) -> Tensor:
+        """Jet (J, C, *positions.shape) of the signal, or of the last activations.
+
+        Only :meth:`on_lattice` passes gradients on.
+        """
+        dims = len(self.shape)
+        in_voxels = [x / h for x, h in zip(positions.axes, self.spacing, strict=True)]
+        jet = self._interpolant(layer).jet(type(positions)(tuple(in_voxels)), order)
+        scales = [
+            math.prod(h**-n for h, n in zip(self.spacing, derivatives, strict=True))
+            for derivatives in jet_derivatives(dims, order)
+        ]
+        return jet * torch.tensor(scales).to(jet).view(-1, *[1] * (jet.ndim - 1))
+
+    def on_lattice(self, layer: int | None = None) -> Tensor:
+        """Signal (C, *shape) at the voxel centres of the fitted grid, or the last activations."""
+        device = next(self.network.parameters()).device
+        axes = [
+            torch.arange(n, dtype=torch.float64, device=device) * h
+            for n, h in zip(self.shape, self.spacing, strict=True)
+        ]
+        field = self.encoding(Lattice(tuple(axes)))
+        return (self.network(field) if layer is None else self.network.hidden(field))[0]
+
+    @torch.no_grad()
+    def _interpolant(self, layer: int | None) -> CubicInterpolant:
+        # What was kept holds as long as no parameter has changed or moved.
+        state = (layer, *((p.data_ptr(), p._version) for p in self.parameters()))
+        if state not in self._kept:
+            self._kept = {state: CubicInterpolant(self.on_lattice(layer))}
+        return self._kept[state]
+
+
+def field_of(
+    encoding: Field,
+    network: LocalOperator | LatticeOperator,
+    spacing: Sequence[float],
+    shape: Sequence[int],
+) -> ContinuousField:
+    """The continuous function of an operator of either kind, fitted on a grid of ``shape``."""
+    if isinstance(network, LocalOperator):
+        return NeuralField(encoding, network, spacing)
+    return LatticeField(encoding, network, spacing, shape)
+
+
 @contextmanager
-def few_threads(field: NeuralField) -> Iterator[None]:
+def few_threads(field: ContinuousField) -> Iterator[None]:
     """Work on one thread while a narrow operator without inner kernels is evaluated on the CPU.
 
     Waiting threads spin: beside other work a second one makes such an operator several times
     slower, for a gain of 1.1 to 1.7 times on an idle machine (measured, docs/threads.md).
     """
     before = torch.get_num_threads()
-    network = field.network
-    narrow = max(network.channels) <= 64 and network.inner_radius == 0
+    local = isinstance(field, NeuralField)
+    narrow = local and max(field.hidden_channels) <= 64 and field.anywhere
     torch.set_num_threads(1 if narrow else before)
     try:
         yield

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from .encodings import SplineField
 from .fields import Field
 from .grids import Grid
-from .networks import ConvOINR, LocalOperator
-from .neural_field import NeuralField
+from .networks import ConvOINR, LatticeOperator, LocalOperator
+from .neural_field import ContinuousField, field_of
 
 __all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_field", "places_of"]
 
@@ -76,7 +76,7 @@ class FitConfig:
     channels: tuple[int, ...] | None = None
     kernel_size: int | tuple[int, ...] = 1
     encoding: Callable[[Grid], Field] | None = None
-    network: Callable[..., LocalOperator] | None = None
+    network: Callable[..., LocalOperator | LatticeOperator] | None = None
     places: int | None = None
     learning_rate: float = 3e-2
     seed: int = 0
@@ -99,7 +99,7 @@ class FitConfig:
         return {**asdict(replace(self, encoding=None, network=None)), **made}
 
 
-def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField:
+def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousField:
     """The untrained field that :func:`fit` starts from, on ``grid``.
 
     Args:
@@ -115,20 +115,24 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField
         # Channels of an image share much of what they show, but not all.
         channels = round(preset.field_channels * math.sqrt(out_channels))
         network = _network(preset, config, grid, channels, out_channels)
-        encoding = _spline_field(preset, grid, channels, network.halo())
-    return NeuralField(encoding, network, grid.spacing.tolist())
+        halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
+        encoding = _spline_field(preset, grid, channels, halo)
+    return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
 
 
 def _network(
     preset: Preset, config: FitConfig, grid: Grid, in_channels: int, out_channels: int
-) -> LocalOperator:
+) -> LocalOperator | LatticeOperator:
     make = config.network or partial(
         ConvOINR, channels=config.channels or preset.channels, kernel_size=config.kernel_size
     )
     network = make(
         spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels
     )
-    return network.with_spacing(grid.spacing.tolist())
+    # The nodes of a continuous kernel lie at the voxels; the halo counts them.
+    if isinstance(network, LocalOperator):
+        return network.with_spacing(grid.spacing.tolist())
+    return network
 
 
 def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]) -> Field:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from .files import replacing
 from .grids import Grid
-from .neural_field import NeuralField
+from .neural_field import ContinuousField, field_of
 from .positions import Lattice, Positions, Scatter, second_order_pairs
 from .registry import build, describe
 from .tiling import tiles
@@ -102,7 +101,7 @@ class Representation:
 
     def __init__(
         self,
-        field: NeuralField,
+        field: ContinuousField,
         grid: Grid,
         scale: IntensityScale,
         info: dict[str, Any] | None = None,
@@ -150,7 +149,7 @@ class Representation:
         Raises:
             ValueError: if there is no such layer.
         """
-        depth = len(self.field.network.channels)
+        depth = len(self.field.hidden_channels)
         layer = depth if layer is None else layer
         if not 1 <= layer <= depth:
             raise ValueError(f"layer must be 1 to {depth}, got {layer}")
@@ -229,7 +228,7 @@ class Representation:
         if axes is None:
             return None
         axes = tuple(x.to(self._device) for x in axes)
-        if self.field.network.inner_radius == 0:
+        if self.field.anywhere:
             return axes
         # Inner kernels need a regular lattice that starts on the domain and stays there.
         sizes = zip(axes, self.grid.shape, strict=True)
@@ -263,14 +262,7 @@ class Representation:
         return self.field(positions, order), empty.bool()
 
     def _places(self, order: int, scattered: bool) -> int:
-        network = self.field.network
-        dims = network.spatial_dims
-        taps = math.prod(2 * r + 1 for r in network.first.radii)
-        width = max(*network.channels, network.in_channels * taps)
-        numbers = width * (1, 1 + dims, 1 + dims + len(second_order_pairs(dims)))[order]
-        if scattered:
-            numbers *= math.prod(2 * r + 1 for r in network.halo(1))
-        return max(TILE_NUMBERS // numbers, 1)
+        return max(TILE_NUMBERS // self.field.numbers(order, scattered), 1)
 
     # ---- moving and keeping ---------------------------------------------------------------------
 
@@ -337,7 +329,7 @@ class Representation:
                 torch.tensor(header["grid"]["affine"], dtype=torch.float64),
             )
             spacing = header.get("spacing", grid.spacing.tolist())
-            field = NeuralField(encoding, network, spacing)  # type: ignore[arg-type]
+            field = field_of(encoding, network, spacing, grid.shape)  # type: ignore[arg-type]
             field.to(next(iter(state.values())).dtype).load_state_dict(state)
             scale = IntensityScale(
                 **{name: tuple(values) for name, values in header["scale"].items()}

@@ -11,7 +11,7 @@ from torch import Tensor
 from .positions import Lattice
 from .splines import CubicInterpolant
 
-__all__ = ["LatticeSampler"]
+__all__ = ["LatticeSampler", "WholeLattice"]
 
 # Part of the steps that look at voxel centres.
 ON_GRID = 0.25
@@ -109,6 +109,26 @@ class LatticeSampler:
         for d, x in enumerate(axes):
             weight = weight.index_select(d, x.round().long().to(weight.device))
         return weight.float()
+
+
+@dataclass
+class WholeLattice:
+    """An endless stream of the same lattice, the image's own, for operators that need all of it.
+
+    Args:
+        image: standardised image (C, *shape).
+        mask: voxels that count (*shape), or None for all.
+        spacing: voxel spacing of each axis, in mm.
+    """
+
+    image: Tensor
+    mask: Tensor | None
+    spacing: tuple[float, ...]
+
+    def draw(self) -> dict[str, object]:
+        """The lattice, written as None, its spacing, target and weight."""
+        weight = None if self.mask is None else self.mask.float()
+        return {"image": None, "spacing": self.spacing, "label": (self.image, weight)}
 
 
 def _counts(most: list[int], places: int) -> list[int]:

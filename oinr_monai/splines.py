@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .positions import Lattice, Positions
+from .positions import Lattice, Positions, jet_derivatives
 
 __all__ = ["CubicInterpolant", "bspline_weights", "evaluate"]
 
@@ -141,11 +141,18 @@ class CubicInterpolant:
         filtered = [
             spline_filter(each, order=3, mode="mirror") for each in image.double().cpu().numpy()
         ]
+        dtype = np.float64 if image.dtype == torch.float64 else np.float32
         # Two mirrored coefficients on each side stand for the endless mirror images.
-        padded = [np.pad(each.astype(np.float32), 2, mode="reflect") for each in filtered]
+        padded = [np.pad(each.astype(dtype), 2, mode="reflect") for each in filtered]
         self.coefficients = torch.from_numpy(np.stack(padded)).to(image.device)
 
     def __call__(self, positions: Positions) -> Tensor:
         """Values (C, *positions.shape) at voxel coordinates between the outermost samples."""
-        inner = positions.shifted([2.0] * positions.spatial_dims)
-        return evaluate(self.coefficients, inner, [0] * positions.spatial_dims)
+        return self.jet(positions)[0]
+
+    def jet(self, positions: Positions, order: int = 0) -> Tensor:
+        """Jets (J, C, *positions.shape) at voxel coordinates, derivatives per voxel."""
+        dims = positions.spatial_dims
+        inner = positions.shifted([2.0] * dims)
+        parts = [evaluate(self.coefficients, inner, n) for n in jet_derivatives(dims, order)]
+        return torch.stack(parts)

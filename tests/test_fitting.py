@@ -515,7 +515,11 @@ def turned(image: MetaTensor) -> MetaTensor:
         ([stack(1), turned(stack(1))], {}, "images must have their axes along those of the first"),
         ([stack(2), stack(1, shift=9.0)], {}, "images must lie within the first, got voxels"),
         ([stack(1), stack(1).repeat(2, 1, 1)], {}, "images must have 1 channels each, got 2"),
-        ([stack(1), stack(2)], {"kernel_size": 3}, "kernel_size must be 1 after the first layer"),
+        (
+            [stack(1), stack(2)],
+            {"kernel_size": 3},
+            "network must be pointwise after its first layer",
+        ),
     ],
 )
 def test_errors_of_several_images(
