@@ -129,7 +129,7 @@ def test_integral_equals_a_dense_convolution(
     shape = (4, field.channels, *[width] * dims)
     weight = torch.randn(shape, generator=generator, dtype=torch.float64)
     spacing, convolve = SPACING[:dims], (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-    dense = convolve(field(places.padded(width // 2, spacing, (1,) * dims), 2), weight)
+    dense = convolve(field(places.padded((width // 2,) * dims, spacing, (1,) * dims), 2), weight)
     on_lattice = field.integrate(weight, places, spacing, 2)
     at_points = field.integrate(weight, scattered(places), spacing, 2)
     assert close(on_lattice, dense, 1e-11)
@@ -144,7 +144,7 @@ def test_cheap_first_layer_in_single_precision(
     shape = (4, field.channels, *[3] * dims)
     weight = torch.randn(shape, generator=generator, dtype=torch.float32) / 3**dims
     convolve = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-    expected = convolve(field(places.padded(1, spacing, (1,) * dims)).float(), weight)
+    expected = convolve(field(places.padded((1,) * dims, spacing, (1,) * dims)).float(), weight)
     integral = field.integrate(weight, places, spacing)
     assert integral.dtype == torch.float32
     assert close(integral, expected, 1e-5)
