@@ -10,11 +10,14 @@ from monai.bundle import ComponentLocator
 from monai.networks.layers import Act
 from torch import nn
 
-from . import encodings, fields, layers, networks
+from . import calderon_zygmund, encodings, fields, layers, networks
 
 __all__ = ["FIELDS", "NETWORKS", "build", "describe", "register"]
 
-NETWORKS: dict[str, type[nn.Module]] = {"ConvOINR": networks.ConvOINR}
+NETWORKS: dict[str, type[nn.Module]] = {
+    cls.__name__: cls
+    for cls in (calderon_zygmund.CZOINR, calderon_zygmund.FlatCZOINR, networks.ConvOINR)
+}
 
 FIELDS: dict[str, type[nn.Module]] = {
     cls.__name__: cls

@@ -9,19 +9,19 @@ from functools import lru_cache
 from types import ModuleType
 
 import pywt
-import torch
 from torch import Tensor
 
-__all__ = ["analyse", "check_levels", "max_levels", "synthesise"]
+__all__ = ["analyse", "check_levels", "max_levels", "min_size", "synthesise"]
 
 
 def analyse(u: Tensor, wave: str, spatial_dims: int) -> Tensor:
-    r"""Split a lattice into its 2^D subbands, along every axis
+    r"""Split a lattice into its 2^D subbands, along every axis.
 
-    .. math:: a_i = \sum_k h_k u_{2i + 1 - k}, \qquad d_i = \sum_k g_k u_{2i + 1 - k}
+    .. math:: a_i = \sum_k h_k u_{2i + m - k}, \qquad d_i = \sum_k g_k u_{2i + m - k}
 
-    with indices taken modulo the size, up to a shift of k: PyWavelets' mode "periodization". An odd
-    axis repeats its last sample. Orthogonal wavelets keep the energy of an even lattice.
+    with indices modulo the size and m half the length of the filters: PyWavelets' mode
+    "periodization". An odd axis repeats its last sample. Orthogonal wavelets keep the energy of an
+    even lattice.
 
     References:
         Mallat, "A Theory for Multiresolution Signal Decomposition", IEEE TPAMI 1989.
@@ -39,8 +39,9 @@ def analyse(u: Tensor, wave: str, spatial_dims: int) -> Tensor:
         ValueError: if PyWavelets has no such wavelet.
 
     Example:
-        >>> analyse(torch.ones(1, 1, 4, 6), "haar", spatial_dims=2)[0, 0, :, 0, 0]
-        tensor([2., 0., 0., 0.])
+        >>> import torch
+        >>> analyse(torch.ones(1, 1, 4, 6), "haar", spatial_dims=2).shape
+        torch.Size([1, 1, 4, 2, 3])
     """
     low, high = (u.new_tensor(taps[::-1]) for taps in _filters(wave)[:2])
     u = u.unsqueeze(2)
@@ -56,6 +57,7 @@ def synthesise(subbands: Tensor, wave: str, shape: Sequence[int]) -> Tensor:
         ValueError: if PyWavelets has no such wavelet.
 
     Example:
+        >>> import torch
         >>> u = torch.rand(1, 1, 5, 8)
         >>> torch.allclose(synthesise(analyse(u, "db2", 2), "db2", (5, 8)), u, atol=1e-5)
         True
@@ -81,19 +83,31 @@ def max_levels(shape: Sequence[int], wave: str) -> int:
     return int(pywt.dwt_max_level(min(shape), len(_filters(wave)[0])))
 
 
+def min_size(levels: int, wave: str) -> int:
+    """The smallest axis that has so many levels, 2^levels (filter length - 1).
+
+    Raises:
+        ValueError: if ``levels`` is below 1 or PyWavelets has no such wavelet.
+
+    Example:
+        >>> min_size(4, "db2")
+        48
+    """
+    if levels < 1:
+        raise ValueError(f"levels must be 1 or more, got {levels}")
+    return int(2**levels * (len(_filters(wave)[0]) - 1))
+
+
 def check_levels(levels: int, shape: Sequence[int], wave: str) -> None:
     """Refuse more levels than a lattice has.
 
     Raises:
         ValueError: if ``levels`` is below 1 or above :func:`max_levels`, or the wavelet unknown.
     """
-    if levels < 1:
-        raise ValueError(f"levels must be 1 or more, got {levels}")
-    most = max_levels(shape, wave)
-    if levels > most:
+    if min(shape) < min_size(levels, wave):
         raise ValueError(
-            f"levels must be at most {most} for shape {tuple(shape)}, got {levels}; "
-            "use a larger lattice, fewer levels or a shorter wavelet"
+            f"levels must be at most {max_levels(shape, wave)} for shape {tuple(shape)}, "
+            f"got {levels}; use a larger lattice, fewer levels or a shorter wavelet"
         )
 
 
@@ -114,7 +128,7 @@ def _lowlevel() -> ModuleType:
         # It imports pkg_resources, which warns of its own end.
         warnings.simplefilter("ignore")
         from pytorch_wavelets.dwt import lowlevel
-    return lowlevel  # type: ignore[no-any-return]
+    return lowlevel
 
 
 def _split(u: Tensor, axis: int, low: Tensor, high: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import pytest
 import oinr_monai
 
 PUBLIC = [
+    "CZOINR",
     "ConvOINR",
     "CoordinateField",
     "DeriveOINR",
@@ -26,6 +27,7 @@ PUBLIC = [
     "FitConfig",
     "FitOINR",
     "FitOINRd",
+    "FlatCZOINR",
     "FourierEncoding",
     "Grid",
     "IntensityScale",

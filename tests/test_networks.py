@@ -26,7 +26,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def test_every_network_is_tested() -> None:
-    assert set(NETWORKS) == {"ConvOINR"}
+    assert set(NETWORKS) == {"CZOINR", "ConvOINR", "FlatCZOINR"}
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

@@ -13,6 +13,7 @@ from oinr_monai import (
     CoordinateField,
     JointField,
     NoiseField,
+    calderon_zygmund,
     encodings,
     fields,
     networks,
@@ -24,8 +25,9 @@ def test_every_concrete_class_is_registered() -> None:
     modules = (encodings, fields)
     public = (getattr(module, name) for module in modules for name in module.__all__)
     assert set(FIELDS.values()) == {cls for cls in public if not isabstract(cls)}
-    public = (getattr(networks, name) for name in networks.__all__)
-    assert set(NETWORKS.values()) == {cls for cls in public if isinstance(cls, type)}
+    modules = (calderon_zygmund, networks)
+    public = (getattr(module, name) for module in modules for name in module.__all__)
+    assert set(NETWORKS.values()) == {cls for cls in public if hasattr(cls, "arguments")}
     assert all(name == cls.__name__ for name, cls in {**FIELDS, **NETWORKS}.items())
 
 
