@@ -298,7 +298,8 @@ class UnsharedBands(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Map (B, 2 groups, n) to (B, 2 groups copies, n)."""
-        step, rest = divmod(u.shape[-1], self.pieces)
+        # Tracing has no divmod.
+        step, rest = u.shape[-1] // self.pieces, u.shape[-1] % self.pieces
         windows = F.pad(u, (1, 1)).unfold(-1, step + rest + 2, step)
         windows = windows.transpose(1, 2).flatten(1, 2)
         weight, groups = self.weight.flatten(0, 1), self.pieces * self.groups
