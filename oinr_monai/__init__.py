@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .calderon_zygmund import CZOINR, FlatCZOINR
 from .encodings import (
     CoordinateField,
     DyadicEncoding,
@@ -37,6 +38,7 @@ from .transforms import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "CZOINR",
     "CKConvOINR",
     "ConvOINR",
     "CoordinateField",
@@ -51,6 +53,7 @@ __all__ = [
     "FitConfig",
     "FitOINR",
     "FitOINRd",
+    "FlatCZOINR",
     "FourierEncoding",
     "Grid",
     "IntensityScale",

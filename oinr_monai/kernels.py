@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "SIREN", "FourierNet", "GaborNet", "KernelNetwork", "MAGNet", "RFNet"]
+__all__ = ["SIREN", "FourierNet", "GaborNet", "KernelNetwork", "MAGNet", "MLPNet", "RFNet"]
 
 
 class KernelNetwork(nn.Module, ABC):
@@ -115,7 +115,7 @@ class SIREN(KernelNetwork):
         return {**super().arguments(), "omega_0": self.omega_0}
 
 
-class MLP(KernelNetwork):
+class MLPNet(KernelNetwork):
     """Affine maps, each normalised over its units and passed through a GELU.
 
     Smooth: it starts with little detail and learns it slowly.
@@ -130,7 +130,7 @@ class MLP(KernelNetwork):
         hidden_layers: layers of them.
 
     Example:
-        >>> MLP(spatial_dims=2, out_channels=8)(torch.zeros(9, 2)).shape
+        >>> MLPNet(spatial_dims=2, out_channels=8)(torch.zeros(9, 2)).shape
         torch.Size([9, 8])
     """
 

@@ -141,14 +141,11 @@ class LatticeOperator(nn.Module, ABC):
         in_channels: int
         out_channels: int
         channels: int
+        project: nn.Module  # the last layer, a matrix at every place
 
     @abstractmethod
     def hidden(self, field: Tensor) -> Tensor:
         """Map a field (B, E, *spatial) to the last activations (B, channels, *spatial)."""
-
-    @abstractmethod
-    def project(self, hidden: Tensor) -> Tensor:
-        """Map the last activations (B, channels, *spatial) to the signal (B, C, *spatial)."""
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:

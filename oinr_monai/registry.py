@@ -12,13 +12,18 @@ from monai.bundle import ComponentLocator
 from monai.networks.layers import Act
 from torch import nn
 
-from . import encodings, fields, kernels, layers, networks
+from . import calderon_zygmund, encodings, fields, kernels, layers, networks
 
 __all__ = ["FIELDS", "KERNELS", "NETWORKS", "build", "describe", "register"]
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    "CKConvOINR": networks.CKConvOINR,
-    "ConvOINR": networks.ConvOINR,
+    cls.__name__: cls
+    for cls in (
+        networks.CKConvOINR,
+        networks.ConvOINR,
+        calderon_zygmund.CZOINR,
+        calderon_zygmund.FlatCZOINR,
+    )
 }
 
 KERNELS: dict[str, type[kernels.KernelNetwork]] = {
@@ -27,7 +32,7 @@ KERNELS: dict[str, type[kernels.KernelNetwork]] = {
         kernels.FourierNet,
         kernels.GaborNet,
         kernels.MAGNet,
-        kernels.MLP,
+        kernels.MLPNet,
         kernels.RFNet,
         kernels.SIREN,
     )

@@ -13,6 +13,7 @@ import pytest
 import oinr_monai
 
 PUBLIC = [
+    "CZOINR",
     "CKConvOINR",
     "ConvOINR",
     "CoordinateField",
@@ -27,6 +28,7 @@ PUBLIC = [
     "FitConfig",
     "FitOINR",
     "FitOINRd",
+    "FlatCZOINR",
     "FourierEncoding",
     "Grid",
     "IntensityScale",

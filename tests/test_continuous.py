@@ -25,13 +25,13 @@ from oinr_monai import (
     fit,
     layers,
 )
-from oinr_monai.kernels import MLP, SIREN, FourierNet, GaborNet, KernelNetwork, MAGNet, RFNet
+from oinr_monai.kernels import SIREN, FourierNet, GaborNet, KernelNetwork, MAGNet, MLPNet, RFNet
 from oinr_monai.layers import ContinuousKernelIntegral, fft_convolve
 from oinr_monai.metrics import psnr
 from oinr_monai.positions import Lattice, Scatter
 from oinr_monai.registry import build, describe
 
-KERNELS = [SIREN, MLP, RFNet, FourierNet, GaborNet, partial(MAGNet, steerable=True)]
+KERNELS = [SIREN, MLPNet, RFNet, FourierNet, GaborNet, partial(MAGNet, steerable=True)]
 SPACING = (0.9, 1.1, 2.5)
 
 

@@ -9,13 +9,13 @@ from functools import partial
 import pytest
 import torch
 
-from oinr_monai.kernels import MLP, SIREN, FourierNet, GaborNet, KernelNetwork, MAGNet, RFNet
+from oinr_monai.kernels import SIREN, FourierNet, GaborNet, KernelNetwork, MAGNet, MLPNet, RFNet
 from oinr_monai.registry import KERNELS, describe
 
 MAKERS: dict[str, Callable[..., KernelNetwork]] = {
     "SIREN": SIREN,
     "SIREN, deep": partial(SIREN, hidden_channels=5, hidden_layers=3, omega_0=30.0),
-    "MLP": MLP,
+    "MLPNet": MLPNet,
     "RFNet": RFNet,
     "RFNet, deep": partial(RFNet, hidden_layers=3),
     "FourierNet": FourierNet,
@@ -103,7 +103,7 @@ def test_steering_turns_the_windows(dims: int, generator: torch.Generator) -> No
     ("maker", "arguments", "message"),
     [
         (SIREN, {"hidden_channels": 0}, "hidden_channels must be 1 or more, got 0"),
-        (MLP, {"hidden_layers": 0}, "hidden_layers must be 1 or more, got 0"),
+        (MLPNet, {"hidden_layers": 0}, "hidden_layers must be 1 or more, got 0"),
         (RFNet, {"hidden_channels": 5}, "hidden_channels must be even, got 5"),
     ],
 )

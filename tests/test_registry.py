@@ -13,6 +13,7 @@ from oinr_monai import (
     CoordinateField,
     JointField,
     NoiseField,
+    calderon_zygmund,
     encodings,
     fields,
     kernels,
@@ -25,9 +26,10 @@ def test_every_concrete_class_is_registered() -> None:
     modules = (encodings, fields)
     public = (getattr(module, name) for module in modules for name in module.__all__)
     assert set(FIELDS.values()) == {cls for cls in public if not isabstract(cls)}
-    public = (getattr(networks, name) for name in networks.__all__)
+    modules = (calderon_zygmund, networks)
+    public = (getattr(module, name) for module in modules for name in module.__all__)
     assert set(NETWORKS.values()) == {
-        cls for cls in public if isinstance(cls, type) and not isabstract(cls)
+        cls for cls in public if hasattr(cls, "arguments") and not isabstract(cls)
     }
     public = (getattr(kernels, name) for name in kernels.__all__)
     assert set(KERNELS.values()) == {cls for cls in public if not isabstract(cls)}
