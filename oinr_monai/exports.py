@@ -48,6 +48,7 @@ class WorldSignal(nn.Module):
         grid, scale = representation.grid, representation.scale
         self.spatial_dims = grid.spatial_dims
         self.field = representation.field
+        self.field.settle()
         self.register_buffer("world_to_voxel", torch.linalg.inv(grid.matrix).contiguous())
         self.register_buffer("origin", grid.origin.clone())
         self.register_buffer("spacing", grid.spacing)

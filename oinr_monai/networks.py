@@ -156,8 +156,9 @@ class LatticeOperator(nn.Module, ABC):
         return self.project(self.hidden(field))
 
     def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
-        """All parameters, with a leverage that makes the default rate the published 1e-3."""
-        return [(list(self.parameters()), 30.0)]
+        """All parameters; every layer is followed by the same sine, or by none."""
+        # Measured: at the default rate, 3e-3 for the weights; 1e-3 is slower, 1e-2 unsafe.
+        return [(list(self.parameters()), 10.0)]
 
 
 class ConvOINR(LocalOperator):

@@ -78,6 +78,9 @@ class ContinuousField(nn.Module, ABC):
     def anywhere(self) -> bool:
         """Whether any place has an answer of its own, without a regular lattice around it."""
 
+    def settle(self) -> None:  # noqa: B027
+        """Work out what is the same for all places, for the programs exported from here on."""
+
     @abstractmethod
     def numbers(self, order: int, scattered: bool) -> int:
         """Numbers that an answer at one place holds at once, about."""
@@ -256,16 +259,22 @@ class LatticeField(ContinuousField):
 
     def on_lattice(self, layer: int | None = None) -> Tensor:
         """Signal (C, *shape) at the voxel centres of the fitted grid, or the last activations."""
-        device = next(self.network.parameters()).device
+        like = next(self.network.parameters())
         axes = [
-            torch.arange(n, dtype=torch.float64, device=device) * h
+            torch.arange(n, dtype=torch.float64, device=like.device) * h
             for n, h in zip(self.shape, self.spacing, strict=True)
         ]
-        field = self.encoding(Lattice(tuple(axes)))
+        field = self.encoding(Lattice(tuple(axes))).to(like.dtype)
         return (self.network(field) if layer is None else self.network.hidden(field))[0]
+
+    def settle(self) -> None:
+        """Answer the lattice, for the programs that are exported from here on."""
+        self._kept = {None: self._interpolant(None)}
 
     @torch.no_grad()
     def _interpolant(self, layer: int | None) -> CubicInterpolant:
+        if torch.compiler.is_exporting():  # a program holds the spline, and not the operator
+            return self._kept[None]
         # What was kept holds as long as no parameter has changed or moved.
         state = (layer, *((p.data_ptr(), p._version) for p in self.parameters()))
         if state not in self._kept:

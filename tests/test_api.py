@@ -13,8 +13,8 @@ import pytest
 import oinr_monai
 
 PUBLIC = [
-    "CZOINR",
     "CKConvOINR",
+    "CZOINR",
     "ConvOINR",
     "CoordinateField",
     "DeriveOINR",
