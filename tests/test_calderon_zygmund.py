@@ -262,7 +262,6 @@ def test_it_starts_better_than_the_published_one() -> None:
     native = fitted(CZOINR(2, 32, 1, channels=24, levels=3), camera, steps=40, rate=3e-3)
     flat = FlatCZOINR((32, 32), 32, 1, levels=5)
     published = fitted(flat, camera, steps=40, rate=1e-3)
-    print(native, published)
     assert native > published + 5
 
 
@@ -274,7 +273,7 @@ def test_it_fits_a_block_of_a_real_brain() -> None:
     block = torch.from_numpy(brain[middle]).float()
     block = (block - block.min()) / (block.max() - block.min())
     torch.manual_seed(0)
-    assert fitted(CZOINR(3, 48, 1), block, steps=50, rate=5e-3) > 15
+    assert fitted(CZOINR(3, 48, 1, channels=8, levels=3), block, steps=120, rate=3e-3) > 20
 
 
 def test_layers_say_what_they_are() -> None:
