@@ -271,14 +271,14 @@ class LatticeField(ContinuousField):
         """Answer the lattice, for the programs that are exported from here on."""
         self._kept = {None: self._interpolant(None)}
 
-    @torch.no_grad()
     def _interpolant(self, layer: int | None) -> CubicInterpolant:
         if torch.compiler.is_exporting():  # a program holds the spline, and not the operator
             return self._kept[None]
         # What was kept holds as long as no parameter has changed or moved.
         state = (layer, *((p.data_ptr(), p._version) for p in self.parameters()))
         if state not in self._kept:
-            self._kept = {state: CubicInterpolant(self.on_lattice(layer))}
+            with torch.no_grad():
+                self._kept = {state: CubicInterpolant(self.on_lattice(layer))}
         return self._kept[state]
 
 
