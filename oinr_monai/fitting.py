@@ -28,7 +28,7 @@ from .networks import ConvOINR
 from .neural_field import NeuralField, few_threads
 from .positions import Lattice, Positions, Scatter
 from .presets import FitConfig, budget, build_field, places_of
-from .representation import IntensityScale, Representation, image_source
+from .representation import IntensityScale, Representation, image_source, stored_dtype
 from .samplers import LatticeSampler
 from .splines import CubicInterpolant
 
@@ -87,6 +87,7 @@ def fit(
         task = _Task(values, grid, inside, config, started)
         result = task.run(checkpoint, resume, log_dir, progress)
     result.source = image_source(image)
+    result.info |= stored_dtype(image)
     return result
 
 

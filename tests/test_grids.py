@@ -288,6 +288,12 @@ def test_bad_grids(shape: tuple[int, ...], affine: Tensor, message: str) -> None
         Grid(shape, affine)
 
 
+def test_a_single_voxel_is_not_refined() -> None:
+    grid = Grid((5, 1, 4), torch.diag(torch.tensor([1.0, 6.0, 2.0, 1.0]))).refine(2)
+    assert grid.shape == (9, 1, 7)
+    assert grid.spacing.tolist() == [0.5, 6.0, 1.0]
+
+
 def test_a_tiny_spacing_is_no_singularity() -> None:
     grid = Grid((3, 3, 3), torch.diag(torch.tensor([1e-6, 1e-6, 1e3, 1.0])))
     assert close(grid.to_voxel(grid.points())[2, 1, 0], torch.tensor([2.0, 1.0, 0.0]))
