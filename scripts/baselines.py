@@ -75,11 +75,13 @@ class SirenLayer(nn.Module):
         return torch.sin(self.omega_0 * self.linear(x))
 
 
-def siren_network(width: int, layers: int, omega_0: float) -> nn.Sequential:
-    """Return ``layers`` sine layers of ``width`` and a linear last one, (N, 3) to (N, 1)."""
-    sizes = (3, *(width,) * layers)
+def siren_network(
+    width: int, layers: int, omega_0: float, dims: int = 3, channels: int = 1
+) -> nn.Sequential:
+    """Return ``layers`` sine layers of ``width`` and a linear last one, (N, D) to (N, C)."""
+    sizes = (dims, *(width,) * layers)
     hidden = [SirenLayer(a, b, i == 0, omega_0) for i, (a, b) in enumerate(pairwise(sizes))]
-    last = nn.Linear(width, 1)
+    last = nn.Linear(width, channels)
     bound = math.sqrt(6 / width) / omega_0
     nn.init.uniform_(last.weight, -bound, bound)
     return nn.Sequential(*hidden, last)
