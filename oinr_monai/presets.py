@@ -123,7 +123,7 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> NeuralField
 
 
 def preset_of(grid: Grid, config: FitConfig) -> Preset:
-    """The preset for ``grid``, which in 2-D, and for a single slice, may differ from that in 3-D."""
+    """The preset for ``grid``: in 2-D, and for a single slice, it may differ from that in 3-D."""
     flat = sum(size > 1 for size in grid.shape) == 2
     return (PRESETS | IN_A_PLANE if flat else PRESETS)[config.preset]
 
