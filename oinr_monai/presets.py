@@ -43,7 +43,7 @@ PRESETS: dict[str, Preset] = {
     "best": Preset(2.0, 4, (32, 32), 100.0, (10_000, 30_000)),
 }
 
-# In a plane, closer knots with fewer channels are worth 2 dB at the same time (docs/images.md).
+# In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/images.md).
 IN_A_PLANE = {"balanced": replace(PRESETS["balanced"], knot_spacing=2.0, field_channels=4)}
 
 
