@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-IMAGE_SUFFIXES = (".mha", ".nii", ".nii.gz", ".nrrd", ".png")
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 LONGEST_AXIS = 32_767  # the most voxels that NIfTI's header can count
 
 app = typer.Typer(
@@ -97,7 +97,9 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fil
 
 @app.command()
 def fit(  # noqa: PLR0913
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM or PNG.")],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM, PNG, JPEG.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="REP.oinr", help="File to write.")
     ],

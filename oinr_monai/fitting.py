@@ -23,7 +23,7 @@ from .metrics import psnr
 from .neural_field import ContinuousField, LatticeField, NeuralField, few_threads
 from .positions import Lattice, Positions, Scatter
 from .presets import FitConfig, budget, build_field, places_of
-from .representation import IntensityScale, Representation, image_source
+from .representation import IntensityScale, Representation, image_source, stored_dtype
 from .samplers import LatticeSampler, WholeLattice
 from .scans import Scan, checked_scans
 from .splines import CubicInterpolant
@@ -86,6 +86,7 @@ def fit(
         task = _Task(scans, config, started)
         result = task.run(checkpoint, resume, log_dir, progress)
     result.source = image_source(images[0])
+    result.info |= stored_dtype(images[0])
     return result
 
 

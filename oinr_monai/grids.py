@@ -128,6 +128,8 @@ class Grid:
     def refine(self, factor: int | Sequence[int]) -> Grid:
         """Every ``factor``-th voxel of the result is a voxel of this grid: (n - 1) factor + 1.
 
+        A single voxel along an axis stays one, and keeps its spacing.
+
         Raises:
             ValueError: if a factor is below 1.
         """
@@ -135,7 +137,8 @@ class Grid:
         if min(factors) < 1:
             raise ValueError(f"factor must be 1 or more, got {factor}")
         shape = [(size - 1) * each + 1 for size, each in zip(self.shape, factors, strict=True)]
-        return self._moved([0] * self.spatial_dims, shape, [1 / each for each in factors])
+        scale = [1 / each if n > 1 else 1.0 for n, each in zip(self.shape, factors, strict=True)]
+        return self._moved([0] * self.spatial_dims, shape, scale)
 
     def with_spacing(self, spacing: float | Sequence[float]) -> Grid:
         """The same first voxel centre and axes at another spacing in mm, over the same extent."""
@@ -226,7 +229,8 @@ def _homogeneous(affine: Tensor | np.ndarray, dims: int) -> Tensor:
     # Relative to the column lengths, so that tiny spacings in any unit are no reason to refuse.
     if bool((lengths == 0).any()) or abs(float(torch.linalg.det(block / lengths))) < 1e-9:
         raise ValueError(
-            f"affine must be invertible, got {block.tolist()}; give the image a valid affine"
+            f"affine must be invertible, got {block.tolist()}; give the image a valid affine, or"
+            " a slice out of the plane of the first axes as a volume of one slice"
         )
     return full
 

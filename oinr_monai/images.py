@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 from .files import replacing
 
-__all__ = ["read_image", "write_image"]
+__all__ = ["STORED_DTYPE", "read_image", "write_image"]
+
+# Key in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative.
+STORED_DTYPE = "stored_dtype"
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -29,16 +32,19 @@ def read_image(path: str | os.PathLike[str]) -> MetaTensor:
     """Read an image and its place in the world.
 
     NIfTI (``.nii``, ``.nii.gz``): the last axis of four becomes the channels; lengths in other
-    units become mm. NRRD, MetaImage and DICOM (``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``, ``.dcm``
-    or the folder of one DICOM series): LPS becomes RAS. PNG and JPEG: an image with X to the
-    right, Y down and the identity for an affine; an alpha channel is dropped. No axis is squeezed.
+    units become mm; a 2-D image out of the world's XY plane, such as a sagittal slice, becomes a
+    volume of one slice. NRRD, MetaImage and DICOM (``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``,
+    ``.dcm`` or the folder of one DICOM series): LPS becomes RAS. PNG and JPEG: an image with X to
+    the right, Y down and the identity for an affine, turned upright as EXIF says; an alpha channel
+    is dropped, colour has 8 bits. No axis is squeezed.
 
     Args:
         path: the file, or the folder of a DICOM series.
 
     Returns:
         The image in float32, shape (C, *spatial), its affine in float64, shape (4, 4), from
-        voxel indices to world mm, RAS.
+        voxel indices to world mm, RAS. Its ``meta["stored_dtype"]`` is the type in the file,
+        unsigned where no value is negative.
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
@@ -59,11 +65,13 @@ def read_image(path: str | os.PathLike[str]) -> MetaTensor:
     values, affine = _read_dicom_folder(path) if path.is_dir() else _format(path, _READERS)(path)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path}: the voxels are {values.dtype}; save real numbers instead")
+    stored = values.dtype
     with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
         values = np.ascontiguousarray(values, dtype=np.float32)
     _check_values(path, values)
     _check_affine(path, affine)
-    meta = {"filename_or_obj": str(path), "space": "RAS"}
+    sign = "u" if stored.kind == "i" and values.min() >= 0 else ""
+    meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored}"}
     return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(affine), meta=meta)
 
 
@@ -72,8 +80,10 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
 
     NIfTI (``.nii``, ``.nii.gz``), NRRD and MetaImage (``.nrrd``, ``.mha``) hold float32 and the
     affine; channels become NIfTI's fourth axis. A 2-D image becomes a volume of one slice,
-    except that NIfTI keeps one channel 2-D. PNG (``.png``) holds a 2-D image of one or three
-    channels, rounded and clipped to 0..255, without the affine.
+    except that NIfTI keeps one channel 2-D. PNG and JPEG (``.png``, ``.jpg``, ``.jpeg``) hold a 2-D
+    image, or a volume of one slice, of one or three channels, without the affine. Their pixels are
+    rounded and clipped to 0..255, or, in grey PNG, to 0..65535 if the image was stored in more
+    than 8 bits (``meta["stored_dtype"]``).
 
     Args:
         path: the file; its suffix chooses the format.
@@ -81,7 +91,8 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
         description: a note for the header; NIfTI keeps its first 79 characters.
 
     Raises:
-        ValueError: if the suffix is none of these, or the image does not fit the format.
+        ValueError: if the suffix is none of these, or the image does not fit the format, as one
+            with negative or fractional intensities does not fit PNG.
         OSError: if the file cannot be written there.
 
     Example:
@@ -98,8 +109,9 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
         raise ValueError(f"image must have shape (C, *spatial), got {tuple(image.shape)}")
     values = image.as_tensor().detach().cpu().float().numpy()
     affine = to_affine_nd(3, image.affine.detach().cpu().double().numpy())
+    stored = np.dtype(image.meta.get(STORED_DTYPE, np.uint8))
     with replacing(path) as temporary:
-        write(temporary, values, affine, description)
+        write(temporary, values, affine, description, stored)
 
 
 def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
@@ -136,6 +148,8 @@ def _read_nifti(path: Path) -> _Read:
         values = values[:, :, :, 0]
     if values.ndim > 4:
         raise _too_many_dimensions(path, values.shape)
+    if values.ndim == 2 and np.abs(affine[2, :2]).max() > 1e-3 * np.linalg.norm(affine[:3, 0]):
+        values = values[:, :, None]  # in two dimensions the world is its XY plane
     return (np.moveaxis(values, -1, 0) if values.ndim == 4 else values[None]), affine
 
 
@@ -218,12 +232,13 @@ def _quiet_itk() -> Iterator[None]:
 
 
 def _read_picture(path: Path) -> _Read:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    with _reading(path, "a PNG or JPEG picture"), Image.open(path) as picture:
-        if picture.mode == "LA":
+    with _reading(path, "a PNG or JPEG picture"), Image.open(path) as stored:
+        picture = ImageOps.exif_transpose(stored)
+        if picture.mode in {"1", "LA"}:
             values = np.asarray(picture.convert("L"))
-        elif picture.mode in {"1", "L", "I", "F"} or picture.mode.startswith("I;16"):
+        elif picture.mode in {"L", "I", "F"} or picture.mode.startswith("I;16"):
             values = np.asarray(picture)
         else:
             values = np.asarray(picture.convert("RGB"))
@@ -231,7 +246,11 @@ def _read_picture(path: Path) -> _Read:
 
 
 def _write_nifti(
-    path: Path, values: NDArray[np.float32], affine: NDArray[np.float64], description: str
+    path: Path,
+    values: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    description: str,
+    _: np.dtype[Any],
 ) -> None:
     import nibabel as nib
 
@@ -247,7 +266,11 @@ def _write_nifti(
 
 
 def _write_itk(
-    path: Path, values: NDArray[np.float32], affine: NDArray[np.float64], description: str
+    path: Path,
+    values: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    description: str,
+    _: np.dtype[Any],
 ) -> None:
     import SimpleITK as sitk
 
@@ -267,17 +290,47 @@ def _write_itk(
 
 
 def _write_png(
-    path: Path, values: NDArray[np.float32], affine: NDArray[np.float64], description: str
+    path: Path,
+    values: NDArray[np.float32],
+    _: NDArray[np.float64],
+    description: str,
+    stored: np.dtype[Any],
 ) -> None:
     from PIL import Image, PngImagePlugin
 
-    if values.ndim != 3 or len(values) not in {1, 3}:
-        raise ValueError(f"image must have shape (1 or 3, X, Y) for PNG, got {values.shape}")
-    pixels = np.ascontiguousarray(values.round().clip(0, 255).astype(np.uint8).T)
     note = PngImagePlugin.PngInfo()
     if description:
         note.add_text("Description", description)
-    Image.fromarray(pixels if len(values) == 3 else pixels[:, :, 0]).save(path, pnginfo=note)
+    Image.fromarray(_pixels(values, stored, "PNG")).save(path, pnginfo=note)
+
+
+def _write_jpeg(
+    path: Path,
+    values: NDArray[np.float32],
+    _: NDArray[np.float64],
+    description: str,
+    stored: np.dtype[Any],
+) -> None:
+    from PIL import Image
+
+    picture = Image.fromarray(_pixels(values, stored, "JPEG"))
+    picture.save(path, quality=95, subsampling=0, comment=description)
+
+
+def _pixels(values: NDArray[np.float32], stored: np.dtype[Any], kind: str) -> NDArray[Any]:
+    """Pixels (Y, X) or (Y, X, 3), as deep as the image was stored."""
+    thin = [axis for axis in range(1, values.ndim) if values.shape[axis] == 1]
+    flat = values.squeeze(thin[-1]) if values.ndim == 4 and thin else values
+    if flat.ndim != 3 or len(flat) not in {1, 3}:
+        raise ValueError(f"image must have shape (1 or 3, X, Y) for {kind}, got {values.shape}")
+    depth = np.uint8 if stored.itemsize == 1 else np.uint16
+    if stored.kind not in "bu" or (depth is np.uint16 and (kind == "JPEG" or len(flat) == 3)):
+        raise ValueError(
+            f"image must have been 8 bits deep and positive for {kind}, or 16 in grey PNG, got"
+            f" {len(flat)} channels of {stored}; write NIfTI instead"
+        )
+    pixels = flat.round().clip(0, np.iinfo(depth).max).astype(depth).T
+    return np.ascontiguousarray(pixels if len(flat) == 3 else pixels[:, :, 0])
 
 
 def _as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -318,9 +371,10 @@ _READERS: dict[str, Callable[[Path], _Read]] = {
     **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"), _read_itk),
     **dict.fromkeys((".png", ".jpg", ".jpeg"), _read_picture),
 }
-_WRITERS: dict[str, Callable[[Path, NDArray[Any], NDArray[Any], str], None]] = {
+_WRITERS: dict[str, Callable[[Path, NDArray[Any], NDArray[Any], str, np.dtype[Any]], None]] = {
     ".nii": _write_nifti,
     ".nii.gz": _write_nifti,
     **dict.fromkeys((".nrrd", ".mha"), _write_itk),
     ".png": _write_png,
+    **dict.fromkeys((".jpg", ".jpeg"), _write_jpeg),
 }

@@ -78,7 +78,7 @@ class ContinuousField(nn.Module, ABC):
     def anywhere(self) -> bool:
         """Whether any place has an answer of its own, without a regular lattice around it."""
 
-    def settle(self) -> None:  # noqa: B027
+    def settle(self) -> None:
         """Work out what is the same for all places, for the programs exported from here on."""
 
     @abstractmethod

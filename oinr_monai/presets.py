@@ -14,7 +14,7 @@ from .grids import Grid
 from .networks import ConvOINR, LatticeOperator, LocalOperator
 from .neural_field import ContinuousField, field_of
 
-__all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_field", "places_of"]
+__all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_field", "places_of", "preset_of"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ PRESETS: dict[str, Preset] = {
     "balanced": Preset(3.0, 8, (16, 16), 30.0, (4_000, 8_000)),
     "best": Preset(2.0, 4, (32, 32), 100.0, (10_000, 30_000)),
 }
+
+# In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/images.md).
+IN_A_PLANE = {"balanced": replace(PRESETS["balanced"], knot_spacing=2.0, field_channels=4)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
         out_channels: channels of the image.
         config: how to fit.
     """
-    preset = PRESETS[config.preset]
+    preset = preset_of(grid, config)
     if config.encoding is not None:
         encoding = config.encoding(grid)
         network = _network(preset, config, grid, encoding.channels, out_channels)
@@ -118,6 +121,12 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
         halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
         encoding = _spline_field(preset, grid, channels, halo)
     return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
+
+
+def preset_of(grid: Grid, config: FitConfig) -> Preset:
+    """The preset for ``grid``: in 2-D, and for a single slice, it may differ from that in 3-D."""
+    flat = sum(size > 1 for size in grid.shape) == 2
+    return (PRESETS | IN_A_PLANE if flat else PRESETS)[config.preset]
 
 
 def _network(
@@ -153,6 +162,6 @@ def budget(grid: Grid, config: FitConfig) -> tuple[int | None, float | None]:
     """Steps and seconds that a fit on ``grid`` may take; None is no limit."""
     if config.steps is not None or config.seconds is not None:
         return config.steps, config.seconds
-    preset = PRESETS[config.preset]
+    preset = preset_of(grid, config)
     wanted = math.prod(grid.shape) * preset.visits / places_of(grid, config)
     return int(min(max(wanted, preset.steps[0]), preset.steps[1])), None

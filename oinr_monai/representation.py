@@ -20,12 +20,13 @@ from torch import Tensor
 
 from .files import replacing
 from .grids import Grid
+from .images import STORED_DTYPE
 from .neural_field import ContinuousField, field_of
 from .positions import Lattice, Positions, Scatter, second_order_pairs
 from .registry import build, describe
 from .tiling import tiles
 
-__all__ = ["IntensityScale", "Representation", "image_source"]
+__all__ = ["IntensityScale", "Representation", "image_source", "stored_dtype"]
 
 FORMAT_VERSION = 1
 
@@ -116,7 +117,10 @@ class Representation:
     def sample(self, grid: Grid | None = None) -> MetaTensor:
         """Intensities (C, *grid.shape) at the voxel centres of ``grid``, the fitted one if None."""
         grid = grid or self.grid
-        return self._image(grid, self._on_grid(grid, 0, self._intensities))
+        image = self._image(grid, self._on_grid(grid, 0, self._intensities))
+        if STORED_DTYPE in self.info:
+            image.meta[STORED_DTYPE] = self.info[STORED_DTYPE]
+        return image
 
     def at(self, points: Tensor) -> Tensor:
         """Intensities (N, C) at world points (N, D) in mm."""
@@ -248,7 +252,8 @@ class Representation:
         ):
             clamped.append(v.clamp(0, size - 1) * h)
             near = (v >= -0.5) & (v <= size - 0.5)
-            within = (v >= -ROUNDING) & (v <= size - 1 + ROUNDING)
+            # Across a single slice nothing is known, and the border's value is kept.
+            within = (v >= -ROUNDING) & (v <= size - 1 + ROUNDING) & (size > 1)
             inside.append(voxels.spread(near[:, None], d)[..., 0])
             beyond.append(voxels.spread(within[:, None], d)[..., 0])
         jet = self.field(type(voxels)(tuple(clamped)), order, layer)
@@ -350,6 +355,12 @@ def image_source(image: Tensor | np.ndarray) -> str | None:
     """File that an image was read from, as MONAI's readers note it; None where none is noted."""
     name = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
     return None if name is None else str(name)
+
+
+def stored_dtype(image: Tensor | np.ndarray) -> dict[str, str]:
+    """Type of the voxels in the file that an image was read from, as an item of ``info``."""
+    meta = image.meta if isinstance(image, MetaTensor) else {}
+    return {STORED_DTYPE: str(meta[STORED_DTYPE])} if STORED_DTYPE in meta else {}
 
 
 _Finish = Callable[[Tensor, Tensor], Tensor]

@@ -1,8 +1,10 @@
-"""Make the bundles from one source, ``bundles/volume_oinr_representation``, and fit their network.
+"""Make the bundles from one source, ``bundles/volume_oinr_representation``, and fit their networks.
 
-python scripts/make_bundles.py           write what the other bundles share with the first
-python scripts/make_bundles.py --check   fail, naming the files, if they differ from that
-python scripts/make_bundles.py --fit     fit models/model.pt to the MNI152 template first
+python scripts/make_bundles.py               write what the other bundles share with the first
+python scripts/make_bundles.py --check       fail, naming the files, if they differ from that
+python scripts/make_bundles.py --fit         fit models/model.pt to the MNI152 template first, that
+                                             of the 2-D bundle to scikit-image's photograph "camera"
+python scripts/make_bundles.py --fit NAME    fit that of one of the two bundles
 """
 
 from __future__ import annotations
@@ -11,16 +13,17 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SOURCE = BUNDLES / "volume_oinr_representation"
+PICTURES = BUNDLES / "image_oinr_representation"
+SAME_IN_2D = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.json")
 SAME = (
-    "LICENSE",
+    *SAME_IN_2D,
     "configs/evaluate.json",
-    "configs/logging.conf",
-    "configs/multi_gpu_train.json",
     "configs/train.json",
     "docs/data_license.txt",
     "models/model.pt",
@@ -65,18 +68,92 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
+# What the 2-D bundle says instead. Pixels are whole numbers of 8 bits, and PIL would cut and wrap.
+OUTPUT = {
+    "output_ext": "$'.png' if str(@datalist#0#image).lower().endswith(('.png', '.jpg', '.jpeg'))"
+    " else '.nii.gz'",
+    "pixels": "$@output_ext == '.png'",
+}
+TO_PIXELS = {
+    "_target_": "Lambdad",
+    "keys": "pred",
+    "func": "$lambda image: image.round().clamp(0, 255) if @pixels else image",
+}
+# MONAI 1.6.1 cannot write NIfTI from a 2-D image whose channel was squeezed, nor PNG from one with.
+SAVED = {
+    "output_ext": "@output_ext",
+    "output_dtype": "$'uint8' if @pixels else 'float32'",
+    "squeeze_end_dims": "@pixels",
+}
+METADATA_IN_2D = {
+    "name": "Image O-INR representation",
+    "task": "Continuous representation of one 2-D image, sampled on any grid",
+    "description": "Fits an operator-based implicit neural representation to one 2-D image, grey "
+    "or colour, and returns it on a grid of any spacing.",
+    "data_source": "models/model.pt: the photograph 'camera' that scikit-image ships, CC0",
+    "data_type": "png, jpeg or 2-D nifti",
+    "image_classes": "a 2-D image, grey or colour, any modality",
+}
+
+
 def made(name: str) -> dict[str, bytes]:
     """Files of bundle ``name`` that follow from the source."""
-    other = OTHERS[name]
+    return _made_in_2d() if name == PICTURES.name else _made_in_3d(OTHERS[name])
+
+
+def _made_in_3d(other: dict[str, Any]) -> dict[str, bytes]:
     files = {path: (SOURCE / path).read_bytes() for path in SAME}
     files["configs/inference.json"] = _json(_inference(other))
     files["configs/metadata.json"] = _json(_metadata(other))
     return files
 
 
+def _made_in_2d() -> dict[str, bytes]:
+    files = {path: (SOURCE / path).read_bytes() for path in SAME_IN_2D}
+    files["configs/train.json"] = _json(_flat("train"))
+    evaluate = _read("evaluate")
+    evaluate["validate"]["postprocessing"]["transforms"][0]["squeeze_end_dims"] = False
+    files["configs/evaluate.json"] = _json(evaluate)
+    files["configs/inference.json"] = _json(_with_pixels(_flat("inference")))
+    files["configs/metadata.json"] = _json(_flat_metadata())
+    return files
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((SOURCE / f"configs/{name}.json").read_text())
+
+
+def _flat(name: str) -> dict[str, Any]:
+    config = _read(name) | {"image": "$@dataset_dir + '/image.png'"}
+    config["network_def"] |= {"spatial_dims": 2, "in_channels": "$4 * @bands"}
+    return config
+
+
+def _with_pixels(config: dict[str, Any]) -> dict[str, Any]:
+    saved = config["postprocessing"]["transforms"]
+    saved[:] = [TO_PIXELS, saved[0] | SAVED]
+    before = list(config).index("network_def")
+    items = list(config.items())
+    return dict(items[:before]) | OUTPUT | dict(items[before:])
+
+
+def _flat_metadata() -> dict[str, Any]:
+    metadata = _read("metadata") | METADATA_IN_2D
+    metadata["required_packages_version"] |= {"pillow": "13.0.0"}
+    formats = metadata["network_data_format"]
+    formats["inputs"]["image"]["num_channels"] = 32
+    for each in (
+        *formats["inputs"].values(),
+        *formats["outputs"].values(),
+        *formats["post_processed_outputs"].values(),
+    ):
+        each["spatial_shape"] = ["*", "*"]
+    return metadata
+
+
 def _inference(other: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {}
-    for key, value in json.loads((SOURCE / "configs/inference.json").read_text()).items():
+    for key, value in _read("inference").items():
         config |= {key: value} if key != "factor" else other["constants"]
     config["answer"] = {**other["answer"], "factor": "@factor", "spacing": "@spacing"}
     config["postprocessing"]["transforms"][0]["output_postfix"] = other["postfix"]
@@ -84,8 +161,7 @@ def _inference(other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(other: dict[str, Any]) -> dict[str, Any]:
-    metadata = json.loads((SOURCE / "configs/metadata.json").read_text())
-    metadata |= other["metadata"]
+    metadata = _read("metadata") | other["metadata"]
     answered = metadata["network_data_format"]["post_processed_outputs"]["pred"]
     answered |= other["answered"]
     return metadata
@@ -97,7 +173,7 @@ def _json(config: dict[str, Any]) -> bytes:
 
 def write() -> None:
     """Write the shared files of all bundles."""
-    for name in OTHERS:
+    for name in (*OTHERS, PICTURES.name):
         for path, content in made(name).items():
             file = BUNDLES / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +183,9 @@ def write() -> None:
 def different() -> list[str]:
     """Files that are not what the source makes of them."""
     files = (
-        (BUNDLES / name / path, content) for name in OTHERS for path, content in made(name).items()
+        (BUNDLES / name / path, content)
+        for name in (*OTHERS, PICTURES.name)
+        for path, content in made(name).items()
     )
     return [
         str(file.relative_to(BUNDLES))
@@ -116,39 +194,58 @@ def different() -> list[str]:
     ]
 
 
-def fit() -> None:
-    """Run the source's train.json on the MNI152 template at 4 mm."""
-    import nibabel as nib
-    from monai.bundle import ConfigWorkflow
+def save_brain(folder: Path) -> Path:
+    """Write the MNI152 template at 4 mm."""
     from nilearn.datasets import load_mni152_template
 
+    load_mni152_template(resolution=4).to_filename(folder / "mni152.nii.gz")
+    return folder / "mni152.nii.gz"
+
+
+def save_camera(folder: Path) -> Path:
+    """Write the photograph, 256 x 256 pixels, each the mean of 2 x 2."""
+    from PIL import Image
+    from skimage import data
+
+    Image.fromarray(data.camera()).reduce(2).save(folder / "camera.png")
+    return folder / "camera.png"
+
+
+FITTED_TO: dict[str, Callable[[Path], Path]] = {SOURCE.name: save_brain, PICTURES.name: save_camera}
+
+
+def fit(name: str) -> None:
+    """Run train.json of bundle ``name`` on the image that its weights are of."""
+    from monai.bundle import ConfigWorkflow
+
+    bundle = BUNDLES / name
     with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "mni152.nii.gz"
-        nib.save(load_mni152_template(resolution=4), image)
         workflow = ConfigWorkflow(
-            SOURCE / "configs/train.json",
+            bundle / "configs/train.json",
             workflow_type="train",
-            bundle_root=str(SOURCE),
-            image=str(image),
+            bundle_root=str(bundle),
+            image=str(FITTED_TO[name](Path(folder))),
             output_dir=folder,
         )
         workflow.initialize()
         workflow.run()
         workflow.finalize()
-        (SOURCE / "models").mkdir(exist_ok=True)
-        (SOURCE / "models/model.pt").write_bytes((Path(folder) / "model.pt").read_bytes())
+        (bundle / "models").mkdir(exist_ok=True)
+        (bundle / "models/model.pt").write_bytes((Path(folder) / "model.pt").read_bytes())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--fit", nargs="*", choices=FITTED_TO, default=None, metavar="NAME")
     arguments = parser.parse_args()
     if arguments.check:
         sys.exit("\n".join(different()) or 0)
-    if arguments.fit:
-        fit()
     write()
+    if arguments.fit is not None:
+        for name in arguments.fit or FITTED_TO:
+            fit(name)
+        write()
 
 
 if __name__ == "__main__":

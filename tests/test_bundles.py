@@ -24,6 +24,7 @@ from monai.bundle import (
     verify_net_in_out,
 )
 from monai.transforms import LoadImage
+from PIL import Image
 
 from oinr_monai import ConvOINR, Grid, Representation
 from oinr_monai.metrics import psnr
@@ -31,12 +32,14 @@ from oinr_monai.metrics import psnr
 ROOT = Path(__file__).parents[1]
 BUNDLES = ROOT / "bundles"
 CHANNELS = {
+    "image_oinr_representation": 1,
     "volume_oinr_representation": 1,
     "volume_oinr_derivatives": 5,
     "volume_oinr_features": 16,
 }
 POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
-    "volume_oinr_representation": "sampled"
+    "image_oinr_representation": "sampled",
+    "volume_oinr_representation": "sampled",
 }
 QUICK = {"epochs": 2, "epoch_length": 15, "places": 500}
 
@@ -47,6 +50,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 each_bundle = pytest.mark.parametrize("name", CHANNELS)
+
+
+def dims_of(name: str) -> int:
+    return 2 if name.startswith("image_") else 3
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +69,21 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("volume") / "brain.nii.gz"
     nib.save(template.slicer[5:20, 6:22, 5:19], path)
     return path
+
+
+@pytest.fixture(scope="session")
+def slice_(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An axial slice of it, as 2-D NIfTI."""
+    path = tmp_path_factory.mktemp("slice") / "brain.nii.gz"
+    volume: Any = nib.load(image)
+    nib.save(nib.Nifti1Image(volume.get_fdata(dtype=np.float32)[:, :, 7], volume.affine), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def image_for(image: Path, slice_: Path) -> Callable[[str], Path]:
+    """``image_for(name)``: an image of the bundle's dimensions."""
+    return lambda name: slice_ if dims_of(name) == 2 else image
 
 
 @pytest.fixture(scope="session")
@@ -91,12 +113,27 @@ def run_bundle() -> Callable[..., ConfigWorkflow]:
 def fitted(
     image: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """What train.json, which all bundles share, writes."""
+    """What train.json, which all bundles of volumes share, writes."""
     folder = tmp_path_factory.mktemp("fit")
     run_bundle(
         "volume_oinr_representation", "train", image=str(image), output_dir=str(folder), **QUICK
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def fitted_for(
+    fitted: Path,
+    slice_: Path,
+    run_bundle: Callable[..., ConfigWorkflow],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """``fitted_for(name)``: what the bundle's train.json writes."""
+    flat = tmp_path_factory.mktemp("flat")
+    run_bundle(
+        "image_oinr_representation", "train", image=str(slice_), output_dir=str(flat), **QUICK
+    )
+    return lambda name: flat if dims_of(name) == 2 else fitted
 
 
 def config(name: str, file: str) -> dict[str, Any]:
@@ -134,6 +171,12 @@ def test_network_takes_and_gives_what_the_metadata_says(name: str) -> None:
     )
 
 
+def places_of(name: str, *shape: int) -> tuple[int, ...]:
+    """Shape of an encoded field."""
+    dims = dims_of(name)
+    return (16 * dims, *shape[:dims])
+
+
 @each_bundle
 def test_torchscript_answers_as_the_network(name: str, tmp_path: Path) -> None:
     folder = BUNDLES / name
@@ -144,7 +187,7 @@ def test_torchscript_answers_as_the_network(name: str, tmp_path: Path) -> None:
         meta_file=str(folder / "configs/metadata.json"),
         config_file=str(folder / "configs/inference.json"),
     )
-    field = torch.randn(1, 48, 3, 4, 5)
+    field = torch.randn(1, *places_of(name, 3, 4, 5))
     network = loaded(name)
     exported = torch.jit.load(tmp_path / "model.ts")
     torch.testing.assert_close(exported(field), network(field))
@@ -155,14 +198,14 @@ def test_onnx_answers_on_another_grid(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     folder = BUNDLES / name
-    axes = {0: "b", 2: "x", 3: "y", 4: "z"}
+    axes = {0: "b", 2: "x", 3: "y"} | ({4: "z"} if dims_of(name) == 3 else {})
     onnx_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.onnx"),
         ckpt_file=str(folder / "models/model.pt"),
         meta_file=str(folder / "configs/metadata.json"),
         config_file=str(folder / "configs/inference.json"),
-        input_shape=[1, 48, 8, 8, 8],
+        input_shape=[1, *places_of(name, 8, 8, 8)],
         converter_kwargs={
             "input_names": ["field"],
             "output_names": ["pred"],
@@ -170,7 +213,7 @@ def test_onnx_answers_on_another_grid(name: str, tmp_path: Path) -> None:
         },
     )
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    field = torch.randn(2, 48, 3, 4, 5)
+    field = torch.randn(2, *places_of(name, 3, 4, 5))
     (answer,) = session.run(None, {"field": field.numpy()})
     with torch.no_grad():
         wanted = loaded(name)(field)
@@ -241,21 +284,25 @@ def test_train_writes_a_checkpoint_a_representation_and_tensorboard(
 
 @each_bundle
 def test_train_of_every_bundle(
-    name: str, image: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+    name: str,
+    image_for: Callable[[str], Path],
+    run_bundle: Callable[..., ConfigWorkflow],
+    tmp_path: Path,
 ) -> None:
     quick = {**QUICK, "epochs": 1, "epoch_length": 2}
-    run_bundle(name, "train", image=str(image), output_dir=str(tmp_path), **quick)
+    run_bundle(name, "train", image=str(image_for(name)), output_dir=str(tmp_path), **quick)
     assert (tmp_path / "model.pt").is_file()
 
 
 @each_bundle
 def test_evaluate(
     name: str,
-    fitted: Path,
-    image: Path,
+    fitted_for: Callable[[str], Path],
+    image_for: Callable[[str], Path],
     run_bundle: Callable[..., ConfigWorkflow],
     tmp_path: Path,
 ) -> None:
+    fitted, image = fitted_for(name), image_for(name)
     workflow = run_bundle(
         name,
         "train",
@@ -270,7 +317,8 @@ def test_evaluate(
     assert metrics["psnr"] == pytest.approx(psnr(sampled, volume), abs=1e-3)
     assert (tmp_path / "metrics.csv").is_file()
     written = nib.load(tmp_path / "brain_evaluated.nii.gz")
-    assert np.allclose(written.get_fdata(), sampled[0].numpy(), atol=1e-5)
+    values = written.get_fdata().reshape(sampled[0].shape)
+    assert np.allclose(values, sampled[0].numpy(), atol=1e-5)
 
 
 @each_bundle
@@ -278,11 +326,12 @@ def test_evaluate(
 def test_inference_writes_what_reloads(
     name: str,
     answers_from: str,
-    fitted: Path,
-    image: Path,
+    fitted_for: Callable[[str], Path],
+    image_for: Callable[[str], Path],
     run_bundle: Callable[..., ConfigWorkflow],
     tmp_path: Path,
 ) -> None:
+    fitted, image, dims = fitted_for(name), image_for(name), dims_of(name)
     how: dict[str, Any] = {"steps": 20, "preset": "balanced"}
     if answers_from != "a fit":
         how = {"fitted": str(fitted / answers_from)}
@@ -291,10 +340,11 @@ def test_inference_writes_what_reloads(
     written = nib.load(tmp_path / f"{source}_{POSTFIX[name]}.nii.gz")
     fitted_grid = Grid.from_image(LoadImage(image_only=True, ensure_channel_first=True)(image))
     grid = fitted_grid.refine(2) if CHANNELS[name] == 1 else fitted_grid
-    assert written.shape[:3] == grid.shape
+    assert written.shape[:dims] == grid.shape
     assert np.allclose(written.affine, grid.affine.numpy(), atol=1e-5)
     values = torch.from_numpy(written.get_fdata(dtype=np.float32))
     values = values[None] if values.ndim == 3 else values.movedim(-1, 0)
+    values = values[..., 0] if dims == 2 else values
     if answers_from == "a fit":
         assert len(values) == CHANNELS[name]
         assert bool(torch.isfinite(values).all())
@@ -302,6 +352,31 @@ def test_inference_writes_what_reloads(
         answer = workflow.parser.get_parsed_content("answer")
         expected = answer(Representation.load(fitted / "fit.oinr"))
         torch.testing.assert_close(values, expected.as_tensor(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_pictures_become_png(
+    channels: int, suffix: str, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    x, y = np.meshgrid(np.linspace(-1, 1, 14), np.linspace(-1, 1, 17))
+    pixels = np.clip(np.stack([270 * np.exp(-(x**2) - k * y**2) for k in (1, 2, 3)], -1), 0, 255)
+    pixels = pixels.round().astype(np.uint8)
+    pixels = pixels if channels == 3 else pixels[:, :, 0]
+    Image.fromarray(pixels).save(tmp_path / f"picture{suffix}")
+    run_bundle(
+        "image_oinr_representation",
+        "inference",
+        image=str(tmp_path / f"picture{suffix}"),
+        output_dir=str(tmp_path),
+        steps=400,
+    )
+    with Image.open(tmp_path / "picture_sampled.png") as picture:
+        assert picture.size == (27, 33)
+        error = np.asarray(picture)[::2, ::2].astype(float) - pixels
+    # wrapped pixels would be off by 256
+    assert np.abs(error).max() < 64
+    assert np.abs(error).mean() < 6
 
 
 def test_a_spacing_replaces_the_factor(
@@ -350,8 +425,8 @@ def command(*arguments: str, folder: Path, launcher: tuple[str, ...] = ()) -> No
 
 @pytest.mark.slow
 @each_bundle
-def test_command_line(name: str, image: Path, tmp_path: Path) -> None:
-    folder = BUNDLES / name
+def test_command_line(name: str, image_for: Callable[[str], Path], tmp_path: Path) -> None:
+    folder, image = BUNDLES / name, image_for(name)
     configs = folder / "configs"
     common = ["--bundle_root", str(folder), "--image", str(image), "--output_dir", str(tmp_path)]
     short = ["--epochs", "1", "--epoch_length", "5"]

@@ -47,6 +47,11 @@ def save_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray | None = None)
     return path
 
 
+def load_values(path: Path) -> np.ndarray:
+    written: Any = nib.load(path)
+    return written.get_fdata()
+
+
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_nifti(tmp_path_factory.mktemp("scan") / "scan.nii.gz", blob(SHAPE))
@@ -246,6 +251,43 @@ def test_a_colour_picture(run: Callable[..., Any], tmp_path: Path) -> None:
     assert shapes["gradient_magnitude"] == shapes["laplacian"] == (20, 24, 1, 3)
 
 
+def test_a_deep_picture(run: Callable[..., Any], tmp_path: Path) -> None:
+    pixels = (400 * blob((24, 20)) + 6_000).astype("u2")
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    run("fit", tmp_path / "deep.png", "-o", tmp_path / "a.oinr", *FAST, "--steps", 300)
+    assert run("info", tmp_path / "a.oinr")["scores"]["stored_dtype"] == "uint16"
+    done = run("sample", tmp_path / "a.oinr", "-o", tmp_path / "b.png")
+    with Image.open(done["output"]) as picture:
+        assert picture.mode == "I;16"
+        error = np.asarray(picture).astype(float) - pixels
+    assert np.abs(error).mean() < 0.02 * np.ptp(pixels)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_slice_of_a_volume(run: Callable[..., Any], tmp_path: Path, axis: int) -> None:
+    """Sagittal, coronal and axial."""
+    voxels = np.expand_dims(blob((14, 16)) + 20, axis).astype("u1")
+    scan = save_nifti(tmp_path / "slice.nii.gz", voxels)
+    fitted = tmp_path / "a.oinr"
+    run("fit", scan, "-o", fitted, *FAST, "--steps", 300)
+    assert run("evaluate", fitted, "--image", scan)["psnr"] > 25
+    done = run("sample", fitted, "-o", tmp_path / "a.jpg", "--factor", 2)
+    shape, spacing = [27, 31], [0.9, 1.1, 2.5]
+    shape.insert(axis, 1)
+    assert done["shape"] == shape
+    assert done["spacing"][axis] == pytest.approx(spacing[axis])
+    with Image.open(done["output"]) as picture:
+        assert (picture.size, picture.mode) == ((27, 31), "L")
+        sampled = np.asarray(picture).astype(float)[::2, ::2].T
+    assert np.abs(sampled - voxels.squeeze(axis)).mean() < 5
+    run("derive", fitted, "-o", tmp_path / "maps", "--maps", "gradient")
+    gradient = load_values(tmp_path / "maps/gradient.nii.gz")
+    across = oblique_affine()[:3, axis]
+    in_plane = np.delete(oblique_affine()[:3, :3], axis, 1)
+    assert np.abs(gradient @ across).max() < 1e-3
+    assert np.abs(gradient @ in_plane).max() > 1
+
+
 def test_people_read_plain_lines(capfd: pytest.CaptureFixture[str], fitted: Path) -> None:
     assert main(["info", str(fitted)]) == 0
     shown = capfd.readouterr()
@@ -347,7 +389,7 @@ def test_unwritable_outputs(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["sample", "REP", "-o", "out.jpg"], "out.jpg: must end in"),
+        (["sample", "REP", "-o", "out.gif"], "out.gif: must end in"),
         (["sample", "REP", "-o", "out.png"], "out.png: image must have shape"),
         (["sample", "REP", "-o", "out.nii.gz", "--factor", "0"], "--factor"),
         (["sample", "REP", "-o", "out.nii.gz", "--factor", "5000"], "at most 32767 voxels"),

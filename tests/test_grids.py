@@ -260,13 +260,18 @@ def test_places_survive_any_chain(shape: list[int], seed: int, factor: int, halo
     matrix = torch.randn(dims, dims, generator=generator, dtype=torch.float64)
     affine[:dims, :dims] = torch.eye(dims) * 3 + 0.5 * matrix / matrix.norm()
     grid = Grid(tuple(shape), affine)
-    chained = grid.refine(factor).pad(halo * factor)
-    inner = tuple(slice(halo * factor, halo * factor + (n - 1) * factor + 1, factor) for n in shape)
+    # An axis of one voxel is not refined.
+    factors = [factor if size > 1 else 1 for size in shape]
+    chained = grid.refine(factor).pad([halo * each for each in factors])
+    inner = tuple(
+        slice(halo * each, halo * each + (n - 1) * each + 1, each)
+        for n, each in zip(shape, factors, strict=True)
+    )
     assert close(chained.points()[inner], grid.points())
     axes = chained.axes_in(grid)
     assert axes is not None
-    for x, size in zip(axes, shape, strict=True):
-        wanted = torch.arange((size - 1 + 2 * halo) * factor + 1, dtype=torch.float64) / factor
+    for x, size, each in zip(axes, shape, factors, strict=True):
+        wanted = torch.arange((size - 1 + 2 * halo) * each + 1, dtype=torch.float64) / each
         assert close(x, wanted - halo, 1e-9)
 
 
@@ -286,6 +291,12 @@ def test_places_survive_any_chain(shape: list[int], seed: int, factor: int, halo
 def test_bad_grids(shape: tuple[int, ...], affine: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Grid(shape, affine)
+
+
+def test_a_single_voxel_is_not_refined() -> None:
+    grid = Grid((5, 1, 4), torch.diag(torch.tensor([1.0, 6.0, 2.0, 1.0]))).refine(2)
+    assert grid.shape == (9, 1, 7)
+    assert grid.spacing.tolist() == [0.5, 6.0, 1.0]
 
 
 def test_a_tiny_spacing_is_no_singularity() -> None:

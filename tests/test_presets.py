@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oinr_monai import ConvOINR, CoordinateField, FitConfig, Grid, SplineField
-from oinr_monai.presets import PRESETS, budget, build_field, places_of
+from oinr_monai.presets import PRESETS, budget, build_field, places_of, preset_of
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -41,6 +41,15 @@ def test_the_field_reaches_as_far_as_the_kernels(dims: int, kernel_size: object)
     assert field.network.channels == (6, 5)
     assert field.network.out_channels == 2
     assert field.spacing == pytest.approx(tuple(grid.spacing.tolist()))
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (40, 1, 30)])
+def test_a_plane_has_closer_knots_than_a_volume(shape: tuple[int, ...]) -> None:
+    plane, volume = Grid(shape, torch.eye(4)), Grid((40, 30, 2), torch.eye(4))
+    assert preset_of(plane, FitConfig()).knot_spacing < preset_of(volume, FitConfig()).knot_spacing
+    for preset in ("fast", "best"):
+        config = FitConfig(preset=preset)
+        assert preset_of(plane, config) == preset_of(volume, config) == PRESETS[preset]
 
 
 def test_encoding_and_network_may_be_given() -> None:

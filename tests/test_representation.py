@@ -93,6 +93,17 @@ def test_finer_grids_agree_at_shared_voxels(dims: int, kernel: object) -> None:
     assert close(rep.gradient(fine)[shared], rep.gradient(), 1e-4)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_nothing_changes_across_a_single_slice(axis: int, generator: torch.Generator) -> None:
+    shape = tuple(1 if d == axis else n for d, n in enumerate(SHAPE))
+    rep = make(3, 1, grid=Grid(shape, torch.diag(torch.tensor([0.9, 1.1, 2.5, 1.0]))))
+    slopes = rep.gradient_at(inner_points(rep.grid, generator))
+    curves = rep.hessian_at(inner_points(rep.grid, generator))
+    assert not bool(slopes[..., axis].any())
+    assert not bool(curves[..., axis].any())
+    assert bool(slopes.abs().sum(dim=(0, 1)).gt(0).sum() == 2)
+
+
 @pytest.mark.parametrize(("dims", "kernel"), every_case)
 def test_grids_equal_points(dims: int, kernel: object) -> None:
     rep = make(dims, kernel).to(torch.float64)
