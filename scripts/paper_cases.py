@@ -18,7 +18,7 @@ from published_cz import PublishedCZ
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from oinr_monai import FitConfig, fit
+from oinr_monai import CZOINR, CKConvOINR, FitConfig, Grid, Representation, fit
 
 SIZES = range(256, 360, 2)
 COUNTS, READOUT = 30.0, 2.0
@@ -137,12 +137,19 @@ def mean_of(image: Tensor) -> tuple[str, Tensor]:
 def fit_ours(image: Tensor, preset: str, seconds: float) -> Fitted:
     """Fit ``image`` with a preset of ``oinr_monai.fit``."""
     representation = fit(image, FitConfig(preset=preset, seconds=seconds))
+    return fitted_as(f"oinr_monai.fit, {preset}", representation)
+
+
+def fitted_as(
+    method: str, representation: Representation, predict: Callable[[], Tensor] | None = None
+) -> Fitted:
+    """Return a representation as an entry of the table; it predicts on its own grid if not told."""
     return Fitted(
-        f"oinr_monai.fit, {preset}",
+        method,
         representation.parameters,
         int(representation.info["steps"]),
         None,
-        lambda: representation.sample().as_tensor(),
+        predict or (lambda: representation.sample().as_tensor()),
     )
 
 
@@ -181,8 +188,34 @@ def continuous_row(options: Options) -> list[Case]:
 
 
 def continuous_ours(training: list[Tensor], size: int, seconds: float) -> Fitted:
-    """Fit one operator to all of ``training``; it predicts at ``size``."""
-    raise NotImplementedError("oinr_monai has no continuous-kernel network yet")
+    """Fit one operator to all of ``training``; it predicts at ``size``.
+
+    Its kernels reach 1.5 mm, where the picture is 256 mm wide at every size; its nodes lie at the
+    pixels of the size in hand.
+    """
+    network = partial(CKConvOINR, channels=(32, 32), support=(1.5, 0, 0))
+    images = [on_canvas(image) for image in sorted(training, key=len_of_side, reverse=True)]
+    representation = fit(images, FitConfig(preset="best", seconds=seconds, network=network))
+    grid = Grid.from_image(on_canvas(torch.empty(1, size, size)))
+
+    def predict() -> Tensor:
+        at_size = representation.with_spacing(grid.spacing.tolist())
+        return at_size.sample(grid).as_tensor()
+
+    return fitted_as("oinr_monai.fit, CKConvOINR, all sizes", representation, predict)
+
+
+def len_of_side(image: Tensor) -> int:
+    """Return the pixels along a side."""
+    return image.shape[-1]
+
+
+def on_canvas(image: Tensor) -> MetaTensor:
+    """Return a picture (1, n, n) on the 256 mm that all sizes cover, borders and all."""
+    spacing = SIZES[0] / len_of_side(image)
+    affine = torch.diag(torch.tensor([spacing, spacing, 1.0, 1.0], dtype=torch.float64))
+    affine[:2, 3] = spacing / 2
+    return MetaTensor(image, affine=affine)
 
 
 def denoise_row(options: Options) -> list[Case]:
@@ -247,7 +280,9 @@ def cz_row(options: Options) -> list[Case]:
 
 def cz_ours(image: Tensor, seconds: float) -> Fitted:
     """Fit a Calderon-Zygmund operator to ``image``."""
-    raise NotImplementedError("oinr_monai has no Calderon-Zygmund network yet")
+    config = FitConfig(preset="best", seconds=seconds, network=CZOINR)
+    representation = fit(image, config)
+    return fitted_as("oinr_monai.fit, CZOINR", representation)
 
 
 ROWS: dict[str, Callable[[Options], list[Case]]] = {
