@@ -143,6 +143,7 @@ def test_fft_equals_direct(
 
 
 @pytest.mark.parametrize("separable", [False, True])
+@torch.no_grad()
 def test_a_network_does_not_change_where_it_goes_by_fft(
     separable: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_separable_is_the_mixed_kernel(dims: int, generator: torch.Generator) ->
     assert torch.allclose(layer(u, [1] * dims), full, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
 def test_a_causal_network_does_not_see_the_future(generator: torch.Generator) -> None:
     torch.manual_seed(0)
     network = CKConvOINR(1, 2, 1, (6, 6), support=3.0, padding="causal").double()
