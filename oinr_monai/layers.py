@@ -86,6 +86,11 @@ class Integral(nn.Module, ABC):
     def start(self, bound: float, phase: float) -> None:
         """Draw weights of the size of uniform ones in ±bound, and biases in ±phase."""
 
+    @property
+    @abstractmethod
+    def fan_in(self) -> int:
+        """Independent values that meet in one output, for the start."""
+
     @abstractmethod
     def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters, and how far an equal step of all of them moves the layer's output."""
@@ -170,6 +175,11 @@ class KernelIntegral(Integral):
         if self.bias is not None:
             self.bias.uniform_(-phase, phase)
 
+    @property
+    def fan_in(self) -> int:
+        """Channels of u times nodes."""
+        return self.weight[0].numel()
+
     @torch.jit.unused
     def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their leverage: the steps of all taps add up on a smooth field."""
@@ -243,20 +253,27 @@ class ContinuousKernelIntegral(Integral):
         width = None if window is None else torch.full((self.spatial_dims,), float(window))
         self.window = None if width is None else nn.Parameter(width)
         self.bias: nn.Parameter = nn.Parameter(torch.empty(out_channels))
-        self.start(math.sqrt(6 / (in_channels * self.taps)), phase=math.pi)
+        self.start(math.sqrt(6 / self.fan_in), phase=math.pi)
+
+    @property
+    def fan_in(self) -> int:
+        """Channels of u times 3 nodes an axis: what lies closer is much alike."""
+        return int(self.in_channels * 3**self.spatial_dims)
 
     @torch.no_grad()
     def start(self, bound: float, phase: float) -> None:
         """Scale the kernel to weights as large as uniform ones in ±bound; draw biases in ±phase.
 
-        The size is that of the weights at the spacing the layer has when this is called.
+        The weights meant are those of nodes one support apart, so that the start is the same
+        integral operator whatever the spacing is.
 
         References:
             Chang et al., "Principled Weight Initialization for Hypernetworks", ICLR 2020.
         """
         if self.mixer is not None:
             self.mixer.uniform_(-1, 1).mul_(math.sqrt(3))
-        size = self.weight.square().mean().sqrt().clamp_min(1e-12)
+        coarse = self.with_spacing([self.support] * self.spatial_dims)
+        size = coarse.weight.square().mean().sqrt().clamp_min(1e-12)
         self.kernel.output.weight.mul_(bound / math.sqrt(3) / size)
         self.kernel.output.bias.zero_()
         self.bias.uniform_(-phase, phase)

@@ -48,7 +48,7 @@ class LocalOperator(nn.Module, ABC):
         layers: nn.ModuleList
 
     def _start(self) -> None:
-        taps = self.first.weight[0, 0].numel()
+        taps = self.first.fan_in / self.in_channels
         self.first.start(1 / (self.in_channels * math.sqrt(taps)), math.pi / self.omega_0)
         for layer in self.integrals[1:-1]:
             layer.start(_unit_bound(layer) / self.omega_0, math.pi / self.omega_0)
@@ -400,7 +400,7 @@ def _numbers(name: str, value: float | Sequence[float], count: int, of: str) -> 
 
 def _unit_bound(layer: Integral) -> float:
     # Uniform weights within this bound keep the variance that comes out of a sine.
-    return math.sqrt(6 / layer.weight[0].numel())
+    return math.sqrt(6 / layer.fan_in)
 
 
 def kernel_sizes(kernel_size: int | Sequence[int], layers: int) -> tuple[int, ...]:

@@ -190,10 +190,10 @@ def continuous_row(options: Options) -> list[Case]:
 def continuous_ours(training: list[Tensor], size: int, seconds: float) -> Fitted:
     """Fit one operator to all of ``training``; it predicts at ``size``.
 
-    Its kernels reach 1.5 mm, where the picture is 256 mm wide at every size; its nodes lie at the
+    Its kernels reach 3 mm, where the picture is 256 mm wide at every size; its nodes lie at the
     pixels of the size in hand.
     """
-    network = partial(CKConvOINR, channels=(32, 32), support=(1.5, 0, 0))
+    network = partial(CKConvOINR, channels=(32, 32), support=(3.0, 0, 0))
     images = [on_canvas(image) for image in sorted(training, key=len_of_side, reverse=True)]
     representation = fit(images, FitConfig(preset="best", seconds=seconds, network=network))
     grid = Grid.from_image(on_canvas(torch.empty(1, size, size)))
