@@ -184,7 +184,7 @@ MANY = """\
 ## One operator for several resolutions
 
 The camera picture on 256 mm, {seconds:g} s for each fit, PSNR in dB with the nodes at the pixels of
-the size asked; kernels reach 4 of the largest picture's pixels. The smaller pictures are low-passed:
+the size asked; kernels reach 4 of the largest picture's pixels. The smaller ones are low-passed:
 they are not samples of the largest, and one function cannot be all of them. A fit to the largest
 alone misses them by what the low-pass took, and a kernel integral by its quadrature too; a fit to
 all serves the sizes between them, and pays for it at the largest.
