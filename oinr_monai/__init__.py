@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .encodings import (
     CoordinateField,
     DyadicEncoding,
@@ -16,10 +17,13 @@ from .grids import Grid
 from .inferers import OINRInferer
 from .networks import ConvOINR
 from .neural_field import NeuralField
+from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
 from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
 from .transforms import (
+    DenoiseOINR,
+    DenoiseOINRd,
     DeriveOINR,
     DeriveOINRd,
     EncodeGrid,
@@ -39,6 +43,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvOINR",
     "CoordinateField",
+    "DenoiseConfig",
+    "DenoiseOINR",
+    "DenoiseOINRd",
     "DeriveOINR",
     "DeriveOINRd",
     "DyadicEncoding",
@@ -51,19 +58,25 @@ __all__ = [
     "FitOINR",
     "FitOINRd",
     "FourierEncoding",
+    "GaussianNoise",
     "Grid",
     "IntensityScale",
     "JointField",
     "NeuralField",
     "NoiseField",
+    "NoiseModel",
     "OINRInferer",
+    "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
     "Representation",
+    "RicianNoise",
     "SampleOINR",
     "SampleOINRd",
     "SplineField",
     "WorldSignal",
+    "add_photon_noise",
+    "denoise",
     "export_signal",
     "fit",
     "register",
