@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["denoise"]
 
+FEWEST_REPEATS = 5  # fewer channels may be colours, or different contrasts
+
 
 def denoise(  # noqa: PLR0913
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM or PNG.")],
@@ -63,11 +65,16 @@ def denoise(  # noqa: PLR0913
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Remove noise from an image, each channel or frame by itself."""
+    """Remove noise from an image, each channel or frame by itself.
+
+    Five channels or more are taken for repeated frames, whose differences tell sigma.
+    """
     if steps is not None and seconds is not None:
         raise ValueError("--steps and --seconds must not both be given; choose one budget")
     check_output(output, IMAGE_SUFFIXES)
     model = _model(noise, sigma, counts, readout)
+    from dataclasses import replace
+
     from .denoising import DenoiseConfig
     from .images import read_image, write_image
 
@@ -75,6 +82,7 @@ def denoise(  # noqa: PLR0913
     volume = read_image(image)
     check_grid(image, volume)
     inside = None if mask is None else read_mask(mask, volume)
+    config = replace(config, noise=_known(model, volume, inside))
     frames = _frames(image, volume, frame)
     with about(image):
         found = _each(frames, config, inside)
@@ -100,6 +108,19 @@ def _model(
     if counts is None:
         raise ValueError("--counts must be given with --noise photon")
     return PhotonNoise(counts, 2.0 if readout is None else readout)
+
+
+def _known(model: NoiseModel, volume: MetaTensor, inside: Tensor | None) -> NoiseModel:
+    """The model, its sigma from the differences between the frames of a series."""
+    from dataclasses import replace
+
+    from .noises import GaussianNoise, RicianNoise, repeat_noise_level
+
+    if not isinstance(model, GaussianNoise | RicianNoise) or model.sigma is not None:
+        return model
+    if len(volume) < FEWEST_REPEATS:
+        return model
+    return replace(model, sigma=repeat_noise_level(volume.as_tensor(), inside))
 
 
 def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:
