@@ -53,7 +53,7 @@ __all__ = ["DenoiseConfig", "add_photon_noise", "denoise"]
 OPERATORS = {1: ((16, 16), 9), 2: ((24, 24), 5), 3: ((16, 16), 3)}
 
 # Places of a patch, held-out patches, and the step of the divergence in units of the noise.
-PLACES, HELD_OUT, STEP = 1_728, 32, 0.1
+PLACES, HELD_OUT, STEP = 1_728, 16, 0.1
 
 # Peak learning rate.
 RATE = 3e-3
@@ -202,7 +202,7 @@ class _Task:
             self.network = _Residual(len(image), sigma).to(self.device)
         self.clock = Clock(*config.budget, started=started)
         self.patches = _Patches(self.samples, mask, sigma, self.network.operator.radius)
-        self.best = BestWeights(self.network, self._held_out(), self.clock, times=8)
+        self.best = BestWeights(self.network, self._held_out(), self.clock, times=4)
         self.best.take()
 
     def run(self) -> Representation:

@@ -33,7 +33,7 @@ from oinr_monai.images import read_image
 from oinr_monai.metrics import psnr, ssim
 from oinr_monai.noises import noise_level, repeat_noise_level
 
-TV_WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
+TV_WEIGHTS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 NLM = [(3, 3, h) for h in (0.4, 0.6, 0.8)] + [(5, 6, h) for h in (0.6, 0.8)]
 FRAMES = (0, 3, 6)
 
@@ -128,10 +128,10 @@ def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
 
 def total_variation(noisy: Tensor, sigma: float) -> list[Callable[[], Tensor]]:
     def run(weight: float) -> Tensor:
-        found = [denoise_tv_chambolle(each.numpy(), weight * sigma, max_num_iter=200)
+        found = [denoise_tv_chambolle(each.numpy(), weight * sigma, max_num_iter=100)
                  for each in noisy] if len(noisy) == 1 else list(np.moveaxis(
                      denoise_tv_chambolle(noisy.movedim(0, -1).numpy(), weight * sigma,
-                                          max_num_iter=200, channel_axis=-1), -1, 0))  # fmt: skip
+                                          max_num_iter=100, channel_axis=-1), -1, 0))  # fmt: skip
         return torch.from_numpy(np.stack(found)).float()
 
     return [lambda w=w: run(w) for w in TV_WEIGHTS]

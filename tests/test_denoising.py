@@ -40,7 +40,7 @@ def phantom(*shape: int) -> Tensor:
 
 @pytest.fixture
 def noisy(generator: torch.Generator) -> Tensor:
-    return GaussianNoise(0.1).add(phantom(40, 36), generator)
+    return GaussianNoise(0.1).add(phantom(24, 20), generator)
 
 
 # ---- the noise ----------------------------------------------------------------------------------
@@ -98,20 +98,20 @@ def test_repeats_tell_the_noise_where_details_hold_anatomy(generator: torch.Gene
 
 
 def test_denoises_an_image(generator: torch.Generator) -> None:
-    clean = phantom(96, 96)
+    clean = phantom(80, 80)
     noisy = GaussianNoise(0.1).add(clean, generator)
-    found = denoise(noisy, DenoiseConfig(steps=120))
-    # 8.9 dB measured.
-    assert psnr(found.sample(), clean) > psnr(noisy, clean) + 7
+    found = denoise(noisy, DenoiseConfig(steps=80))
+    # 7.4 and 7.5 dB measured, with two seeds.
+    assert psnr(found.sample(), clean) > psnr(noisy, clean) + 6.5
     assert found.info["risk"] < 0.3
 
 
 def test_denoises_a_volume_with_rician_noise(generator: torch.Generator) -> None:
     clean = phantom(32, 32, 28)
     noisy = RicianNoise(0.1).add(clean, generator)
-    found = denoise(noisy, DenoiseConfig(RicianNoise(), steps=120))
-    # 8.6 dB measured; background included.
-    assert psnr(found.sample(), clean) > psnr(noisy, clean) + 6.5
+    found = denoise(noisy, DenoiseConfig(RicianNoise(), steps=80))
+    # 10.9 and 11.1 dB measured, with two seeds; background included.
+    assert psnr(found.sample(), clean) > psnr(noisy, clean) + 9
 
 
 def test_risk_is_the_mean_squared_error_over_the_noise(generator: torch.Generator) -> None:
@@ -149,8 +149,8 @@ def test_a_signal_in_one_dimension(generator: torch.Generator) -> None:
 
 
 def test_what_lies_outside_the_mask_does_not_matter(noisy: Tensor) -> None:
-    mask = torch.zeros(40, 36, dtype=torch.bool)
-    mask[4:36, 4:32] = True
+    mask = torch.zeros(24, 20, dtype=torch.bool)
+    mask[4:20, 4:16] = True
     spoilt = torch.where(mask, noisy, torch.tensor(torch.nan))
     found = denoise(spoilt, QUICK, mask=mask).sample()
     assert bool(torch.isfinite(found).all())
@@ -176,11 +176,11 @@ def test_answers_between_the_voxels(noisy: Tensor, noise: GaussianNoise | Rician
     image = MetaTensor(noisy.abs(), affine=torch.diag(torch.tensor([0.8, 1.5, 1.0, 1.0])))
     found = denoise(image, DenoiseConfig(noise, steps=20))
     fine, coarse = found.sample(found.grid.refine(2)), found.sample()
-    assert fine.shape == (1, 79, 71)
+    assert fine.shape == (1, 47, 39)
     torch.testing.assert_close(fine.as_tensor()[:, ::2, ::2], coarse.as_tensor(), rtol=0, atol=2e-3)
     points = found.grid.points().flatten(0, -2)
     torch.testing.assert_close(
-        found.at(points).T.reshape(1, 40, 36), coarse.as_tensor(), rtol=0, atol=2e-3
+        found.at(points).T.reshape(1, 24, 20), coarse.as_tensor(), rtol=0, atol=2e-3
     )
 
 
