@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .calderon_zygmund import CZOINR, FlatCZOINR
+from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .encodings import (
     CoordinateField,
     DyadicEncoding,
@@ -17,10 +18,13 @@ from .grids import Grid
 from .inferers import OINRInferer
 from .networks import CKConvOINR, ConvOINR
 from .neural_field import NeuralField
+from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
 from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
 from .transforms import (
+    DenoiseOINR,
+    DenoiseOINRd,
     DeriveOINR,
     DeriveOINRd,
     EncodeGrid,
@@ -42,6 +46,9 @@ __all__ = [
     "CKConvOINR",
     "ConvOINR",
     "CoordinateField",
+    "DenoiseConfig",
+    "DenoiseOINR",
+    "DenoiseOINRd",
     "DeriveOINR",
     "DeriveOINRd",
     "DyadicEncoding",
@@ -55,19 +62,25 @@ __all__ = [
     "FitOINRd",
     "FlatCZOINR",
     "FourierEncoding",
+    "GaussianNoise",
     "Grid",
     "IntensityScale",
     "JointField",
     "NeuralField",
     "NoiseField",
+    "NoiseModel",
     "OINRInferer",
+    "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
     "Representation",
+    "RicianNoise",
     "SampleOINR",
     "SampleOINRd",
     "SplineField",
     "WorldSignal",
+    "add_photon_noise",
+    "denoise",
     "export_signal",
     "fit",
     "register",

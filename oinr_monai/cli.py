@@ -14,19 +14,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from .arguments import (
+    IMAGE_SUFFIXES,
+    Device,
+    Json,
+    Output,
+    check_grid,
+    check_output,
+    check_writable,
+    device_of,
+    read_mask,
+)
+from .cli_denoise import denoise
 from .console import about, hush, message_of, refuse, say, show, usage_of
 from .derivatives import MAPS, derivative_maps
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
-    from torch import Tensor
 
     from .grids import Grid
     from .representation import Representation
 
 __all__ = ["app", "main"]
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 LONGEST_AXIS = 32_767  # the most voxels that NIfTI's header can count
 
 app = typer.Typer(
@@ -77,8 +87,6 @@ def _spacings(text: str) -> list[float]:
 
 
 File = Annotated[Path, typer.Argument(metavar="REP.oinr", help="A representation.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 Factor = Annotated[
     int | None, typer.Option(min=1, metavar="F", help="F times finer than the fitted grid.")
 ]
@@ -89,7 +97,6 @@ Spacing = Annotated[
 Like = Annotated[
     Path | None, typer.Option(metavar="REF", help="On the grid of this image, rotated or not.")
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")]
 
 
 # ---- the commands -----------------------------------------------------------------------------
@@ -126,17 +133,17 @@ def fit(  # noqa: PLR0913
     """Fit a representation to an image."""
     if steps is not None and seconds is not None:
         raise ValueError("--steps and --seconds must not both be given; choose one budget")
-    _check_output(output, (".oinr",))
+    check_output(output, (".oinr",))
     from .fitting import fit as fit_image
     from .images import read_image
     from .presets import FitConfig
 
     config = FitConfig(
-        preset=preset, steps=steps, seconds=seconds, seed=seed, device=_device(device)
+        preset=preset, steps=steps, seconds=seconds, seed=seed, device=device_of(device)
     )
     volume = read_image(image)
-    _check_grid(image, volume)
-    inside = None if mask is None else _read_mask(mask, volume)
+    check_grid(image, volume)
+    inside = None if mask is None else read_mask(mask, volume)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
     with about(image):
@@ -158,6 +165,9 @@ def fit(  # noqa: PLR0913
         )
         raise typer.Exit(130)
     checkpoint.unlink(missing_ok=True)
+
+
+app.command()(denoise)
 
 
 @app.command()
@@ -200,7 +210,7 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Sample it on a grid: finer, at another spacing, or another image's."""
-    _check_output(output, IMAGE_SUFFIXES)
+    check_output(output, IMAGE_SUFFIXES)
     representation = _load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
@@ -226,11 +236,11 @@ def evaluate(
     from .metrics import mse, psnr, ssim
 
     reference = read_image(image)
-    grid = _check_grid(image, reference, representation)
+    grid = check_grid(image, reference, representation)
     channels = len(representation.scale.mean)
     if len(reference) != channels:
         raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
-    inside = None if mask is None else _read_mask(mask, reference)[None]
+    inside = None if mask is None else read_mask(mask, reference)[None]
     signal = representation.sample(grid)
     with about(image):
         scores = {
@@ -285,7 +295,7 @@ def features(
     as_json: Json = False,
 ) -> None:
     """Write the activations of a hidden layer, per voxel."""
-    _check_output(output, (".nii.gz", ".npz"))
+    check_output(output, (".nii.gz", ".npz"))
     representation = _load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     volume = representation.features(grid, layer)
@@ -315,32 +325,10 @@ def _overview(
 # ---- what goes in -----------------------------------------------------------------------------
 
 
-def _device(name: str) -> str:
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError('--device must be "auto" or "cpu" on a machine without CUDA, got "cuda"')
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
 def _load(path: Path, device: str) -> Representation:
     from .representation import Representation
 
-    return Representation.load(path).to(_device(device))
-
-
-def _check_grid(path: Path, image: MetaTensor, like: Representation | None = None) -> Grid:
-    """The image's grid, or an error that names the file."""
-    from .grids import Grid
-
-    with about(path):
-        grid = Grid.from_image(image)
-    if like is not None and grid.spatial_dims != like.grid.spatial_dims:
-        raise ValueError(
-            f"{path}: must have {like.grid.spatial_dims} spatial dimensions as the representation,"
-            f" got shape {grid.shape}"
-        )
-    return grid
+    return Representation.load(path).to(device_of(device))
 
 
 def _chosen_grid(
@@ -362,7 +350,7 @@ def _chosen_grid(
     elif like is not None:
         from .images import read_image
 
-        grid = _check_grid(like, read_image(like), representation)
+        grid = check_grid(like, read_image(like), representation)
     if max(grid.shape) > LONGEST_AXIS:
         raise ValueError(
             f"the grid must have at most {LONGEST_AXIS} voxels along an axis, got {grid.shape};"
@@ -378,21 +366,6 @@ def _per_axis(spacing: list[float], dims: int) -> list[float]:
     if not all(math.isfinite(value) and value > 0 for value in values):
         raise ValueError(f"--spacing must be positive and finite, got {values}")
     return values
-
-
-def _read_mask(path: Path, image: MetaTensor) -> Tensor:
-    """Where the mask is nonzero, on the image's own voxels (*spatial)."""
-    import torch
-
-    from .images import read_image
-
-    mask = read_image(path)
-    shape, wanted = tuple(mask.shape), (1, *image.shape[1:])
-    if shape != wanted:
-        raise ValueError(f"{path}: the mask must have the image's shape {wanted}, got {shape}")
-    if not torch.allclose(mask.affine, image.affine, rtol=1e-4, atol=1e-3):
-        raise ValueError(f"{path}: the mask must have the image's affine; resample it onto it")
-    return mask.as_tensor()[0] != 0
 
 
 def _map_names(text: str) -> list[str]:
@@ -413,30 +386,10 @@ def _prepare_checkpoint(path: Path, resume: bool) -> None:
 # ---- what comes out ---------------------------------------------------------------------------
 
 
-def _check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Find out before the work whether its result can be written."""
-    if not path.name.lower().endswith(suffixes):
-        raise ValueError(f"{path}: must end in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; give the path of a file")
-    _check_writable(path)
-
-
 def _check_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path}: is a file; give the path of a folder")
-    _check_writable(path)
-
-
-def _check_writable(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: {path.parent} must be an existing folder; create it first")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error.strerror}); choose another place"
-        ) from error
+    check_writable(path)
 
 
 def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:

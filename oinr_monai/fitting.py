@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import os
 import pickle
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
+from .machine import chosen_device, gains_from_bfloat16, seeded
 from .metrics import psnr
 from .neural_field import ContinuousField, LatticeField, NeuralField, few_threads
 from .positions import Lattice, Positions, Scatter
@@ -28,7 +27,7 @@ from .samplers import LatticeSampler, WholeLattice
 from .scans import Scan, checked_scans
 from .splines import CubicInterpolant
 
-__all__ = ["fit", "gains_from_bfloat16"]
+__all__ = ["fit"]
 
 # Places at which psnr_between is measured, and their seed: the same for every fit of an image.
 BETWEEN_PLACES, BETWEEN_SEED = 65_536, 20_240_721
@@ -90,28 +89,16 @@ def fit(
     return result
 
 
-_START = threading.Lock()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    # The start is drawn from torch's global generator, which threads share; the caller's state is
-    # given back as it was.
-    with _START, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
 class _Task:
     """One fit: the parts that its steps share."""
 
     def __init__(self, scans: Sequence[Scan], config: FitConfig, started: float) -> None:
         self.config, self.scans, self.first = config, scans, scans[0]
         self.grid = self.first.grid
-        self.device = _device(config.device)
+        self.device = chosen_device(config.device)
         self.scale = IntensityScale.of(self.first.image, self.first.mask)
         self.truths = [CubicInterpolant(self.scale.standardise(scan.filled)) for scan in scans]
-        with _seeded(config.seed):
+        with seeded(config.seed):
             self.field = build_field(self.grid, len(self.first.image), config).to(self.device)
         self._check_nodes()
         self.optimizer = _optimizer(self.field, config.learning_rate)
@@ -329,22 +316,6 @@ def _optimizer(field: ContinuousField, rate: float) -> torch.optim.Optimizer:
     learned = [p for p in field.encoding.parameters() if p.requires_grad]
     groups += [{"params": learned, "peak": 2 * rate}] if learned else []
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f'device must be "auto" or "cpu" on a machine without CUDA, got {name!r}')
-    return torch.device(name)
-
-
-def gains_from_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster than in float32 on ``device``."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _FieldInferer(Inferer):

@@ -12,6 +12,7 @@ from monai.data.utils import collate_meta_tensor
 from monai.inferers import Inferer
 from torch import Tensor
 
+from .denoising import DenoiseConfig, denoise
 from .fitting import fit
 from .networks import LocalOperator
 from .presets import FitConfig
@@ -28,7 +29,7 @@ class OINRInferer(Inferer):
     is fitted comes from ``config`` and ``network``. A host may have turned gradients off.
 
     Args:
-        config: how to fit.
+        config: how to fit, or how to denoise.
         answer: what to ask each representation, an array transform such as ``DeriveOINR()`` or any
             function of one; ``SampleOINR()`` if None.
         network: makes a new operator for each volume, as :class:`FitConfig` says; in a bundle a
@@ -43,12 +44,16 @@ class OINRInferer(Inferer):
 
     def __init__(
         self,
-        config: FitConfig | None = None,
+        config: FitConfig | DenoiseConfig | None = None,
         answer: Callable[[Representation], MetaTensor] | None = None,
         network: Callable[..., LocalOperator] | None = None,
     ) -> None:
         config = config or FitConfig()
-        self.config = config if network is None else replace(config, network=network)
+        if network is not None:
+            if not isinstance(config, FitConfig):
+                raise ValueError("network must be None where config is a DenoiseConfig")
+            config = replace(config, network=network)
+        self.config = config
         self.answer = answer or SampleOINR()
 
     def __call__(
@@ -68,7 +73,7 @@ class OINRInferer(Inferer):
         """
         if not 3 <= inputs.ndim <= 5:
             raise ValueError(f"inputs must have shape (B, C, *spatial), got {tuple(inputs.shape)}")
-        answers = [self.answer(fit(inputs[i], self.config)) for i in range(len(inputs))]
+        answers = [self.answer(self._found(inputs[i])) for i in range(len(inputs))]
         shapes = {tuple(answer.shape) for answer in answers}
         if len(shapes) > 1:
             raise ValueError(
@@ -76,3 +81,8 @@ class OINRInferer(Inferer):
             )
         with torch.no_grad():
             return collate_meta_tensor([answer.to(inputs.device) for answer in answers])
+
+    def _found(self, image: Tensor) -> Representation:
+        if isinstance(self.config, DenoiseConfig):
+            return denoise(image, self.config)
+        return fit(image, self.config)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .positions import Lattice, Positions, jet_derivatives
 
-__all__ = ["CubicInterpolant", "bspline_weights", "evaluate"]
+__all__ = ["CubicInterpolant", "bspline_weights", "evaluate", "interpolating_coefficients"]
 
 # Points evaluated at once, so that the 64 neighbours of each stay within tens of megabytes.
 POINTS_AT_ONCE = 65_536
@@ -119,6 +119,23 @@ def _at_points(
     return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
 
 
+def interpolating_coefficients(image: Tensor, halo: int) -> Tensor:
+    """Coefficients (C, *spatial + 2 halo) of the spline through all samples, one knot a sample.
+
+    Args:
+        image: samples (C, *spatial).
+        halo: coefficients beyond each border, which continue the image by its mirror images.
+    """
+    from scipy.ndimage import spline_filter
+
+    filtered = [
+        spline_filter(each, order=3, mode="mirror") for each in image.double().cpu().numpy()
+    ]
+    dtype = np.float64 if image.dtype == torch.float64 else np.float32
+    padded = [np.pad(each.astype(dtype), halo, mode="reflect") for each in filtered]
+    return torch.from_numpy(np.stack(padded)).to(image.device)
+
+
 class CubicInterpolant:
     """The cubic B-spline through all samples of an image, mirrored at its outermost samples.
 
@@ -136,15 +153,7 @@ class CubicInterpolant:
     """
 
     def __init__(self, image: Tensor) -> None:
-        from scipy.ndimage import spline_filter
-
-        filtered = [
-            spline_filter(each, order=3, mode="mirror") for each in image.double().cpu().numpy()
-        ]
-        dtype = np.float64 if image.dtype == torch.float64 else np.float32
-        # Two mirrored coefficients on each side stand for the endless mirror images.
-        padded = [np.pad(each.astype(dtype), 2, mode="reflect") for each in filtered]
-        self.coefficients = torch.from_numpy(np.stack(padded)).to(image.device)
+        self.coefficients = interpolating_coefficients(image, halo=2)
 
     def __call__(self, positions: Positions) -> Tensor:
         """Values (C, *positions.shape) at voxel coordinates between the outermost samples."""

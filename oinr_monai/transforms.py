@@ -21,6 +21,7 @@ from monai.utils import ImageMetaKey, ensure_tuple, ensure_tuple_rep
 from torch import Tensor
 
 from .checks import check_one_of
+from .denoising import DenoiseConfig, denoise
 from .derivatives import MAPS, derivative_maps
 from .encodings import FourierEncoding
 from .fields import Field
@@ -31,6 +32,8 @@ from .presets import FitConfig
 from .representation import Representation, image_source
 
 __all__ = [
+    "DenoiseOINR",
+    "DenoiseOINRd",
     "DeriveOINR",
     "DeriveOINRd",
     "EncodeGrid",
@@ -100,6 +103,28 @@ class FitOINR(Transform):
     ) -> Representation:
         """Fit an image, where a mask is given only to the voxels inside it."""
         return fit(image, self.config, mask=mask)
+
+
+class DenoiseOINR(Transform):
+    """Denoise an image (C, *spatial), its channels together; the same image and seed, the same.
+
+    Args:
+        config: how to denoise.
+
+    Example:
+        >>> noisy = torch.randn(1, 24, 24)
+        >>> DenoiseOINR(DenoiseConfig(steps=5))(noisy).shape
+        torch.Size([1, 24, 24])
+    """
+
+    def __init__(self, config: DenoiseConfig | None = None) -> None:
+        self.config = config or DenoiseConfig()
+
+    def __call__(
+        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
+    ) -> MetaTensor:
+        """The clean image on the same grid; where a mask is given, only its voxels count."""
+        return denoise(image, self.config, mask=mask).sample()
 
 
 class RandFitOINR(Randomizable, FitOINR):
@@ -295,6 +320,12 @@ class FitOINRd(_Dictionary):
     """
 
     array_transform, beside = FitOINR, "mask"
+
+
+class DenoiseOINRd(_Dictionary):
+    """Dictionary version of :class:`DenoiseOINR`; ``output_keys`` and a key for ``mask`` too."""
+
+    array_transform, beside = DenoiseOINR, "mask"
 
 
 class RandFitOINRd(Randomizable, _Dictionary):

@@ -65,6 +65,29 @@ OTHERS: dict[str, dict[str, Any]] = {
         },
         "answered": {"num_channels": 16, "value_range": [-1, 1], "channel_def": {"0": "feature"}},
     },
+    "volume_oinr_denoising": {
+        "constants": {
+            "noise": {"_target_": "oinr_monai.RicianNoise", "sigma": "@sigma"},
+            "sigma": None,
+            "factor": None,
+        },
+        "answer": {"_target_": "oinr_monai.SampleOINR"},
+        "fit": {
+            "_target_": "oinr_monai.DenoiseConfig",
+            "noise": "@noise",
+            "steps": "@steps",
+            "seed": "@seed",
+            "device": "$str(@device)",
+        },
+        "postfix": "denoised",
+        "metadata": {
+            "name": "Volume O-INR denoising",
+            "task": "Denoising of one volume without a clean image",
+            "description": "Learns an operator that takes noise out of one noisy volume, from that "
+            "volume alone, and returns the clean volume as its continuous representation.",
+        },
+        "answered": {"channel_def": {"0": "denoised intensity"}},
+    },
 }
 
 
@@ -155,6 +178,9 @@ def _inference(other: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for key, value in _read("inference").items():
         config |= {key: value} if key != "factor" else other["constants"]
+    if "fit" in other:
+        config["fit"] = other["fit"]
+        del config["preset"]
     config["answer"] = {**other["answer"], "factor": "@factor", "spacing": "@spacing"}
     config["postprocessing"]["transforms"][0]["output_postfix"] = other["postfix"]
     return config

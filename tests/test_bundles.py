@@ -36,10 +36,12 @@ CHANNELS = {
     "volume_oinr_representation": 1,
     "volume_oinr_derivatives": 5,
     "volume_oinr_features": 16,
+    "volume_oinr_denoising": 1,
 }
 POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
     "image_oinr_representation": "sampled",
     "volume_oinr_representation": "sampled",
+    "volume_oinr_denoising": "denoised",
 }
 QUICK = {"epochs": 2, "epoch_length": 15, "places": 500}
 
@@ -339,7 +341,7 @@ def test_inference_writes_what_reloads(
     source = "fit" if answers_from == "fit.oinr" else "brain"
     written = nib.load(tmp_path / f"{source}_{POSTFIX[name]}.nii.gz")
     fitted_grid = Grid.from_image(LoadImage(image_only=True, ensure_channel_first=True)(image))
-    grid = fitted_grid.refine(2) if CHANNELS[name] == 1 else fitted_grid
+    grid = fitted_grid.refine(2) if POSTFIX[name] == "sampled" else fitted_grid
     assert written.shape[:dims] == grid.shape
     assert np.allclose(written.affine, grid.affine.numpy(), atol=1e-5)
     values = torch.from_numpy(written.get_fdata(dtype=np.float32))

@@ -14,8 +14,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import FitConfig, FourierEncoding, Grid, Representation, fit, fitting
-from oinr_monai.fitting import gains_from_bfloat16
 from oinr_monai.handlers import Clock
+from oinr_monai.machine import gains_from_bfloat16
 from oinr_monai.metrics import psnr
 
 SHAPES = {1: (24,), 2: (13, 15), 3: (9, 8, 10)}

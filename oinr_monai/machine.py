@@ -1,0 +1,45 @@
+"""The machine that a fit runs on: its device, its precision, its random numbers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+__all__ = ["chosen_device", "gains_from_bfloat16", "seeded"]
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device that "auto", "cpu" or "cuda" means here.
+
+    Raises:
+        ValueError: if it is CUDA where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f'device must be "auto" or "cpu" on a machine without CUDA, got {name!r}')
+    return torch.device(name)
+
+
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 on ``device``."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+_START = threading.Lock()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from torch's global generator as if it had this seed, and leave it as it was."""
+    # The start is drawn from torch's global generator, which threads share; the caller's state is
+    # given back as it was.
+    with _START, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
