@@ -7,7 +7,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -104,8 +105,12 @@ Like = Annotated[
 
 @app.command()
 def fit(  # noqa: PLR0913
-    image: Annotated[
-        Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM, PNG, JPEG.")
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="NIfTI, NRRD, MHA, DICOM, PNG, JPEG; several of one object, the finest first.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="REP.oinr", help="File to write.")
@@ -113,6 +118,10 @@ def fit(  # noqa: PLR0913
     preset: Annotated[
         Literal["fast", "balanced", "best"], typer.Option(help="Quality against time.")
     ] = "balanced",
+    network: Annotated[
+        Literal["ConvOINR", "CKConvOINR", "CZOINR"],
+        typer.Option(help="Operator: the preset's, with continuous kernels, or of wavelets."),
+    ] = "ConvOINR",
     steps: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
     ] = None,
@@ -130,7 +139,7 @@ def fit(  # noqa: PLR0913
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Fit a representation to an image."""
+    """Fit a representation to an image, or to several of one object at several resolutions."""
     if steps is not None and seconds is not None:
         raise ValueError("--steps and --seconds must not both be given; choose one budget")
     check_output(output, (".oinr",))
@@ -138,17 +147,22 @@ def fit(  # noqa: PLR0913
     from .images import read_image
     from .presets import FitConfig
 
+    volumes = [read_image(image) for image in images]
+    grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     config = FitConfig(
-        preset=preset, steps=steps, seconds=seconds, seed=seed, device=device_of(device)
+        preset=preset,
+        steps=steps,
+        seconds=seconds,
+        network=_operator(network, preset, grid),
+        seed=seed,
+        device=device_of(device),
     )
-    volume = read_image(image)
-    check_grid(image, volume)
-    inside = None if mask is None else read_mask(mask, volume)
+    inside = None if mask is None else read_mask(mask, volumes[0])
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
-    with about(image):
+    with about(images[0]):
         representation = fit_image(
-            volume,
+            volumes,
             config,
             mask=inside,
             checkpoint=checkpoint,
@@ -168,6 +182,23 @@ def fit(  # noqa: PLR0913
 
 
 app.command()(denoise)
+
+
+def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:
+    """What makes the operator, as ``FitConfig`` takes it; None is the preset's own."""
+    from .calderon_zygmund import CZOINR
+    from .networks import CKConvOINR
+    from .presets import PRESETS
+    from .wavelets import max_levels
+
+    if name == "CKConvOINR":
+        channels = PRESETS[preset].channels
+        reach = 1.5 * float(grid.spacing.log().mean().exp())
+        return partial(CKConvOINR, channels=channels, support=(reach, *[0] * len(channels)))
+    if name == "CZOINR":
+        levels = min(max(max_levels(grid.shape, "db2"), 1), 4)
+        return partial(CZOINR, channels=8, levels=levels)
+    return None
 
 
 @app.command()

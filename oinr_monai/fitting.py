@@ -237,7 +237,7 @@ class _Task:
 
     def _identity(self) -> str:
         grids = [(scan.grid.shape, scan.grid.affine.tolist()) for scan in self.scans]
-        return repr((grids, self.scale, self.config.settings()))
+        return repr((grids, self.scale, self.config.settings(), repr(self.field)))
 
     def _resume(self, path: Path) -> None:
         remedy = "remove it, or repeat the image and settings it is of"

@@ -18,7 +18,18 @@ from published_cz import PublishedCZ
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from oinr_monai import CZOINR, CKConvOINR, FitConfig, Grid, Representation, fit
+from oinr_monai import (
+    CZOINR,
+    CKConvOINR,
+    DenoiseConfig,
+    FitConfig,
+    Grid,
+    PhotonNoise,
+    Representation,
+    add_photon_noise,
+    denoise,
+    fit,
+)
 
 SIZES = range(256, 360, 2)
 COUNTS, READOUT = 30.0, 2.0
@@ -115,13 +126,6 @@ def at_many_sizes(name: str) -> list[Tensor]:
         values.float().reshape(1, size, size) / 255
         for values, size in zip(flat, sizes, strict=True)
     ]
-
-
-def photon_noise(clean: Tensor, generator: torch.Generator) -> Tensor:
-    """Return (Poisson(30 x) + 2 n) / 30, n standard normal: photon and readout noise."""
-    counts = torch.poisson(COUNTS * clean, generator=generator)
-    readout = READOUT * torch.randn(clean.shape, generator=generator)
-    return (counts + readout) / COUNTS
 
 
 def mean_of(image: Tensor) -> tuple[str, Tensor]:
@@ -221,7 +225,7 @@ def on_canvas(image: Tensor) -> MetaTensor:
 def denoise_row(options: Options) -> list[Case]:
     """A picture with photon and readout noise, judged against the clean one."""
     clean = shrunk("astronaut", options.size)
-    noisy = photon_noise(clean, torch.Generator().manual_seed(0))
+    noisy = add_photon_noise(clean, torch.Generator().manual_seed(0), COUNTS, READOUT)
     return [
         Case(
             f"astronaut, {options.size}², {COUNTS:g} photons, readout {READOUT:g}",
@@ -235,8 +239,9 @@ def denoise_row(options: Options) -> list[Case]:
 
 
 def denoise_ours(noisy: Tensor, seconds: float) -> Fitted:
-    """Denoise ``noisy``, knowing nothing of the clean picture."""
-    raise NotImplementedError("oinr_monai has no denoising yet")
+    """Denoise ``noisy``, knowing the kind of noise and nothing of the clean picture."""
+    config = DenoiseConfig(PhotonNoise(COUNTS, READOUT), seconds=seconds)
+    return fitted_as("oinr_monai.denoise", denoise(noisy, config))
 
 
 def volume_row(options: Options) -> list[Case]:
