@@ -265,17 +265,6 @@ def test_it_starts_better_than_the_published_one() -> None:
     assert native > published + 5
 
 
-@pytest.mark.slow
-def test_it_fits_a_block_of_a_real_brain() -> None:
-    datasets = pytest.importorskip("nilearn.datasets")
-    brain = datasets.load_mni152_template(resolution=1).get_fdata()
-    middle = tuple(slice(n // 2 - 32, n // 2 + 32) for n in brain.shape)
-    block = torch.from_numpy(brain[middle]).float()
-    block = (block - block.min()) / (block.max() - block.min())
-    torch.manual_seed(0)
-    assert fitted(CZOINR(3, 48, 1, channels=8, levels=3), block, steps=120, rate=3e-3) > 20
-
-
 def test_layers_say_what_they_are() -> None:
     assert repr(UnsharedBands(3, 2, 5)) == "UnsharedBands(pieces=3, groups=2, outputs=20)"
     assert DenseMaps(7, 2, 5)(torch.zeros(1, 2, 7)).shape == (1, 10, 7)
