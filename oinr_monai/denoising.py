@@ -44,7 +44,7 @@ from .splines import interpolating_coefficients
 __all__ = ["DenoiseConfig", "add_photon_noise", "denoise"]
 
 # Hidden channels and kernel width of the operator, for each number of dimensions.
-OPERATORS = {1: ((16, 16), 9), 2: ((24, 24), 5), 3: ((16, 16), 3)}
+OPERATORS = {1: ((16, 16), 9), 2: ((16, 16), 5), 3: ((16, 16), 3)}
 
 # Places of a patch, held-out patches, and the step of the divergence in units of the noise.
 PLACES, HELD_OUT, STEP = 1_728, 16, 0.1
