@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import torch
@@ -146,7 +147,8 @@ class Comparison:
                 axes.imshow(values, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
                 axes.set_axis_on()
                 axes.set(xticks=[], yticks=[])
-            whole.set_title(title, fontsize=9)
+            lines = [fill(line, width=30) for line in title.splitlines()]
+            whole.set_title("\n".join(lines), fontsize=9)
             part.spines[:].set(color="orange", linewidth=2)
             corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
             whole.plot(*zip(*((x - 0.5, y - 0.5) for x, y in corners), strict=True), color="orange")
