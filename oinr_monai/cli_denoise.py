@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["denoise"]
 
-FEWEST_REPEATS = 5  # fewer channels may be colours, or different contrasts
-
 
 def denoise(  # noqa: PLR0913
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM or PNG.")],
@@ -77,12 +75,19 @@ def denoise(  # noqa: PLR0913
 
     from .denoising import DenoiseConfig
     from .images import read_image, write_image
+    from .noises import FEWEST_REPEATS
 
     config = DenoiseConfig(model, steps, seconds, seed, device_of(device))
     volume = read_image(image)
     check_grid(image, volume)
     inside = None if mask is None else read_mask(mask, volume)
-    config = replace(config, noise=_known(model, volume, inside))
+    if len(volume) >= FEWEST_REPEATS:
+        # Found from all frames, for each of them; what a stack denoised as one would have.
+        estimated = model.estimated(volume.as_tensor(), inside)
+        sigma = getattr(estimated, "sigma", None)
+        if isinstance(sigma, tuple):
+            estimated = replace(estimated, sigma=min(sigma))  # type: ignore[call-arg]
+        config = replace(config, noise=estimated)
     frames = _frames(image, volume, frame)
     with about(image):
         found = _each(frames, config, inside)
@@ -108,19 +113,6 @@ def _model(
     if counts is None:
         raise ValueError("--counts must be given with --noise photon")
     return PhotonNoise(counts, 2.0 if readout is None else readout)
-
-
-def _known(model: NoiseModel, volume: MetaTensor, inside: Tensor | None) -> NoiseModel:
-    """The model, its sigma from the differences between the frames of a series."""
-    from dataclasses import replace
-
-    from .noises import GaussianNoise, RicianNoise, repeat_noise_level
-
-    if not isinstance(model, GaussianNoise | RicianNoise) or model.sigma is not None:
-        return model
-    if len(volume) < FEWEST_REPEATS:
-        return model
-    return replace(model, sigma=repeat_noise_level(volume.as_tensor(), inside))
 
 
 def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -36,7 +37,13 @@ from .layers import Integral
 from .machine import chosen_device, seeded
 from .networks import ConvOINR
 from .neural_field import NeuralField
-from .noises import GaussianNoise, NoiseModel, PhotonNoise
+from .noises import (
+    FEWEST_REPEATS,
+    GaussianNoise,
+    NoiseModel,
+    PhotonNoise,
+    details_hold_anatomy,
+)
 from .representation import IntensityScale, Representation, image_source
 from .scans import Scan, checked_scans
 from .splines import interpolating_coefficients
@@ -48,6 +55,12 @@ OPERATORS = {1: ((16, 16), 9), 2: ((16, 16), 5), 3: ((16, 16), 3)}
 
 # Places of a patch, held-out patches, and the step of the divergence in units of the noise.
 PLACES, HELD_OUT, STEP = 1_728, 16, 0.1
+
+# Side of the blocks that are held out, in voxels.
+BLOCK = 8
+
+# Looks at a voxel, on average: more, and the operator learns the noise of a small image by heart.
+VISITS = 20
 
 # Peak learning rate.
 RATE = 3e-3
@@ -65,7 +78,8 @@ class DenoiseConfig:
 
     Args:
         noise: the kind of noise, and its size where it is known.
-        steps: steps to learn from, each on one patch; 2,000 if neither budget is given.
+        steps: steps to learn from, each on one patch; at most 2,000 if neither budget is given,
+            and fewer on small images, whose noise would be learnt by heart.
         seconds: seconds to take, instead of steps; with both, whichever is spent first.
         seed: seed of the start, the patches and the probes.
         device: "auto", "cpu" or "cuda".
@@ -74,8 +88,8 @@ class DenoiseConfig:
         ValueError: if a budget is not positive.
 
     Example:
-        >>> DenoiseConfig(seconds=5.0).budget
-        (None, 5.0)
+        >>> DenoiseConfig().budget(voxels=64**3)
+        (2000, None)
     """
 
     noise: NoiseModel = field(default_factory=GaussianNoise)
@@ -90,11 +104,12 @@ class DenoiseConfig:
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
 
-    @property
-    def budget(self) -> tuple[int | None, float | None]:
-        """Steps and seconds that may be taken; None is no limit."""
-        given = self.steps is not None or self.seconds is not None
-        return (self.steps, self.seconds) if given else (2_000, None)
+    def budget(self, voxels: int) -> tuple[int | None, float | None]:
+        """Steps and seconds that may be taken on so many voxels; None is no limit."""
+        if self.steps is not None:
+            return self.steps, self.seconds
+        enough = max(VISITS * voxels // PLACES, 100)
+        return (enough, self.seconds) if self.seconds is not None else (min(enough, 2_000), None)
 
 
 def denoise(
@@ -143,6 +158,15 @@ def _finite(scan: Scan) -> Tensor:
     return scan.image if bool(finite.all()) else replace(scan, mask=finite).filled
 
 
+def _warn_of_anatomy(image: Tensor, noise: NoiseModel) -> None:
+    if details_hold_anatomy(image):
+        warnings.warn(
+            f"sigma was estimated as {asdict(noise)['sigma']} from details that seem to hold "
+            "anatomy, and is too large then; give sigma, or all repeats of the scan at once",
+            stacklevel=6,
+        )
+
+
 def add_photon_noise(
     image: Tensor, generator: torch.Generator, counts: float = 30.0, readout: float = 2.0
 ) -> Tensor:
@@ -186,14 +210,19 @@ class _Task:
         self.answered = IntensityScale.of(image, mask)
         self.device = chosen_device(config.device)
         self.noise = config.noise.estimated(image, mask)
+        if self.noise != config.noise and len(image) < FEWEST_REPEATS:
+            _warn_of_anatomy(image, self.noise)
         stable = self.noise.stabilise(image)
         self.scale = IntensityScale.of(stable, mask)
         self.samples = self.scale.standardise(stable)
         sigma = (1 / torch.tensor(self.scale.std)).view(-1, *[1] * grid.spatial_dims)
         with seeded(config.seed):
             self.network = _Residual(len(image), sigma).to(self.device)
-        self.clock = Clock(*config.budget, started=started)
-        self.patches = _Patches(self.samples, mask, sigma, self.network.operator.radius)
+        voxels = image[0].numel() if mask is None else int(mask.sum())
+        self.clock = Clock(*config.budget(voxels), started=started)
+        self.patches = _Patches(
+            self.samples, mask, sigma, self.network.operator.radius, config.seed
+        )
         self.best = BestWeights(self.network, self._held_out(), self.clock, times=4)
         self.best.take()
 
@@ -235,7 +264,7 @@ class _Task:
     def _held_out(self) -> Callable[[], float]:
         # The same patches and probes at each score; other probes than any step has.
         generator = torch.Generator().manual_seed(self.config.seed + 1)
-        batches = [self.patches.draw(generator) for _ in range(HELD_OUT)]
+        batches = [self.patches.draw(generator, held_out=True) for _ in range(HELD_OUT)]
 
         def score() -> float:
             with torch.no_grad():
@@ -342,19 +371,23 @@ class _Patches:
         radius: halo of the operator.
     """
 
-    def __init__(self, samples: Tensor, mask: Tensor | None, sigma: Tensor, radius: int) -> None:
+    def __init__(
+        self, samples: Tensor, mask: Tensor | None, sigma: Tensor, radius: int, seed: int
+    ) -> None:
         dims = samples.ndim - 1
         halo = np.pad(samples.numpy(), [(0, 0)] + [(radius, radius)] * dims, mode="reflect")
-        self.samples, self.radius, self.mask = torch.from_numpy(halo), radius, mask
+        self.samples, self.radius = torch.from_numpy(halo), radius
         self.sigma = sigma
         side = round(PLACES ** (1 / dims))
         where = torch.ones(samples.shape[1:], dtype=torch.bool) if mask is None else mask
+        held = _blocks(where.shape, torch.Generator().manual_seed(seed))
+        self.learnt, self.held = (where & ~held).float(), (where & held).float()
         low, high = where.nonzero().amin(0).tolist(), (where.nonzero().amax(0) + 1).tolist()
         self.low = low
         self.size = [min(side, last - first) for first, last in zip(low, high, strict=True)]
         self.room = [last - first - n for first, last, n in zip(low, high, self.size, strict=True)]
 
-    def draw(self, generator: torch.Generator) -> dict[str, Any]:
+    def draw(self, generator: torch.Generator, held_out: bool = False) -> dict[str, Any]:
         """``image``: patch and probed patch (2, C, *size + 2 R); ``label``: what the risk needs."""
         start = [
             first + int(torch.randint(n + 1, (), generator=generator))
@@ -362,12 +395,25 @@ class _Patches:
         ]
         inner = tuple(slice(i, i + n) for i, n in zip(start, self.size, strict=True))
         outer = tuple(slice(s.start, s.stop + 2 * self.radius) for s in inner)
-        noisy = self.samples[(slice(None), *outer)]
+        # White noise has no direction: mirror images of a patch are as good as other patches.
+        mirrored = torch.rand(len(inner), generator=generator) < 0.5
+        axes = [axis - len(inner) for axis in mirrored.nonzero().flatten().tolist()]
+        noisy = self.samples[(slice(None), *outer)].flip(axes)
+        weight = (self.held if held_out else self.learnt)[inner].flip(axes)
         probe = torch.randn(noisy.shape, generator=generator)
         centre = (slice(None), *[slice(self.radius, self.radius + n) for n in self.size])
-        weight = torch.ones(self.size) if self.mask is None else self.mask[inner].float()
         pair = torch.stack([noisy, noisy + STEP * self.sigma * probe])
         return {"image": pair, "label": (noisy[centre], probe[centre], self.sigma, weight)}
+
+
+def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    # Whole blocks, one in eight: what was learnt by heart nearby is of no use inside them.
+    cells = [-(-n // BLOCK) for n in shape]
+    held = torch.rand(cells, generator=generator) < 1 / 8
+    held.view(-1)[0] = True
+    for axis, n in enumerate(shape):
+        held = held.repeat_interleave(BLOCK, dim=axis).narrow(axis, 0, n)
+    return held
 
 
 def _to_device(

@@ -25,7 +25,7 @@ from oinr_monai import (
 )
 from oinr_monai.images import read_image
 from oinr_monai.metrics import psnr
-from oinr_monai.noises import noise_level, repeat_noise_level
+from oinr_monai.noises import details_hold_anatomy, noise_level, repeat_noise_level
 
 QUICK = DenoiseConfig(GaussianNoise(), steps=30)
 
@@ -245,15 +245,55 @@ def test_five_decibels_on_a_brain(generator: torch.Generator) -> None:
 @pytest.mark.slow
 def test_denoised_frames_are_nearer_to_the_other_frames(shared_data: Path) -> None:
     series = read_image(shared_data / "volumes" / "pcasl.nii.gz").as_tensor()
-    inside = (series > 0).all(dim=0)
-    noise = GaussianNoise(repeat_noise_level(series, inside))
-    nearer = {}
-    for frame in (0, 1, 5):
+    noise = GaussianNoise().estimated(series)
+    noise = GaussianNoise(min(noise.sigma))
+    for frame in (1, 5, 9):
         others = torch.cat([series[:frame], series[frame + 1 :]]).mean(dim=0)
         raw = series[frame : frame + 1]
-        clean = denoise(raw, DenoiseConfig(noise), mask=inside).sample().as_tensor()
-        before, after = (float(((x[0] - others)[inside] ** 2).mean().sqrt()) for x in (raw, clean))
-        nearer[frame] = before - after
-    assert min(nearer[1], nearer[5]) > 0.03
-    # The first frame, the farthest from all others, stays as far as it is.
-    assert nearer[0] == pytest.approx(0, abs=0.005)
+        clean = denoise(raw, DenoiseConfig(noise)).sample().as_tensor()
+        before, after = (float(((x[0] - others) ** 2).mean().sqrt()) for x in (raw, clean))
+        # Frames differ by far more than by noise, so that the gain is small: 0.04 to 0.06 of 12.
+        assert after < before - 0.01
+
+
+def test_details_of_a_scene_are_told_from_noise(generator: torch.Generator) -> None:
+    envelope = torch.linspace(0.02, 1, 40)[:, None, None] ** 2
+    scene = envelope * torch.rand(1, 40, 40, 24, generator=generator)
+    assert details_hold_anatomy(GaussianNoise(0.005).add(scene, generator))
+    assert not details_hold_anatomy(GaussianNoise(0.1).add(phantom(40, 40, 24), generator))
+    with pytest.warns(UserWarning, match="give sigma, or all repeats"):
+        denoise(GaussianNoise(0.005).add(scene, generator), QUICK)
+
+
+def test_repeats_are_recognised_as_such(generator: torch.Generator) -> None:
+    anatomy = torch.rand(1, 24, 24, 10, generator=generator)
+    frames = GaussianNoise(0.05).add(anatomy.expand(6, -1, -1, -1), generator)
+    for kind in (GaussianNoise, RicianNoise):
+        assert kind().estimated(frames).sigma == pytest.approx([0.05] * 6, rel=0.15)
+        assert kind().estimated(frames[:1]).sigma[0] > 0.2
+
+
+def test_a_small_image_is_not_learnt_by_heart(generator: torch.Generator) -> None:
+    clean = phantom(48, 48)
+    noisy = GaussianNoise(0.1).add(clean, generator)
+    many = denoise(noisy, DenoiseConfig(GaussianNoise(0.1), steps=800))
+    assert many.info["risk"] > 0
+    # 2 dB measured; without blocks held out and mirror images it fell below the noisy image.
+    assert psnr(many.sample(), clean) > psnr(noisy, clean) + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "voxels", "budget"),
+    [
+        ({}, 64**3, (2_000, None)),
+        ({}, 64**2, (100, None)),
+        ({}, 128**2, (189, None)),
+        ({"seconds": 5.0}, 10**7, (115_740, 5.0)),
+        ({"steps": 7}, 64**2, (7, None)),
+        ({"steps": 7, "seconds": 5.0}, 64**2, (7, 5.0)),
+    ],
+)
+def test_budgets_follow_the_image(
+    arguments: dict[str, float], voxels: int, budget: tuple[int | None, float | None]
+) -> None:
+    assert DenoiseConfig(**arguments).budget(voxels) == budget
