@@ -43,8 +43,12 @@ PRESETS: dict[str, Preset] = {
     "best": Preset(2.0, 4, (32, 32), 100.0, (10_000, 30_000)),
 }
 
-# In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/images.md).
-IN_A_PLANE = {"balanced": replace(PRESETS["balanced"], knot_spacing=2.0, field_channels=4)}
+# In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/images.md), and closer
+# ones still 4 to 6 dB in 15 s: pictures are rough, and their coefficients few.
+IN_A_PLANE = {
+    "balanced": replace(PRESETS["balanced"], knot_spacing=2.0, field_channels=4),
+    "best": replace(PRESETS["best"], knot_spacing=1.5),
+}
 
 
 @dataclass(frozen=True)

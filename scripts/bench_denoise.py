@@ -89,15 +89,18 @@ within 26.7 to 26.9 dB; the one started as the identity, without the exact path,
 
 ## What falls short
 
-On photographs with photon noise the operator is behind: by 0.7 dB on camera (there behind total
-variation too) and 1.2 dB on the astronaut against stabilised non-local means. The structural
+On photographs with photon noise the operator is behind stabilised non-local means (by 0.5 dB on
+camera and 0.9 dB on the astronaut) and, on camera, stabilised total variation. The structural
 similarity on MNI152 is higher for both stabilised rivals.
 
 Stein's risk takes the noise to be white. Noise that an interpolation made smooth is taken for
 signal and stays. Sigma comes from the finest details: where thick voxels hold anatomy there, as in
-the perfusion series above, it must be given, or come from repeated frames as `oinr denoise` does.
-On few voxels the operator remembers noise, and its risk reads too low: 0.03 and 0.04 where
-the error was 0.10, on a phantom of 128 x 128 with two seeds.
+one frame of the perfusion series above, it is far too large and the answer worse than the frame. A
+warning then asks for sigma, or for the repeats: five channels or more tell it by their differences.
+
+On few voxels the operator learns noise by heart. One block in eight is held out to score it,
+patches come mirrored, and steps are limited to 20 looks a voxel: astronaut at 64² went from 2.6 dB
+after 4,800 steps to 22.5 after 100 (noisy 17.0), at 256² from 23.6 to 26.8.
 """
 
 
