@@ -120,9 +120,7 @@ def choices() -> list[Choice]:
         "splines 1.5 pixels x 1, 16-16": replace(start, encoding=splines(1.5, 1)),
         "splines 3 pixels x 8, 16-16 (balanced in 3-D)": replace(start, encoding=splines(3, 8)),
         "splines 2 pixels x 4, 16-16 (balanced)": replace(start, encoding=splines(2, 4)),
-        "splines 2 pixels x 4, 32-32": replace(
-            start, channels=(32, 32), encoding=splines(2, 4)
-        ),
+        "splines 2 pixels x 4, 32-32": replace(start, channels=(32, 32), encoding=splines(2, 4)),
         "splines 3 pixels x 4, 32-32": replace(start, channels=(32, 32)),
         "splines 3 pixels x 4, 64": replace(start, channels=(64,)),
         "splines 3 pixels x 4, 16-16, kernel 3 first": replace(
