@@ -145,7 +145,8 @@ def reading_of(outcomes: list[Outcome]) -> list[str]:
     for row, data in cases:
         floor, published, ours = [o for o in outcomes if (o.row, o.data) == (row, data)]
         hours = published.seconds / published.steps * (published.published_steps or 0) / 3600
-        below = f", below the {floor.method.removeprefix("the ")}" if published.psnr < floor.psnr else ""
+        nothing = floor.method.removeprefix("the ")
+        below = f", below the {nothing}" if published.psnr < floor.psnr else ""
         lines.append(
             f"- {row}, {data}: ours {ours.psnr - published.psnr:+.1f} dB. The published recipe "
             f"had {published.steps / (published.published_steps or 1):.1%} of its steps{below}; "
