@@ -51,7 +51,7 @@ def denoise(  # noqa: PLR0913
         typer.Option(min=0, metavar="N", help="One frame of a series, from 0; else all."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Steps to take, else 2000.")
+        int | None, typer.Option(min=1, metavar="N", help="Steps to take, else up to 2000.")
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds to take for a frame, not steps.")

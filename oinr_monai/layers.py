@@ -105,16 +105,21 @@ class Integral(nn.Module, ABC):
         weight = gain * self.weight
         if max(self.radii) == 0:
             return F.linear(u.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
-        if self.same:
-            halo: list[int] = []
-            for axis in range(self.spatial_dims - 1, -1, -1):
-                halo += [self.radii[axis] * dilation[axis], self.radii[axis] * dilation[axis]]
-            u = F.pad(u, halo)
+        u = self.pad(u, dilation)
         if self.spatial_dims == 1:
             return F.conv1d(u, weight, bias, dilation=dilation)
         if self.spatial_dims == 2:
             return F.conv2d(u, weight, bias, dilation=dilation)
         return F.conv3d(u, weight, bias, dilation=dilation)
+
+    def pad(self, u: Tensor, dilation: list[int]) -> Tensor:
+        """Add zeros for the nodes beyond the border, where the layer keeps the size."""
+        if not self.same:
+            return u
+        halo: list[int] = []
+        for axis in range(self.spatial_dims - 1, -1, -1):
+            halo += [self.radii[axis] * dilation[axis], self.radii[axis] * dilation[axis]]
+        return F.pad(u, halo)
 
     @torch.jit.unused
     def jet(self, jet: Tensor, dilation: Sequence[int], gain: float = 1.0) -> Tensor:
@@ -353,8 +358,8 @@ class ContinuousKernelIntegral(Integral):
 
     def convolve(self, u: Tensor, bias: Tensor | None, dilation: list[int], gain: float) -> Tensor:
         """Apply ``gain`` times the kernel, with another bias or with none."""
-        if self.same:
-            u = F.pad(u, self._halo(dilation))
+        # A causal kernel has no weight on the nodes to come, so that zeros there change nothing.
+        u = self.pad(u, dilation)
         weight = gain * (self.weight if self.mixer is None else self.depthwise)
         if self.taps > FFT_TAPS:
             result = fft_convolve(u, weight, dilation)
@@ -369,11 +374,6 @@ class ContinuousKernelIntegral(Integral):
         if self.mixer is None:
             return function(u, weight, dilation=tuple(dilation))
         return function(u, weight[:, None], dilation=tuple(dilation), groups=self.in_channels)
-
-    def _halo(self, dilation: list[int]) -> list[int]:
-        # A causal kernel has no weight on the nodes to come, so that zeros there change nothing.
-        reach = [r * s for r, s in zip(self.radii, dilation, strict=True)]
-        return [n for r in reach[::-1] for n in (r, r)]
 
     def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters and their leverage: the steps of all hidden units add up in a kernel."""

@@ -121,6 +121,8 @@ class NeuralField(ContinuousField):
 
     def with_spacing(self, spacing: Sequence[float]) -> NeuralField:
         """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
+        if self.network.with_spacing(spacing) is self.network:
+            return self  # stored weights belong to the nodes that they were fitted at
         return NeuralField(self.encoding, self.network, spacing)
 
     @property

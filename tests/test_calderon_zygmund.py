@@ -67,14 +67,14 @@ def test_unshared_bands_place_by_place(
     layer = UnsharedBands(pieces, groups=2, copies=3).double()
     assert layer.weight.numel() == pieces * 2 * 3 * 2 * 2 * 3
     u = torch.randn(2, 4, length, generator=generator, dtype=torch.float64)
-    padded, expected = nn.functional.pad(u, (1, 1)), torch.empty(2, 12, length)
+    padded, expected = nn.functional.pad(u, (1, 1)), torch.empty(2, 12, length, dtype=u.dtype)
     for i in range(length):
         piece = min(i // (length // pieces), pieces - 1)
         near = padded[:, :, i : i + 3].unflatten(1, (2, 2))
         weight = layer.weight[piece].unflatten(0, (2, 6))
         mixed = torch.einsum("gocw,bgcw->bgo", weight, near).flatten(1)
         expected[:, :, i] = mixed + layer.bias[piece]
-    assert torch.allclose(layer(u), expected.to(u), rtol=0, atol=1e-6)
+    assert torch.allclose(layer(u), expected, rtol=0, atol=1e-12)
 
 
 def blocks(matrix: Tensor, wave: str, levels: int) -> list[Tensor]:

@@ -157,3 +157,13 @@ def test_inner_kernels_need_a_regular_lattice() -> None:
 def test_parts_must_fit(network: ConvOINR, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NeuralField(CoordinateField((9.0, 9.0)), network, (1.0, 1.0))
+
+
+@pytest.mark.parametrize("kernel_size", [(3, 1), (1, 3), (1, 1)])
+def test_stored_weights_keep_the_spacing_of_their_nodes(kernel_size: tuple[int, int]) -> None:
+    encoding = FourierEncoding((9.0, 9.0), (1.0, 1.0), bands=2)
+    network = ConvOINR(2, encoding.channels, 1, (5,), kernel_size)
+    field = NeuralField(encoding, network, (1.0, 1.0))
+    places = Scatter((torch.tensor([2.5, 4.0]), torch.tensor([3.0, 5.25])))
+    assert torch.equal(field.with_spacing((0.5, 2.0))(places), field(places))
+    assert torch.equal(field(places, spacing=(0.5, 2.0)), field(places))
