@@ -12,6 +12,8 @@ from .encodings import (
     SplineField,
 )
 from .exports import WorldSignal, export_signal
+from .families import Family, fit_family
+from .family_field import FamilyField
 from .fields import Field, JointField
 from .fitting import fit
 from .grids import Grid
@@ -22,6 +24,7 @@ from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
 from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
+from .sequences import SequenceOINR
 from .transforms import (
     DenoiseOINR,
     DenoiseOINRd,
@@ -54,6 +57,8 @@ __all__ = [
     "DyadicEncoding",
     "EncodeGrid",
     "EncodeGridd",
+    "Family",
+    "FamilyField",
     "FeaturesOINR",
     "FeaturesOINRd",
     "Field",
@@ -77,12 +82,14 @@ __all__ = [
     "RicianNoise",
     "SampleOINR",
     "SampleOINRd",
+    "SequenceOINR",
     "SplineField",
     "WorldSignal",
     "add_photon_noise",
     "denoise",
     "export_signal",
     "fit",
+    "fit_family",
     "register",
 ]
 

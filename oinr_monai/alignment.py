@@ -101,7 +101,7 @@ class Alignment:
             misfit = (images - images.mean(dim=0)).square().mean(dim=(1, 2)).sum()
             loss = misfit + self.smoothness * sum(self._roughness(m) for m in motions)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
 
     def _roughness(self, motion: SplineField) -> Tensor:
@@ -138,7 +138,7 @@ def _every(size: int, step: float, device: torch.device) -> Tensor:
 def _centred(motions: Sequence[SplineField]) -> Sequence[SplineField]:
     mean = torch.stack([motion.coefficients for motion in motions]).mean(dim=0)
     for motion in motions:
-        motion.coefficients -= mean
+        motion.coefficients.sub_(mean)
     return motions
 
 

@@ -8,6 +8,7 @@ import time as clocks
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -356,7 +357,11 @@ class _BlendInferer(Inferer):
     """The answers of several blends on one lattice, (rows, C, *lattice)."""
 
     def __call__(  # type: ignore[override]
-        self, inputs: Any, network: NeuralField, *args: Any, **kwargs: Any
+        self,
+        inputs: tuple[Positions, Sequence[list[float]]],
+        network: NeuralField,
+        *args: Any,
+        **kwargs: Any,
     ) -> Tensor:
         return _answers(network, *inputs)
 
@@ -400,7 +405,7 @@ def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ..
     checked = tuple(map(float, times))
     if len(checked) != count:
         raise ValueError(f"times must be {count}, one for each image, got {len(checked)}")
-    if any(b <= a for a, b in zip(checked, checked[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(checked)):
         raise ValueError(f"times must rise, got {checked}")
     return checked
 

@@ -65,10 +65,11 @@ class FamilyField(Field):
         # All start the same, so that what they become can be compared and blended.
         self.members = nn.ModuleList(copy.deepcopy(first) for _ in range(members))
         self.motion_spacing = None if motion_spacing is None else tuple(map(float, motion_spacing))
-        self.motions = nn.ModuleList(
-            _at_rest(SplineField(extent, self.motion_spacing, len(first.extent), margin))
-            for _ in range(members if self.motion_spacing is not None else 0)
-        )
+        motions: list[SplineField] = []
+        if self.motion_spacing is not None:
+            motion = SplineField(extent, self.motion_spacing, len(first.extent), margin)
+            motions = [copy.deepcopy(_at_rest(motion)) for _ in range(members)]
+        self.motions = nn.ModuleList(motions)
         self.spatial_dims, self.channels = first.spatial_dims, channels
         self.weights = self._checked(weights or [1 / members] * members)
 
@@ -162,6 +163,8 @@ def _chain(jet: Tensor, displacement: Tensor) -> Tensor:
         rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
         hessian = jet[1 + dims :][torch.tensor(rows)]
         turned = torch.einsum("kle...,ak...,bl...->abe...", hessian, turn, turn)
-        bent = torch.einsum("ke...,pk...->pe...", jet[1 : 1 + dims], displacement[1 + dims :].to(jet))
+        bent = torch.einsum(
+            "ke...,pk...->pe...", jet[1 : 1 + dims], displacement[1 + dims :].to(jet)
+        )
         parts.append(torch.stack([turned[i, j] for i, j in pairs]) + bent)
     return torch.cat(parts)

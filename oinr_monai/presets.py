@@ -16,7 +16,16 @@ from .grids import Grid
 from .networks import ConvOINR, LatticeOperator, LocalOperator
 from .neural_field import ContinuousField, NeuralField, field_of
 
-__all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_family", "build_field", "places_of", "preset_of"]
+__all__ = [
+    "PRESETS",
+    "FitConfig",
+    "Preset",
+    "budget",
+    "build_family",
+    "build_field",
+    "places_of",
+    "preset_of",
+]
 
 
 @dataclass(frozen=True)
