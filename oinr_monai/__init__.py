@@ -12,7 +12,7 @@ from .encodings import (
     SplineField,
 )
 from .exports import WorldSignal, export_signal
-from .families import Family, fit_family
+from .families import Family, fit_family, interpolate_slices
 from .family_field import FamilyField
 from .fields import Field, JointField
 from .fitting import fit
@@ -36,6 +36,8 @@ from .transforms import (
     FeaturesOINRd,
     FitOINR,
     FitOINRd,
+    InterpolateOINR,
+    InterpolateOINRd,
     RandFitOINR,
     RandFitOINRd,
     SampleOINR,
@@ -70,6 +72,8 @@ __all__ = [
     "GaussianNoise",
     "Grid",
     "IntensityScale",
+    "InterpolateOINR",
+    "InterpolateOINRd",
     "JointField",
     "NeuralField",
     "NoiseField",
@@ -90,6 +94,7 @@ __all__ = [
     "export_signal",
     "fit",
     "fit_family",
+    "interpolate_slices",
     "register",
 ]
 

@@ -27,6 +27,7 @@ from .arguments import (
     read_mask,
 )
 from .cli_denoise import denoise
+from .cli_interpolate import interpolate
 from .console import about, hush, message_of, refuse, say, show, usage_of
 from .derivatives import MAPS, derivative_maps
 
@@ -182,6 +183,7 @@ def fit(  # noqa: PLR0913
 
 
 app.command()(denoise)
+app.command()(interpolate)
 
 
 def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
 from torch import Tensor
@@ -31,7 +32,7 @@ from .samplers import LatticeSampler
 from .scans import checked_scans
 from .splines import CubicInterpolant
 
-__all__ = ["Family", "fit_family"]
+__all__ = ["Family", "fit_family", "interpolate_slices"]
 
 # Members, or blends of them, that a step looks at, and the part of them that are blends.
 ROWS, BLENDS = 8, 0.3
@@ -412,3 +413,58 @@ def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ..
 
 def _one_hot(index: int, count: int) -> list[float]:
     return [float(i == index) for i in range(count)]
+
+
+def interpolate_slices(
+    volume: Tensor | np.ndarray,
+    axis: int,
+    factor: int,
+    config: FitConfig | None = None,
+    *,
+    motion: bool = True,
+    progress: bool = False,
+) -> MetaTensor:
+    """Put ``factor - 1`` slices between any two of a volume, as a sequence of slices.
+
+    The given slices stay as they are. What is between two of them moves from the one to the other,
+    where an interpolation along the axis alone would let it fade.
+
+    Args:
+        volume: (C, X, Y, Z) with two slices or more along the axis.
+        axis: spatial axis from slice to slice, 0 to 2.
+        factor: how many times closer the slices become.
+        config: how to fit.
+        motion: find how the slices move into each other.
+        progress: show a bar on stderr.
+
+    Returns:
+        The volume (C, ...) on its grid refined along the axis.
+
+    Raises:
+        ValueError: if the volume is not three-dimensional, or an argument is out of its range.
+
+    Example:
+        >>> interpolate_slices(torch.randn(1, 9, 9, 3), 2, 3, FitConfig(steps=2)).shape
+        torch.Size([1, 9, 9, 7])
+    """
+    (scan,) = checked_scans([volume], None)
+    if scan.grid.spatial_dims != 3 or axis not in (0, 1, 2):
+        raise ValueError(
+            f"axis must be 0, 1 or 2 of a volume (C, X, Y, Z), got {axis} of {scan.grid.shape}"
+        )
+    if factor < 2:
+        raise ValueError(f"factor must be 2 or more, got {factor}")
+    spacing = scan.grid.spacing.tolist()
+    gap = spacing.pop(axis)
+    plane = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
+    slices = [MetaTensor(s, affine=plane) for s in scan.image.unbind(axis + 1)]
+    times = [gap * i for i in range(len(slices))]
+    family = fit_family(slices, config, times=times, motion=motion, progress=progress)
+    filled = [
+        family.at_time(times[i // factor] + gap * (i % factor) / factor).sample().as_tensor()
+        if i % factor
+        else scan.image.select(axis + 1, i // factor)
+        for i in range((len(slices) - 1) * factor + 1)
+    ]
+    grid = scan.grid.refine([factor if d == axis else 1 for d in range(3)])
+    return grid.to_image(torch.stack(filled, dim=axis + 1))

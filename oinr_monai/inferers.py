@@ -19,7 +19,7 @@ from .presets import FitConfig
 from .representation import Representation
 from .transforms import SampleOINR
 
-__all__ = ["OINRInferer"]
+__all__ = ["EachInferer", "OINRInferer"]
 
 
 class OINRInferer(Inferer):
@@ -71,9 +71,39 @@ class OINRInferer(Inferer):
             ValueError: if ``inputs`` is no batch, or the answers differ in shape, as volumes of
                 different spacings do when asked for one spacing.
         """
+        return EachInferer(lambda image: self.answer(self._found(image)))(inputs)
+
+    def _found(self, image: Tensor) -> Representation:
+        if isinstance(self.config, DenoiseConfig):
+            return denoise(image, self.config)
+        return fit(image, self.config)
+
+
+class EachInferer(Inferer):
+    """Apply an array transform, such as ``InterpolateOINR``, to each image of a batch.
+
+    Args:
+        transform: an image (C, *spatial) to its answer.
+
+    Example:
+        >>> EachInferer(lambda image: MetaTensor(2 * image))(torch.ones(2, 1, 4, 4)).shape
+        torch.Size([2, 1, 4, 4])
+    """
+
+    def __init__(self, transform: Callable[[Tensor], MetaTensor]) -> None:
+        self.transform = transform
+
+    def __call__(
+        self, inputs: Tensor, network: object = None, *args: Any, **kwargs: Any
+    ) -> MetaTensor:
+        """Answers (B, C', *shape) for images (B, C, *spatial); all else is ignored.
+
+        Raises:
+            ValueError: if ``inputs`` is no batch, or the answers differ in shape.
+        """
         if not 3 <= inputs.ndim <= 5:
             raise ValueError(f"inputs must have shape (B, C, *spatial), got {tuple(inputs.shape)}")
-        answers = [self.answer(self._found(inputs[i])) for i in range(len(inputs))]
+        answers = [self.transform(inputs[i]) for i in range(len(inputs))]
         shapes = {tuple(answer.shape) for answer in answers}
         if len(shapes) > 1:
             raise ValueError(
@@ -81,8 +111,3 @@ class OINRInferer(Inferer):
             )
         with torch.no_grad():
             return collate_meta_tensor([answer.to(inputs.device) for answer in answers])
-
-    def _found(self, image: Tensor) -> Representation:
-        if isinstance(self.config, DenoiseConfig):
-            return denoise(image, self.config)
-        return fit(image, self.config)
