@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from baselines import machine
+from bench_core import machine
 from monai.data import MetaTensor
 from published import PublishedSequence
 from scipy.interpolate import CubicSpline
@@ -187,10 +187,9 @@ def _planes(frames: Tensor) -> Tensor:
 # ---- what is written ----------------------------------------------------------------------------
 
 NOTES = f"""\
-Every {GAP}rd frame or slice is kept, as published; the PSNR (over the range of the held-out ones) and
-the SSIM are of those between. `fit_family` finds how neighbours move into each other, and blends
-their input functions there; without motion it interpolates linearly in time, through the operator.
-The published recipe is trained for its 200 passes, on the smallest series only: a step on 8 frames
+Every {GAP}rd frame or slice is kept, as published; PSNR (over the range of the held-out ones) and
+SSIM are of those between. `fit_family` finds how neighbours move into each other, and blends their
+input functions there; without motion it interpolates linearly in time, through the operator. The published recipe is trained for its 200 passes, on the smallest series only: a step on 8 frames
 of 197 x 233 takes a minute here. Of volumes, the middle {SLICES} slices.
 """
 

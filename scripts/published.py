@@ -284,7 +284,7 @@ class PublishedSequence(Baseline):
     batch = 8
     learning_rate = 1e-3
     octaves = 10
-    published_parameters = 1_616_769
+    published_parameters = 1_351_617
 
     def __init__(self, frames: Tensor, bands: int = 0) -> None:
         channels = frames.shape[1]
