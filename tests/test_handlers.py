@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from inspect import isabstract
 import itertools
 import math
 import os
 import time
 from collections.abc import Callable
+from inspect import isabstract
 from pathlib import Path
 
 import pytest
