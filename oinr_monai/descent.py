@@ -172,7 +172,7 @@ def descend(
     trainer = SupervisedTrainer(
         device=device,
         max_epochs=1,
-        epoch_length=(clock.steps or 1 << 40) - clock.step,
+        epoch_length=(1 << 40 if clock.steps is None else clock.steps) - clock.step,
         train_data_loader=objective.batches(field, clock),
         network=network,
         optimizer=optimizer,
