@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .calderon_zygmund import CZOINR, FlatCZOINR
+from .cohort import fit_many
 from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .encodings import (
     CoordinateField,
@@ -25,6 +26,7 @@ from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
 from .sequences import SequenceOINR
+from .starts import learn_start
 from .transforms import (
     DenoiseOINR,
     DenoiseOINRd,
@@ -94,7 +96,9 @@ __all__ = [
     "export_signal",
     "fit",
     "fit_family",
+    "fit_many",
     "interpolate_slices",
+    "learn_start",
     "register",
 ]
 

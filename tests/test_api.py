@@ -61,6 +61,8 @@ PUBLIC = [
     "fit",
     "fit_family",
     "interpolate_slices",
+    "fit_many",
+    "learn_start",
     "register",
 ]
 
