@@ -249,6 +249,34 @@ def draw(rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
     figure.savefig(DOCS / "sequences.png", dpi=110)
 
 
+def draw_blends(preset: str) -> None:
+    """Draw what lies between two slices of MNI152 8 mm apart: truth, cross-fade and blends."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from nilearn.datasets import load_mni152_template
+
+    template = torch.from_numpy(load_mni152_template(resolution=1).get_fdata(dtype=np.float32))
+    slices = template[None, ..., 78:87].movedim(-1, 0)
+    shares = [0.0, 0.25, 0.5, 0.75, 1.0]
+    family = fit_family([slices[0], slices[-1]], FitConfig(preset=preset), times=[0.0, 1.0])
+    rows = {
+        "truth": [slices[round(8 * a)] for a in shares],
+        "cross-fade": [(1 - a) * slices[0] + a * slices[-1] for a in shares],
+        "blend of fields": [family.at_time(a).sample().as_tensor() for a in shares],
+    }
+    figure, axes = plt.subplots(3, 5, figsize=(11, 8))
+    for row, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis, image, share, truth in zip(row, images, shares, rows["truth"], strict=True):
+            axis.imshow(image[0, 20:177, 20:213].T.flip(0), cmap="gray", vmin=0, vmax=1)
+            score = "" if name == "truth" else f", {psnr(image, truth):.1f} dB"
+            axis.set_title(f"{name} at {8 * share:g} mm{score}", fontsize=8)
+            axis.set_axis_off()
+    figure.tight_layout()
+    figure.savefig(DOCS / "blends.png", dpi=110)
+
+
 def main() -> None:
     """Run all series and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -275,6 +303,7 @@ def main() -> None:
         "python scripts/bench_sequences.py" + (" --data DIR" if arguments.data else ""),
     )
     draw(shown)
+    draw_blends(arguments.preset)
 
 
 if __name__ == "__main__":

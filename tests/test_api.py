@@ -60,8 +60,8 @@ PUBLIC = [
     "export_signal",
     "fit",
     "fit_family",
-    "interpolate_slices",
     "fit_many",
+    "interpolate_slices",
     "learn_start",
     "register",
 ]
