@@ -180,7 +180,7 @@ def draw(rates: dict[int, float], single: float, theirs: float, path: Path) -> N
     axes.set(xlabel="digits at once, B", ylabel="digits per second")
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="center right")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
