@@ -126,15 +126,15 @@ def one_after_another(digits: Sequence[Tensor], steps: int) -> float:
 
 def to_the_same_psnr(
     course: Course, rungs: Sequence[Rung], few: Sequence[Tensor]
-) -> tuple[list[str], float]:
-    """Table of what each takes, and the speedup at the published recipe's final PSNR."""
+) -> tuple[list[str], dict[str, float]]:
+    """Table of what each takes, and the speedup at the highest PSNR that ours reaches."""
     lines = [
         "| PSNR (dB) | published (s a digit) | `fit` (s) | `fit_many` (s) | steps "
         "| against published | against `fit` |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     levels = {"30": 30.0, "40": 40.0, "50": 50.0, "final": float(course.last[-1])}
-    ratio = float("nan")
+    highest: dict[str, float] = {}
     for name, level in levels.items():
         reached = next((each for each in rungs if each.psnr >= level), None)
         if reached is None or not bool((course.best >= level).any()):
@@ -144,13 +144,14 @@ def to_the_same_psnr(
         theirs = float(course.seconds[-1]) if name == "final" else course.seconds_to(level)
         single = one_after_another(few, reached.steps)
         ratio = theirs / reached.seconds
+        highest = {"speedup": ratio, "at_psnr": level}
         label = f"{level:.1f}, its final" if name == "final" else f"{level:.0f}"
         lines.append(
             f"| {label} | {theirs:.2f} | {single:.3f} | {reached.seconds:.4f} | {reached.steps} "
             f"| {ratio:.0f} x | {single / reached.seconds:.1f} x |"
         )
         print(lines[-1], flush=True)
-    return lines, ratio
+    return lines, highest
 
 
 def growth(digits: Sequence[Tensor], steps: int) -> dict[int, float]:
@@ -179,7 +180,7 @@ def draw(rates: dict[int, float], single: float, theirs: float, path: Path) -> N
     axes.set(xlabel="digits at once, B", ylabel="digits per second")
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="center right")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -240,7 +241,7 @@ def main() -> None:
     write_section(arguments.output / "cohort.md", "Throughput", lines)
     if arguments.json:
         rate = {"digits_per_second": max(rates.values()), "published_psnr": float(course.last[-1])}
-        print(json.dumps({"speedup": speedup, **rate}))
+        print(json.dumps({**speedup, **rate}))
 
 
 if __name__ == "__main__":
