@@ -25,7 +25,7 @@ __all__ = ["Objective", "adam", "answer", "descend", "to_device", "weighted_mse"
 
 # Places at which psnr_between is measured, at most so many for each voxel, and their seed: the same
 # for every fit of an image.
-BETWEEN_PLACES, PLACES_A_VOXEL, BETWEEN_SEED = 65_536, 16, 20_240_721
+BETWEEN_PLACES, PLACES_A_VOXEL, BETWEEN_SEED = 65_536, 4, 20_240_721
 
 # Inputs, targets, and the network's other arguments.
 _Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]
