@@ -215,12 +215,9 @@ class _Signals:
                 (scan,) = checked_scans([image], None)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"images[{i}]: {error}") from error
-            first = grids[0] if grids else scan.grid
-            _check_alike(
-                scan.grid, first, len(values[0] if values else scan.image), scan.image[None]
-            )
             values.append(scan.image)
             grids.append(scan.grid)
+            _check_alike(scan.grid, grids[0], len(values[0]), scan.image[None])
         scales = [IntensityScale.of(each) for each in values]
         return cls(torch.stack(values).to(device), grids, scales)
 
@@ -406,10 +403,9 @@ class _Learner:
         loss = F.mse_loss(_answers(field, coefficients, lattice), _truth(z, shift))
         if self.reader is not None and labels is not None:
             moved = coefficients - cast("SplineField", field.encoding).coefficients
-            loss = loss + config.supervision * F.cross_entropy(
-                self.reader(moved.flatten(1)), labels
-            )
-        if not math.isfinite(float(loss)):
+            read = self.reader(moved.flatten(1))
+            loss = loss + config.supervision * F.cross_entropy(read, labels)
+        if not bool(torch.isfinite(loss)):
             raise ValueError(
                 f"learning_rate must be lower for these images, got {config.learning_rate}: the "
                 "descent diverges"
