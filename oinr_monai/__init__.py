@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .calderon_zygmund import CZOINR, FlatCZOINR
+from .cohort import fit_many
 from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .encodings import (
     CoordinateField,
@@ -83,6 +84,7 @@ __all__ = [
     "denoise",
     "export_signal",
     "fit",
+    "fit_many",
     "register",
 ]
 

@@ -54,6 +54,7 @@ PUBLIC = [
     "denoise",
     "export_signal",
     "fit",
+    "fit_many",
     "register",
 ]
 
