@@ -23,6 +23,7 @@ from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
 from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
+from .starts import learn_start
 from .transforms import (
     DenoiseOINR,
     DenoiseOINRd,
@@ -85,6 +86,7 @@ __all__ = [
     "export_signal",
     "fit",
     "fit_many",
+    "learn_start",
     "register",
 ]
 

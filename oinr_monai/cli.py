@@ -20,12 +20,13 @@ from .arguments import (
     Device,
     Json,
     Output,
+    check_folder,
     check_grid,
     check_output,
-    check_writable,
     device_of,
     read_mask,
 )
+from .cli_cohort import cohort
 from .cli_denoise import denoise
 from .cli_weight_space import classify, cohort_features, write_regions
 from .console import about, hush, message_of, refuse, say, show, usage_of
@@ -129,6 +130,9 @@ def fit(  # noqa: PLR0913
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds to take, instead of steps.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="REP.oinr", help="Fit to begin with, of this preset.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where Ctrl-C stopped.")] = False,
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
@@ -159,12 +163,14 @@ def fit(  # noqa: PLR0913
         device=device_of(device),
     )
     inside = None if mask is None else read_mask(mask, volumes[0])
+    start = None if init is None else _load(init, device)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
     with about(images[0]):
         representation = fit_image(
             volumes,
             config,
+            start=start,
             mask=inside,
             checkpoint=checkpoint,
             resume=resume,
@@ -183,6 +189,9 @@ def fit(  # noqa: PLR0913
 
 
 app.command()(denoise)
+app.add_typer(cohort, name="cohort")
+cohort.command("features")(cohort_features)
+cohort.command()(classify)
 
 
 def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:
@@ -298,7 +307,7 @@ def derive(
 ) -> None:
     """Write exact derivatives in world axes, per mm."""
     names = _map_names(maps)
-    _check_folder(output)
+    check_folder(output)
     representation = _load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
@@ -348,12 +357,6 @@ def features(  # noqa: PLR0913
 
         write_image(output, volume, f"activations of hidden layer {layer}")
     show({"output": str(output), "features": len(volume), "layer": layer, **_place(grid)}, as_json)
-
-
-cohort = typer.Typer(rich_markup_mode=None, help="Many representations at once.")
-cohort.command("features")(cohort_features)
-cohort.command()(classify)
-app.add_typer(cohort, name="cohort")
 
 
 @app.callback(invoke_without_command=True)
@@ -431,12 +434,6 @@ def _prepare_checkpoint(path: Path, resume: bool) -> None:
 
 
 # ---- what comes out ---------------------------------------------------------------------------
-
-
-def _check_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path}: is a file; give the path of a folder")
-    check_writable(path)
 
 
 def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:

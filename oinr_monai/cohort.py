@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from .descent import Objective, adam, answer, descend, weighted_mse
 from .handlers import BestOfEach, Clock, OneCycle, ProgressBar
-from .machine import chosen_device, seeded
+from .machine import chosen_device
 from .neural_field import ContinuousField, NeuralField
 from .positions import Positions
-from .presets import FitConfig, budget, build_field, places_of
+from .presets import FitConfig, budget, places_of
 from .representation import Representation, image_source, stored_dtype
 from .scans import Scan, checked_scans
+from .warm_start import begin, digest
 
 __all__ = ["fit_many"]
 
@@ -33,6 +34,7 @@ def fit_many(
     images: Sequence[Tensor | np.ndarray],
     config: FitConfig | None = None,
     *,
+    start: Representation | None = None,
     memory: float = 64.0,
     progress: bool = False,
 ) -> list[Representation]:
@@ -49,6 +51,7 @@ def fit_many(
     Args:
         images: (C, *spatial) each, of one shape and one spacing; their affines may differ.
         config: how to fit. ``seconds`` is the time that one image may take.
+        start: another fit to begin each of them with, as :func:`~oinr_monai.fit` takes it.
         memory: MiB that the training may hold, about, which sets how many images go at once; one
             does in any case. More than fits the processor's cache is no faster on a CPU.
         progress: show a bar on stderr.
@@ -59,7 +62,8 @@ def fit_many(
 
     Raises:
         ValueError: if the images differ in shape or spacing, one is not fit for :func:`fit`, or
-            the operator answers whole lattices only.
+            the operator answers whole lattices only, or the start is of another kind than the
+            settings make.
 
     Example:
         >>> waves = [torch.sin(k * torch.linspace(0, 1, 12)).expand(1, 12, 12) for k in (3, 5)]
@@ -72,10 +76,10 @@ def fit_many(
     found: list[Representation] = []
     with torch.inference_mode(False), torch.enable_grad():
         scans = _checked(images)
-        count = _at_once(scans[0], config, memory) if scans else 1
+        count = _at_once(scans[0], config, start, memory) if scans else 1
         for first in range(0, len(scans), count):
             title = f"fit {first + 1}-{min(first + count, len(scans))} of {len(scans)}"
-            batch = _Batch(scans[first : first + count], config)
+            batch = _Batch(scans[first : first + count], config, start)
             found += batch.run(title if progress else None)
             if found[-1].info["interrupted"]:
                 break
@@ -109,18 +113,17 @@ def _check_alike(scan: Scan, first: Scan, i: int) -> None:
         )
 
 
-def _at_once(scan: Scan, config: FitConfig, memory: float) -> int:
+def _at_once(scan: Scan, config: FitConfig, start: Representation | None, memory: float) -> int:
     # Images whose training fits into so many MiB.
-    field = _field(scan, config)
+    field = _field(scan, config, start)
     widths = field.network.in_channels + sum(field.hidden_channels) + field.network.out_channels
     weights = sum(p.numel() for p in field.parameters())
     numbers = PER_ACTIVATION * widths * places_of(scan.grid, config) + PER_WEIGHT * weights
     return max(int(memory * 2**20 / (4 * numbers)), 1)
 
 
-def _field(scan: Scan, config: FitConfig) -> ContinuousField:
-    with seeded(config.seed):
-        field = build_field(scan.grid, len(scan.image), config)
+def _field(scan: Scan, config: FitConfig, start: Representation | None) -> ContinuousField:
+    field = begin(scan.grid, len(scan.image), config, start)
     if not isinstance(field, NeuralField):
         raise ValueError(
             f"network must be a local operator to be fitted to many images at once, got "
@@ -132,7 +135,10 @@ def _field(scan: Scan, config: FitConfig) -> ContinuousField:
 class _Batch:
     """Images that are fitted together, as one image that has the channels of all of them."""
 
-    def __init__(self, scans: Sequence[Scan], config: FitConfig) -> None:
+    def __init__(
+        self, scans: Sequence[Scan], config: FitConfig, start: Representation | None
+    ) -> None:
+        self.start = None if start is None else digest(start)
         self.scans, self.config, self.count = scans, config, len(scans)
         first = scans[0]
         self.device = chosen_device(config.device)
@@ -140,10 +146,12 @@ class _Batch:
         self.objective = Objective([together], config)
         steps, seconds = budget(first.grid, config)
         self.clock = Clock(steps, None if seconds is None else seconds * self.count)
-        self.field = _field(first, config).to(self.device)
+        self.field = _field(first, config, start).to(self.device)
         self.stack = _Stack(self.field, self.count)
         self.optimizer = adam(self.field, config.learning_rate, self.stack.by_name())
         self.best = BestOfEach(self.stack, self._held_out_psnr(), self.clock)
+        if start is not None:
+            self.best.take()
 
     def run(self, title: str | None) -> list[Representation]:
         handlers: list[Any] = [self.clock, OneCycle(self.optimizer, self.clock), self.best]
@@ -180,6 +188,7 @@ class _Batch:
             "seconds": round(self.clock.elapsed / self.count, 6),
             "interrupted": interrupted,
             "device": str(self.device),
+            **({} if self.start is None else {"start": self.start}),
         }
         if self.best.weights:
             self.stack.load_state_dict(self.best.weights)

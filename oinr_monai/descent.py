@@ -24,8 +24,9 @@ from .splines import CubicInterpolant
 
 __all__ = ["Objective", "adam", "answer", "descend", "to_device", "weighted_mse"]
 
-# Places at which psnr_between is measured, and their seed: the same for every fit of an image.
-BETWEEN_PLACES, BETWEEN_SEED = 65_536, 20_240_721
+# Places at which psnr_between is measured, at most so many for each voxel, and their seed: the same
+# for every fit of an image.
+BETWEEN_PLACES, PLACES_A_VOXEL, BETWEEN_SEED = 65_536, 16, 20_240_721
 
 # Inputs, targets, and the network's other arguments.
 _Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]
@@ -115,7 +116,8 @@ class Objective:
         # Inner kernels ask for a whole neighbourhood around every place.
         field = result.field
         around = field.numbers(0, scattered=True) // field.numbers(0, scattered=False)
-        places = max(BETWEEN_PLACES // around, 1_024)
+        wanted = min(BETWEEN_PLACES, PLACES_A_VOXEL * math.prod(self.grid.shape))
+        places = max(wanted // around, 1_024)
         voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
         if self.first.mask is not None:
             voxels = voxels[self.first.mask[tuple(voxels.round().long().T)]]
@@ -172,7 +174,7 @@ def descend(
     trainer = SupervisedTrainer(
         device=device,
         max_epochs=1,
-        epoch_length=(clock.steps or 1 << 40) - clock.step,
+        epoch_length=(1 << 40 if clock.steps is None else clock.steps) - clock.step,
         train_data_loader=objective.batches(field, clock),
         network=network,
         optimizer=optimizer,

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from .descent import Objective, adam, answer, descend, weighted_mse
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
-from .machine import chosen_device, seeded
+from .machine import chosen_device
 from .neural_field import NeuralField
 from .positions import Lattice
-from .presets import FitConfig, budget, build_field
+from .presets import FitConfig, budget
 from .representation import Representation, image_source, stored_dtype
 from .scans import Scan, checked_scans
+from .warm_start import begin, digest
 
 __all__ = ["fit"]
 
@@ -30,6 +31,7 @@ def fit(
     image: Tensor | np.ndarray | Sequence[Tensor | np.ndarray],
     config: FitConfig | None = None,
     *,
+    start: Representation | None = None,
     mask: Tensor | np.ndarray | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -50,6 +52,9 @@ def fit(
             else unit spacing; or several of them, along the same axes, the finest first: its grid,
             its intensity scale and its scores are those of the representation.
         config: how to fit.
+        start: another fit to begin with, of the same kind, instead of random weights; see
+            :func:`~oinr_monai.warm_start.begin` for what is carried over. The result is never worse
+            than it at the places that choose the best weights.
         mask: voxels that count, (*spatial) or (1, *spatial); all if None. For one image only.
         checkpoint: file to save the state of the fit to every 15 seconds.
         resume: go on from ``checkpoint`` if it exists.
@@ -58,10 +63,11 @@ def fit(
 
     Returns:
         The representation; its ``info`` holds steps, seconds, psnr_grid, psnr_between, parameters,
-        device and the settings.
+        device and the settings, and which start it had.
 
     Raises:
-        ValueError: if the image is empty, constant, not finite or of the wrong shape.
+        ValueError: if the image is empty, constant, not finite or of the wrong shape, or the start
+            is of another kind than the settings make.
 
     Example:
         >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
@@ -75,7 +81,7 @@ def fit(
     with torch.inference_mode(False), torch.enable_grad():
         images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
         scans = checked_scans(images, mask)
-        task = _Task(scans, config, started)
+        task = _Task(scans, config, start, started)
         result = task.run(checkpoint, resume, log_dir, progress)
     result.source = image_source(images[0])
     result.info |= stored_dtype(images[0])
@@ -85,17 +91,26 @@ def fit(
 class _Task:
     """One fit: the parts that its steps share."""
 
-    def __init__(self, scans: Sequence[Scan], config: FitConfig, started: float) -> None:
+    def __init__(
+        self,
+        scans: Sequence[Scan],
+        config: FitConfig,
+        start: Representation | None,
+        started: float,
+    ) -> None:
+        self.start = None if start is None else digest(start)
         self.config, self.scans, self.grid = config, scans, scans[0].grid
         self.device = chosen_device(config.device)
         self.objective = Objective(scans, config)
-        with seeded(config.seed):
-            self.field = build_field(self.grid, len(scans[0].image), config).to(self.device)
+        channels = len(scans[0].image)
+        self.field = begin(self.grid, channels, config, start).to(self.device)
         self._check_nodes()
         weights = dict(self.field.named_parameters())
         self.optimizer = adam(self.field, config.learning_rate, weights)
         self.clock = Clock(*budget(self.grid, config), started=started)
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
+        if start is not None:
+            self.best.take()
 
     def _check_nodes(self) -> None:
         field = self.field
@@ -171,7 +186,9 @@ class _Task:
 
     def _identity(self) -> str:
         grids = [(scan.grid.shape, scan.grid.affine.tolist()) for scan in self.scans]
-        return repr((grids, self.objective.scale, self.config.settings(), repr(self.field)))
+        return repr(
+            (grids, self.objective.scale, self.config.settings(), repr(self.field), self.start)
+        )
 
     def _resume(self, path: Path) -> None:
         remedy = "remove it, or repeat the image and settings it is of"
@@ -201,6 +218,7 @@ class _Task:
             "seconds": round(seconds, 3),
             "interrupted": interrupted,
             "device": str(self.device),
+            **({} if self.start is None else {"start": self.start}),
         }
         return self.objective.result(self.field, taken)
 

@@ -54,7 +54,7 @@ class Clock:
     @property
     def fraction(self) -> float:
         """Part of the budget that is used, 0 to 1."""
-        by_steps = self.step / self.steps if self.steps else 0.0
+        by_steps = 0.0 if self.steps is None else self.step / self.steps if self.steps else 1.0
         by_seconds = self.elapsed / self.seconds if self.seconds else 0.0
         return min(max(by_steps, by_seconds), 1.0)
 

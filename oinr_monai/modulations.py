@@ -35,7 +35,8 @@ from .positions import Lattice
 from .representation import IntensityScale, Representation, image_source, stored_dtype
 from .scans import checked_scans
 from .splines import CubicInterpolant, evaluate
-from .weight_space import FITTED, START, fingerprint
+from .warm_start import digest
+from .weight_space import FITTED, START
 
 __all__ = ["OperatorConfig", "learn_operator", "modulate"]
 
@@ -179,7 +180,7 @@ def modulate(
     with torch.inference_mode(False), torch.enable_grad():
         signals = _Signals.of(images, next(field.parameters()).device)
         _check_alike(signals.grids[0], operator.grid, len(operator.scale.mean), signals.values)
-        taken = {START: fingerprint(operator), FITTED: [MODULATED], "steps": count}
+        taken = {START: digest(operator), FITTED: [MODULATED], "steps": count}
         for part in signals.batches(_at_once(field, operator.grid)):
             begun = time.monotonic()
             coefficients = _descend(field, part.standardised(), count, descent["rate"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from .checks import check_one_of
 from .grids import Grid
 from .registry import describe
 from .representation import Representation
+from .warm_start import digest
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -30,7 +30,6 @@ __all__ = [
     "WeightVectors",
     "classifier",
     "cross_validate",
-    "fingerprint",
     "fitted_names",
     "function_distance",
     "weight_distance",
@@ -106,14 +105,6 @@ def _flat(representation: Representation, names: Sequence[str]) -> Tensor:
     return torch.cat([parameters[name].detach().cpu().flatten() for name in names])
 
 
-def fingerprint(representation: Representation) -> str:
-    """Sixteen digits that tell the weights of one start from those of any other."""
-    digest = hashlib.sha256()
-    for tensor in representation.field.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _architecture(representation: Representation) -> tuple[Any, ...]:
     field = representation.field
     return describe(field.encoding), describe(field.network), field.spacing
@@ -145,9 +136,9 @@ def check_comparable(representation: Representation, other: Representation) -> N
 
 def _check_start(representation: Representation, start: Representation) -> None:
     kind, known = _origin(representation)
-    if kind == "start" and known != fingerprint(start):
+    if kind == "start" and known != digest(start):
         warnings.warn(
-            f"start must be what the representation started from, got {fingerprint(start)} "
+            f"start must be what the representation started from, got {digest(start)} "
             f"instead of {known}: their difference mixes both",
             stacklevel=3,
         )

@@ -55,6 +55,7 @@ PUBLIC = [
     "export_signal",
     "fit",
     "fit_many",
+    "learn_start",
     "register",
 ]
 
