@@ -17,10 +17,12 @@ from .fields import Field, JointField
 from .fitting import fit
 from .grids import Grid
 from .inferers import OINRInferer
+from .modulations import OperatorConfig, learn_operator, modulate
 from .networks import CKConvOINR, ConvOINR
 from .neural_field import NeuralField
 from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
 from .presets import FitConfig
+from .regions import region_features
 from .registry import register
 from .representation import IntensityScale, Representation
 from .starts import learn_start
@@ -40,6 +42,7 @@ from .transforms import (
     SampleOINR,
     SampleOINRd,
 )
+from .weight_space import WeightVectors, weight_vector
 
 __version__ = "0.1.0"
 
@@ -72,6 +75,7 @@ __all__ = [
     "NoiseField",
     "NoiseModel",
     "OINRInferer",
+    "OperatorConfig",
     "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
@@ -80,14 +84,19 @@ __all__ = [
     "SampleOINR",
     "SampleOINRd",
     "SplineField",
+    "WeightVectors",
     "WorldSignal",
     "add_photon_noise",
     "denoise",
     "export_signal",
     "fit",
     "fit_many",
+    "learn_operator",
     "learn_start",
+    "modulate",
+    "region_features",
     "register",
+    "weight_vector",
 ]
 
 register()

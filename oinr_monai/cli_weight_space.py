@@ -35,7 +35,7 @@ def write_regions(
     """Write what is in each region of a label map; returns what to say about it."""
     check_output(output, TABLE_SUFFIXES)
     from .images import read_image
-    from .region_features import region_features
+    from .regions import region_features
 
     regions = read_image(labels)
     with about(labels):

@@ -41,6 +41,7 @@ PUBLIC = [
     "NoiseField",
     "NoiseModel",
     "OINRInferer",
+    "OperatorConfig",
     "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
@@ -49,14 +50,19 @@ PUBLIC = [
     "SampleOINR",
     "SampleOINRd",
     "SplineField",
+    "WeightVectors",
     "WorldSignal",
     "add_photon_noise",
     "denoise",
     "export_signal",
     "fit",
     "fit_many",
+    "learn_operator",
     "learn_start",
+    "modulate",
+    "region_features",
     "register",
+    "weight_vector",
 ]
 
 # Heavy or optional: they are imported by the functions that need them.

@@ -96,7 +96,7 @@ def test_a_pipeline_of_scikit_learn(fits: list[Representation], tmp_path: Path) 
 
 def test_representations_that_cannot_be_compared(fits: list[Representation]) -> None:
     other = fit(wave(3), FitConfig(preset="fast", steps=5, channels=(8, 8)))
-    with pytest.raises(ValueError, match="must be of one architecture .* another network"):
+    with pytest.raises(ValueError, match=r"must be of one architecture .* another network"):
         weight_distance(fits[0], other)
     with pytest.raises(ValueError, match=r"representations\[1\]: .* another network"):
         WeightVectors().fit_transform([fits[0], other])
@@ -105,9 +105,7 @@ def test_representations_that_cannot_be_compared(fits: list[Representation]) -> 
         weight_vector(fits[0], larger)
 
 
-def test_other_starts_are_warned_of(
-    fits: list[Representation], operator: Representation
-) -> None:
+def test_other_starts_are_warned_of(fits: list[Representation], operator: Representation) -> None:
     seeded = fit(wave(3), FitConfig(preset="fast", steps=5, seed=1))
     with pytest.warns(UserWarning, match="must share their start"):
         WeightVectors().fit_transform([fits[0], seeded])

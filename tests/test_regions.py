@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import FitConfig, Grid, Representation, fit
-from oinr_monai.region_features import STATISTICS, region_features
+from oinr_monai.regions import STATISTICS, region_features
 from oinr_monai.tables import FeatureTable
 
 QUICK = FitConfig(preset="fast", steps=60)
@@ -96,12 +96,12 @@ def test_bad_input(slope: Representation, tmp_path: Path) -> None:
         region_features(slope, grid.to_image(torch.zeros(1, *grid.shape)))
     with pytest.raises(ValueError, match="labels must be whole numbers"):
         region_features(slope, grid.to_image(torch.full((1, *grid.shape), 0.5)))
+    far = grid.shift([1000.0, 0, 0])
     with pytest.raises(ValueError, match="labels must lie within the image"):
-        far = grid.shift([1000.0, 0, 0])
         region_features(slope, far.to_image(torch.ones(1, *grid.shape)))
     with pytest.raises(ValueError, match="with 3 spatial dimensions"):
         region_features(slope, torch.ones(1, 4, 4))
-    with pytest.raises(ValueError, match="must end in .csv or .npz"):
+    with pytest.raises(ValueError, match=r"must end in \.csv or \.npz"):
         FeatureTable("label", [], [], np.zeros((0, 0))).save(tmp_path / "t.txt")
     with pytest.raises(ValueError, match=r"values must have shape \(1, 1\)"):
         FeatureTable("label", [1], ["a"], np.zeros((2, 1)))
