@@ -12,9 +12,8 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from .handlers import Clock, ProgressBar, TensorBoard
-from .machine import gains_from_bfloat16
 from .metrics import psnr
-from .neural_field import ContinuousField, LatticeField, NeuralField, few_threads
+from .neural_field import ContinuousField, LatticeField, few_threads
 from .positions import Positions, Scatter
 from .presets import FitConfig, places_of
 from .representation import IntensityScale, Representation
@@ -156,6 +155,7 @@ def descend(
     clock: Clock,
     loss: Callable[[Tensor, tuple[Tensor, Tensor | None]], Tensor],
     handlers: Sequence[Any],
+    bfloat16: bool,
 ) -> bool:
     """Take steps until the clock's budget is spent; whether an interrupt came before that.
 
@@ -167,6 +167,7 @@ def descend(
         clock: the budget.
         loss: of the answer at a batch's places, given its label.
         handlers: Ignite handlers, the clock among them.
+        bfloat16: run the operator in reduced precision.
     """
     if clock.fraction >= 1:
         return False
@@ -180,7 +181,7 @@ def descend(
         optimizer=optimizer,
         loss_function=loss,
         prepare_batch=to_device,
-        inferer=_FieldInferer(isinstance(field, NeuralField) and gains_from_bfloat16(device)),
+        inferer=_FieldInferer(bfloat16),
         train_handlers=handlers,
         optim_set_to_none=True,
         decollate=False,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .descent import Objective, adam, answer, descend, weighted_mse
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
-from .machine import chosen_device
+from .machine import chosen_device, gains_from_bfloat16
 from .neural_field import NeuralField
 from .positions import Lattice
 from .presets import FitConfig, budget
@@ -152,7 +152,8 @@ class _Task:
         if self.clock.fraction >= 1:
             return False
         field, objective, clock = self.field, self.objective, self.clock
-        if descend(field, field, objective, self.optimizer, clock, weighted_mse, handlers):
+        reduced = isinstance(field, NeuralField) and gains_from_bfloat16(self.device)
+        if descend(field, field, objective, self.optimizer, clock, weighted_mse, handlers, reduced):
             return True
         self.best.take()
         return False

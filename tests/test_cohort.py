@@ -37,7 +37,7 @@ SHAPES = {1: (30,), 2: (13, 12), 3: (8, 7, 9)}
 def _quick_and_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores at fewer places; in full precision, whose rounding the law can bear."""
     monkeypatch.setattr(descent, "BETWEEN_PLACES", 2_000)
-    monkeypatch.setattr(descent, "gains_from_bfloat16", lambda device: False)
+    monkeypatch.setattr(fitting, "gains_from_bfloat16", lambda device: False)
 
 
 def walks(count: int, shape: tuple[int, ...], channels: int = 1) -> list[Tensor]:
@@ -86,7 +86,7 @@ KINDS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_at_once_equal_one_after_another(dims: int, kind: str) -> None:
-    images, config = walks(3, SHAPES[dims]), quick(steps=25, **KINDS[kind])
+    images, config = walks(2, SHAPES[dims]), quick(steps=12, **KINDS[kind])
     alone, together = [fit(image, config) for image in images], fit_many(images, config)
     assert furthest(alone, together) < 1e-4
     for one, other in zip(alone, together, strict=True):
@@ -98,7 +98,7 @@ def test_many_at_once_equal_one_after_another(dims: int, kind: str) -> None:
 
 
 def test_the_whole_preset_of_many_channels() -> None:
-    images, config = walks(4, (12, 12), channels=3), quick(preset="balanced", steps=300)
+    images, config = walks(4, (12, 12), channels=3), quick(preset="balanced", steps=150)
     assert furthest([fit(image, config) for image in images], fit_many(images, config)) < 1e-4
 
 
