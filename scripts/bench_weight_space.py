@@ -10,6 +10,7 @@ import argparse
 import gzip
 import json
 import math
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from oinr_monai.weight_space import CLASSIFIERS, WeightVectors, classifier
 REPORT = Path(__file__).parents[1] / "docs" / "weight_space.md"
 DATA = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 
-IMAGES_ONLY = OperatorConfig(knot_spacing=3.0, steps=600)
+IMAGES_ONLY = OperatorConfig(knot_spacing=3.0, steps=1_200)
 WITH_LABELS = OperatorConfig(knot_spacing=4.0, steps=1_200, supervision=1.0)
 SMALL = FitConfig(preset="fast", channels=(16, 16), steps=60)
 
@@ -52,6 +53,12 @@ class Row:
     psnr: float | None = None
     seconds: float | None = None  # of fitting, each
     learning: float | None = None  # of what is learned once
+
+
+def noted(row: Row) -> Row:
+    """The same row, said on stderr: a run takes a while."""
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 def mnist(folder: Path) -> tuple[Tensor, np.ndarray]:
@@ -145,7 +152,7 @@ def modulated(
     seconds = (time.process_time() - learned) / len(images)
     name = f"input functions of one operator, {config.descent} steps"
     row = row_of(name, "labels" if supervised else "none", found, operator, labels, train)
-    return replace(row, seconds=seconds, learning=learned - begun)
+    return noted(replace(row, seconds=seconds, learning=learned - begun))
 
 
 def stacked(images: Tensor, labels: np.ndarray, learned: bool) -> Row:
@@ -159,7 +166,7 @@ def stacked(images: Tensor, labels: np.ndarray, learned: bool) -> Row:
     seconds = (time.process_time() - middle) / count
     name = f"all weights, one {'learned' if learned else 'random'} start, {SMALL.steps} steps"
     row = row_of(name, "none", found, start, labels[:count], train)
-    return replace(row, seconds=seconds, learning=middle - begun if learned else None)
+    return noted(replace(row, seconds=seconds, learning=middle - begun if learned else None))
 
 
 def published(images: Tensor, labels: np.ndarray, wanted: float) -> list[Row]:
