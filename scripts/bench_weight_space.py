@@ -370,7 +370,8 @@ function of its own, {descent} steps of gradient descent from a shared start (`m
 vector is the difference of its coefficients from the start. With labels, a linear reading of the
 coefficients of the training digits, turned and moved a little, counts beside the squared error
 while the operator is learned: the descent then works as an encoder, and pays for it in PSNR. KNN
-on pixels needs no fit at all; it is the bar.
+on pixels needs no fit at all; it is the bar. The settings were chosen with the accuracy on these
+digits in view, so that the operator's rows are somewhat hopeful.
 
 ## scikit-learn's digits, 8 x 8
 
