@@ -19,10 +19,12 @@ from .fields import Field, JointField
 from .fitting import fit
 from .grids import Grid
 from .inferers import OINRInferer
+from .modulations import OperatorConfig, learn_operator, modulate
 from .networks import CKConvOINR, ConvOINR
 from .neural_field import NeuralField
 from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
 from .presets import FitConfig
+from .regions import region_features
 from .registry import register
 from .representation import IntensityScale, Representation
 from .sequences import SequenceOINR
@@ -45,6 +47,7 @@ from .transforms import (
     SampleOINR,
     SampleOINRd,
 )
+from .weight_space import WeightVectors, weight_vector
 
 __version__ = "0.1.0"
 
@@ -81,6 +84,7 @@ __all__ = [
     "NoiseField",
     "NoiseModel",
     "OINRInferer",
+    "OperatorConfig",
     "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
@@ -90,6 +94,7 @@ __all__ = [
     "SampleOINRd",
     "SequenceOINR",
     "SplineField",
+    "WeightVectors",
     "WorldSignal",
     "add_photon_noise",
     "denoise",
@@ -98,8 +103,12 @@ __all__ = [
     "fit_family",
     "fit_many",
     "interpolate_slices",
+    "learn_operator",
     "learn_start",
+    "modulate",
+    "region_features",
     "register",
+    "weight_vector",
 ]
 
 register()

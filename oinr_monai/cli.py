@@ -29,6 +29,7 @@ from .arguments import (
 from .cli_cohort import cohort
 from .cli_denoise import denoise
 from .cli_interpolate import interpolate
+from .cli_weight_space import classify, cohort_features, write_regions
 from .console import about, hush, message_of, refuse, say, show, usage_of
 from .derivatives import MAPS, derivative_maps
 
@@ -191,6 +192,8 @@ def fit(  # noqa: PLR0913
 app.command()(denoise)
 app.command()(interpolate)
 app.add_typer(cohort, name="cohort")
+cohort.command("features")(cohort_features)
+cohort.command()(classify)
 
 
 def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:
@@ -322,11 +325,15 @@ def derive(
 
 
 @app.command(cls=_ManyValues)
-def features(
+def features(  # noqa: PLR0913
     file: File,
     output: Output,
     layer: Annotated[
         int | None, typer.Option(metavar="L", help="Hidden layer, counted from 1; else the last.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="LABELS", help="Label map, whose regions go to .csv or .npz."),
     ] = None,
     factor: Factor = None,
     spacing: Spacing = None,
@@ -334,7 +341,12 @@ def features(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write the activations of a hidden layer, per voxel."""
+    """Write the activations of a hidden layer, per voxel, or what is in each region of a map."""
+    if labels is not None:
+        if (factor, spacing, like) != (None, None, None):
+            raise ValueError("--labels has a grid of its own; give no other")
+        show(write_regions(_load(file, device), labels, output, layer), as_json)
+        return
     check_output(output, (".nii.gz", ".npz"))
     representation = _load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)

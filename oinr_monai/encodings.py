@@ -232,7 +232,7 @@ class SplineField(Field):
         parts = []
         for derivatives in jet_derivatives(self.spatial_dims, order):
             scale = math.prod(k**-n for k, n in zip(self.knot_spacing, derivatives, strict=True))
-            part = evaluate(self.coefficients, self._in_knots(positions), derivatives) * scale
+            part = evaluate(self.coefficients, self.in_knots(positions), derivatives) * scale
             for d in (axis for axis, n in enumerate(derivatives) if n):
                 part = part * positions.spread(self._reached(positions, d)[:, None], d)[..., 0]
             parts.append(part)
@@ -243,7 +243,8 @@ class SplineField(Field):
         place = (positions.axes[axis].double() + self.margin[axis]) / self.knot_spacing[axis]
         return (place > -1e-6) & (place < self.coefficients.shape[axis + 1] - 3 + 1e-6)
 
-    def _in_knots(self, positions: Positions) -> Positions:
+    def in_knots(self, positions: Positions) -> Positions:
+        """The same places counted in knots from the first one, held to where the field reaches."""
         bounds = zip(self.margin, self.knot_spacing, self.coefficients.shape[1:], strict=True)
         axes = [
             ((x.double() + m) / k + 1).clamp(1, n - 2)

@@ -45,6 +45,7 @@ PUBLIC = [
     "NoiseField",
     "NoiseModel",
     "OINRInferer",
+    "OperatorConfig",
     "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
@@ -54,6 +55,7 @@ PUBLIC = [
     "SampleOINRd",
     "SequenceOINR",
     "SplineField",
+    "WeightVectors",
     "WorldSignal",
     "add_photon_noise",
     "denoise",
@@ -62,8 +64,12 @@ PUBLIC = [
     "fit_family",
     "fit_many",
     "interpolate_slices",
+    "learn_operator",
     "learn_start",
+    "modulate",
+    "region_features",
     "register",
+    "weight_vector",
 ]
 
 # Heavy or optional: they are imported by the functions that need them.
