@@ -19,9 +19,11 @@ from .inferers import OINRInferer
 from .networks import CKConvOINR, ConvOINR
 from .neural_field import NeuralField
 from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
+from .occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
 from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
+from .surface import Surface, isosurface
 from .transforms import (
     DenoiseOINR,
     DenoiseOINRd,
@@ -31,8 +33,12 @@ from .transforms import (
     EncodeGridd,
     FeaturesOINR,
     FeaturesOINRd,
+    FitOccupancyOINR,
+    FitOccupancyOINRd,
     FitOINR,
     FitOINRd,
+    LabelsOINR,
+    LabelsOINRd,
     RandFitOINR,
     RandFitOINRd,
     SampleOINR,
@@ -60,16 +66,21 @@ __all__ = [
     "FitConfig",
     "FitOINR",
     "FitOINRd",
+    "FitOccupancyOINR",
+    "FitOccupancyOINRd",
     "FlatCZOINR",
     "FourierEncoding",
     "GaussianNoise",
     "Grid",
     "IntensityScale",
     "JointField",
+    "LabelsOINR",
+    "LabelsOINRd",
     "NeuralField",
     "NoiseField",
     "NoiseModel",
     "OINRInferer",
+    "OccupancyConfig",
     "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
@@ -78,11 +89,16 @@ __all__ = [
     "SampleOINR",
     "SampleOINRd",
     "SplineField",
+    "Surface",
     "WorldSignal",
     "add_photon_noise",
     "denoise",
     "export_signal",
     "fit",
+    "fit_occupancy",
+    "isosurface",
+    "label_map",
+    "label_surface",
     "register",
 ]
 
