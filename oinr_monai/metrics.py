@@ -167,7 +167,7 @@ def dice(labels: Tensor, reference: Tensor) -> dict[int, float]:
 def _counts(labels: Tensor, reference: Tensor) -> dict[int, tuple[int, int, int]]:
     """Voxels of each label in both maps, in the first and in the reference; exact in integers."""
     check_shape("labels", labels, tuple(reference.shape))
-    ours, truth = (torch.as_tensor(each).round().long().cpu() for each in (labels, reference))
+    ours, truth = (_plain(each).round().long().cpu() for each in (labels, reference))
     counts = {}
     for label in truth.unique().tolist():
         inside, wanted = ours == label, truth == label

@@ -105,7 +105,7 @@ def isosurface(
         grid: where marching cubes look, the fitted grid if None; see :func:`covering`.
 
     Raises:
-        ValueError: if the function is not 3-D, has no such channel, or does not cross the level
+        ValueError: if the function is not 3-D, has no such channel, or is nowhere above the level
             on the grid.
 
     Example:
@@ -177,9 +177,9 @@ def _triangles(values: NDArray[np.float32], level: float) -> tuple[Tensor, Tenso
     """Vertices (V, 3) in voxels and faces (F, 3), outward where voxel axes are right-handed."""
     from skimage.measure import marching_cubes
 
-    low, high = float(values.min()), float(values.max())
-    if not low <= level < high:
-        raise ValueError(f"level must be between {low:.5g} and {high:.5g}, got {level:.5g}")
+    high = float(values.max())
+    if not level < high:
+        raise ValueError(f"level must be below the greatest value, {high:.5g}, got {level:.5g}")
     # The border's own value half a voxel out, and from there at once far below the level: cubes
     # without thickness, whose triangles lie flat on the border of the box.
     closed = np.pad(values, 1, mode="edge")
