@@ -12,6 +12,8 @@ from .encodings import (
     SplineField,
 )
 from .exports import WorldSignal, export_signal
+from .families import Family, fit_family, interpolate_slices
+from .family_field import FamilyField
 from .fields import Field, JointField
 from .fitting import fit
 from .grids import Grid
@@ -23,6 +25,7 @@ from .occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
 from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
+from .sequences import SequenceOINR
 from .surface import Surface, isosurface
 from .transforms import (
     DenoiseOINR,
@@ -37,6 +40,8 @@ from .transforms import (
     FitOccupancyOINRd,
     FitOINR,
     FitOINRd,
+    InterpolateOINR,
+    InterpolateOINRd,
     LabelsOINR,
     LabelsOINRd,
     RandFitOINR,
@@ -60,6 +65,8 @@ __all__ = [
     "DyadicEncoding",
     "EncodeGrid",
     "EncodeGridd",
+    "Family",
+    "FamilyField",
     "FeaturesOINR",
     "FeaturesOINRd",
     "Field",
@@ -73,6 +80,8 @@ __all__ = [
     "GaussianNoise",
     "Grid",
     "IntensityScale",
+    "InterpolateOINR",
+    "InterpolateOINRd",
     "JointField",
     "LabelsOINR",
     "LabelsOINRd",
@@ -88,6 +97,7 @@ __all__ = [
     "RicianNoise",
     "SampleOINR",
     "SampleOINRd",
+    "SequenceOINR",
     "SplineField",
     "Surface",
     "WorldSignal",
@@ -95,7 +105,9 @@ __all__ = [
     "denoise",
     "export_signal",
     "fit",
+    "fit_family",
     "fit_occupancy",
+    "interpolate_slices",
     "isosurface",
     "label_map",
     "label_surface",

@@ -32,6 +32,7 @@ from .arguments import (
     read_mask,
 )
 from .cli_denoise import denoise
+from .cli_interpolate import interpolate
 from .cli_mesh import mesh
 from .console import about, hush, message_of, refuse, say, show, usage_of
 from .derivatives import MAPS, derivative_maps
@@ -157,6 +158,7 @@ def _fit_of(labels: bool) -> Callable[..., Representation]:
 
 
 app.command()(denoise)
+app.command()(interpolate)
 app.command(cls=ManyValues)(mesh)
 
 

@@ -101,7 +101,7 @@ class _Task:
         with seeded(config.seed):
             self.field = build_field(self.grid, len(self.first.image), config).to(self.device)
         self._check_nodes()
-        self.optimizer = _optimizer(self.field, config.learning_rate)
+        self.optimizer = optimizer_of(self.field, config.learning_rate)
         self.clock = Clock(*budget(self.grid, config), started=started)
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
 
@@ -308,7 +308,8 @@ class _Task:
         return ((image - low) / (high - low).clamp_min(1e-12)).T.flip(0).cpu()
 
 
-def _optimizer(field: ContinuousField, rate: float) -> torch.optim.Optimizer:
+def optimizer_of(field: ContinuousField, rate: float) -> torch.optim.Optimizer:
+    """Adam over the operator and the learned part of the input function, peak rates set."""
     groups: list[dict[str, Any]] = [
         {"params": parameters, "peak": rate / leverage}
         for parameters, leverage in field.network.leverages()

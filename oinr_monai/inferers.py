@@ -20,7 +20,7 @@ from .presets import FitConfig
 from .representation import Representation
 from .transforms import SampleOINR
 
-__all__ = ["OINRInferer"]
+__all__ = ["EachInferer", "OINRInferer"]
 
 
 class OINRInferer(Inferer):
@@ -73,16 +73,7 @@ class OINRInferer(Inferer):
             ValueError: if ``inputs`` is no batch, or the answers differ in shape, as volumes of
                 different spacings do when asked for one spacing.
         """
-        if not 3 <= inputs.ndim <= 5:
-            raise ValueError(f"inputs must have shape (B, C, *spatial), got {tuple(inputs.shape)}")
-        answers = [self.answer(self._found(inputs[i])) for i in range(len(inputs))]
-        shapes = {tuple(answer.shape) for answer in answers}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"answers must share one shape, got {sorted(shapes)}; use a batch size of 1"
-            )
-        with torch.no_grad():
-            return collate_meta_tensor([answer.to(inputs.device) for answer in answers])
+        return EachInferer(lambda image: self.answer(self._found(image)))(inputs)
 
     def _found(self, image: Tensor) -> Representation:
         if isinstance(self.config, DenoiseConfig):
@@ -90,3 +81,37 @@ class OINRInferer(Inferer):
         if isinstance(self.config, OccupancyConfig):
             return fit_occupancy(image, self.config)
         return fit(image, self.config)
+
+
+class EachInferer(Inferer):
+    """Apply an array transform, such as ``InterpolateOINR``, to each image of a batch.
+
+    Args:
+        transform: an image (C, *spatial) to its answer.
+
+    Example:
+        >>> EachInferer(lambda image: MetaTensor(2 * image))(torch.ones(2, 1, 4, 4)).shape
+        torch.Size([2, 1, 4, 4])
+    """
+
+    def __init__(self, transform: Callable[[Tensor], MetaTensor]) -> None:
+        self.transform = transform
+
+    def __call__(
+        self, inputs: Tensor, network: object = None, *args: Any, **kwargs: Any
+    ) -> MetaTensor:
+        """Answers (B, C', *shape) for images (B, C, *spatial); all else is ignored.
+
+        Raises:
+            ValueError: if ``inputs`` is no batch, or the answers differ in shape.
+        """
+        if not 3 <= inputs.ndim <= 5:
+            raise ValueError(f"inputs must have shape (B, C, *spatial), got {tuple(inputs.shape)}")
+        answers = [self.transform(inputs[i]) for i in range(len(inputs))]
+        shapes = {tuple(answer.shape) for answer in answers}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"answers must share one shape, got {sorted(shapes)}; use a batch size of 1"
+            )
+        with torch.no_grad():
+            return collate_meta_tensor([answer.to(inputs.device) for answer in answers])

@@ -119,7 +119,7 @@ def fit_occupancy(
     result.info["occupancy"] = {"labels": names, "smoothing": config.smoothing}
     found = label_map(result)
     for name, score in (("iou", iou), ("dice", dice)):
-        scores = score(found, torch.as_tensor(labels))
+        scores = score(found, torch.as_tensor(labels).cpu())
         result.info[name] = {str(label): value for label, value in scores.items()}
     return result
 
@@ -136,7 +136,7 @@ def labels_in(labels: Tensor | np.ndarray) -> list[int]:
     """
     if labels.ndim < 2 or len(labels) != 1:
         raise ValueError(f"labels must have shape (1, *spatial), got {tuple(labels.shape)}")
-    values = np.unique(np.asarray(labels))
+    values = np.unique(_array(labels))
     if len(values) > MOST_LABELS + 1 or (values < 0).any() or (values != np.round(values)).any():
         raise ValueError(
             f"labels must be whole numbers, 0 or more and at most {MOST_LABELS} of them, got "
@@ -163,7 +163,7 @@ def soft_occupancy(labels: Tensor | np.ndarray, smoothing: float = 3.5) -> MetaT
         >>> soft_occupancy(torch.tensor([[0, 0, 0, 0, 2, 2, 2, 2]]))[0].gt(0.5).int().tolist()
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    values = np.asarray(labels)[0]
+    values = _array(labels)[0]
     channels = [_smooth(values == label, smoothing) for label in labels_in(labels)]
     image = Grid.from_image(labels).to_image(torch.from_numpy(np.stack(channels)))
     if (source := image_source(labels)) is not None:
@@ -212,6 +212,10 @@ def label_surface(
     if label not in labels:
         raise ValueError(f"label must be one of {', '.join(map(str, labels))}, got {label}")
     return isosurface(representation, SURFACE_LEVEL, channel=labels.index(label), grid=grid)
+
+
+def _array(labels: Tensor | np.ndarray) -> NDArray[Any]:
+    return torch.as_tensor(labels).cpu().numpy()
 
 
 def _labels_of(representation: Representation) -> Sequence[int]:

@@ -8,13 +8,24 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from .alignment import Alignment
 from .encodings import SplineField
+from .family_field import FamilyField
 from .fields import Field
 from .grids import Grid
 from .networks import ConvOINR, LatticeOperator, LocalOperator
-from .neural_field import ContinuousField, field_of
+from .neural_field import ContinuousField, NeuralField, field_of
 
-__all__ = ["PRESETS", "FitConfig", "Preset", "budget", "build_field", "places_of", "preset_of"]
+__all__ = [
+    "PRESETS",
+    "FitConfig",
+    "Preset",
+    "budget",
+    "build_family",
+    "build_field",
+    "places_of",
+    "preset_of",
+]
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,29 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
     return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
 
 
+def build_family(
+    grid: Grid, out_channels: int, config: FitConfig, members: int, motion: Alignment | None
+) -> NeuralField:
+    """The untrained field of ``members`` images on ``grid``, at their equal blend.
+
+    Raises:
+        ValueError: if ``config.network`` makes an operator of whole lattices.
+    """
+    alone = build_field(grid, out_channels, config)
+    if not (isinstance(alone, NeuralField) and isinstance(alone.encoding, SplineField)):
+        raise ValueError(
+            f"config.network must make a local operator for a family, got "
+            f"{type(alone.network).__name__}"
+        )
+    spacing = grid.spacing.tolist()
+    encoding = FamilyField(
+        **alone.encoding.arguments(),
+        members=members,
+        motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
+    )
+    return NeuralField(encoding, alone.network, spacing)
+
+
 def preset_of(grid: Grid, config: FitConfig) -> Preset:
     """The preset for ``grid``: in 2-D, and for a single slice, it may differ from that in 3-D."""
     flat = sum(size > 1 for size in grid.shape) == 2
@@ -155,17 +189,17 @@ def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]
     return SplineField(grid.extent.tolist(), knots, channels, margin)
 
 
-def places_of(grid: Grid, config: FitConfig) -> int:
+def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:
     """Places to look at in each step: more on larger images, where a step costs more anyway."""
     if config.places is not None:
         return config.places
-    return round(min(max(16 * math.sqrt(math.prod(grid.shape)), 1_024), 65_536))
+    return round(min(max(16 * math.sqrt(images * math.prod(grid.shape)), 1_024), 65_536))
 
 
-def budget(grid: Grid, config: FitConfig) -> tuple[int | None, float | None]:
-    """Steps and seconds that a fit on ``grid`` may take; None is no limit."""
+def budget(grid: Grid, config: FitConfig, images: int = 1) -> tuple[int | None, float | None]:
+    """Steps and seconds that a fit of images on ``grid`` may take; None is no limit."""
     if config.steps is not None or config.seconds is not None:
         return config.steps, config.seconds
     preset = preset_of(grid, config)
-    wanted = math.prod(grid.shape) * preset.visits / places_of(grid, config)
+    wanted = images * math.prod(grid.shape) * preset.visits / places_of(grid, config, images)
     return int(min(max(wanted, preset.steps[0]), preset.steps[1])), None

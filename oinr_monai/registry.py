@@ -12,7 +12,16 @@ from monai.bundle import ComponentLocator
 from monai.networks.layers import Act
 from torch import nn
 
-from . import calderon_zygmund, encodings, fields, kernels, layers, networks
+from . import (
+    calderon_zygmund,
+    encodings,
+    family_field,
+    fields,
+    kernels,
+    layers,
+    networks,
+    sequences,
+)
 
 __all__ = ["FIELDS", "KERNELS", "NETWORKS", "build", "describe", "register"]
 
@@ -23,6 +32,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
         networks.ConvOINR,
         calderon_zygmund.CZOINR,
         calderon_zygmund.FlatCZOINR,
+        sequences.SequenceOINR,
     )
 }
 
@@ -43,6 +53,7 @@ FIELDS: dict[str, type[nn.Module]] = {
     for cls in (
         encodings.CoordinateField,
         encodings.DyadicEncoding,
+        family_field.FamilyField,
         encodings.FourierEncoding,
         fields.JointField,
         encodings.NoiseField,

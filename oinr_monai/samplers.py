@@ -55,19 +55,29 @@ class LatticeSampler:
 
     def draw(self) -> dict[str, object]:
         """One lattice with its target (C, *lattice.shape) and weight (*lattice.shape) or None."""
+        axes = self._axes()
+        return {
+            "image": self._in_mm(axes),
+            "spacing": self.spacing,
+            "label": (self.truth(Lattice(axes)), self._weight(axes)),
+        }
+
+    def lattice(self) -> Lattice:
+        """One lattice alone, in mm."""
+        return self._in_mm(self._axes())
+
+    def _axes(self) -> tuple[Tensor, ...]:
+        # One lattice, in voxels.
         bounds = self._bounds()
         counts = _counts([self._most(high - low) for low, high in bounds], self.places)
         axes = tuple(self._coordinates(*bound, n) for bound, n in zip(bounds, counts, strict=True))
         if float(torch.rand((), generator=self.generator)) < ON_GRID:
             axes = tuple(self._to_centres(x) for x in axes)
-        target = self.truth(Lattice(axes))
+        return axes
+
+    def _in_mm(self, axes: tuple[Tensor, ...]) -> Lattice:
         origin = self.origin or (0.0,) * len(axes)
-        in_mm = tuple(o + x * h for x, h, o in zip(axes, self.spacing, origin, strict=True))
-        return {
-            "image": Lattice(in_mm),
-            "spacing": self.spacing,
-            "label": (target, self._weight(axes)),
-        }
+        return Lattice(tuple(o + x * h for x, h, o in zip(axes, self.spacing, origin, strict=True)))
 
     def _to_centres(self, x: Tensor) -> Tensor:
         # A patch moves as a whole, lest a tie in rounding breaks its regular steps.

@@ -134,7 +134,7 @@ def spheres() -> str:
     distance = (grid.points() - CENTER).norm(dim=-1)[None]
     for preset in ("fast", "balanced"):
         config = FitConfig(preset, device="cpu")
-        for radius in (4.0, 8.0, 20.0):
+        for radius in (4.0, 6.0, 8.0, 20.0):
             mask = (distance < radius).float()
             found = label_surface(fit_occupancy(mask, OccupancyConfig(config)))
             text += row(f"mask, {preset}", radius, *Ball(found, radius).cells())

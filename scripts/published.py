@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from baselines import Baseline, adam_step, grid_points
 from torch import Tensor
 
+from oinr_monai import SequenceOINR
+
 HIDDEN = (64, 128, 128, 64)
 
 
@@ -265,3 +267,64 @@ def split(images: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor],
     """Return the first 80 %, the next 10 % and the rest."""
     first, second = (int(share * len(images)) for share in (0.8, 0.9))
     return images[:first], images[first:second], images[second:]
+
+
+class PublishedSequence(Baseline):
+    """The published recipe of sequences: frames of one shape in batches of 8, in a random order.
+
+    Seven convolutions read the encoding plus an offset, 0 to 0.1 over the sequence, on every
+    channel; intensities are divided by their maximum.
+
+    Args:
+        frames: kept frames (T, C, X, Y), at even times.
+        bands: waves in time instead of the offset; 0 as published.
+    """
+
+    passes = 200
+    batch = 8
+    learning_rate = 1e-3
+    octaves = 10
+    published_parameters = 1_351_617
+
+    def __init__(self, frames: Tensor, bands: int = 0) -> None:
+        channels = frames.shape[1]
+        network = SequenceOINR(
+            2, 4 * self.octaves, channels, time_bands=bands, omega_0=1.0, padding="same"
+        )
+        for layer in network.operator.integrals:
+            bound = 1 / math.sqrt(layer.fan_in)
+            layer.start(bound, bound)
+        expected = self.published_parameters if (bands, channels) == (0, 1) else None
+        super().__init__(checked(network, expected), "O-INR, published sequence recipe")
+        self.scale = frames.abs().max().item()
+        self.frames, self.times = frames / self.scale, torch.linspace(0, 1, len(frames))
+        self.field = dyadic_encoding(tuple(frames.shape[2:]), self.octaves)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+        self.order: list[Tensor] = []
+
+    @property
+    def published_steps(self) -> int:
+        """Steps of the published number of passes."""
+        return self.passes * math.ceil(len(self.frames) / self.batch)
+
+    def step(self, progress: float) -> None:
+        """Train on the next frames of the pass."""
+        if not self.order:
+            self.order = list(torch.randperm(len(self.frames)).split(self.batch))
+        chosen = self.order.pop()
+        field = self.field.expand(len(chosen), -1, -1, -1)
+        found = self.network(field, self.times[chosen])
+        adam_step(self.optimizer, F.mse_loss(found, self.frames[chosen]))
+
+    @torch.no_grad()
+    def at_time(self, time: float) -> Tensor:
+        """Return the frame (C, X, Y) at a time from 0 to 1."""
+        return self.network(self.field, torch.tensor([time]))[0] * self.scale
+
+    def on_grid(self) -> Tensor:
+        """Return the first frame."""
+        return self.at_time(0.0)
+
+    def at(self, voxels: Tensor) -> None:
+        """Return None: the published network is defined on its own grid only."""
+        return None

@@ -26,7 +26,13 @@ def parameters(network: nn.Module) -> int:
 
 
 def test_every_network_is_tested() -> None:
-    assert set(NETWORKS) == {"CKConvOINR", "CZOINR", "ConvOINR", "FlatCZOINR"}
+    assert set(NETWORKS) == {
+        "CKConvOINR",
+        "CZOINR",
+        "ConvOINR",
+        "FlatCZOINR",
+        "SequenceOINR",
+    }
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

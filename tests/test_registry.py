@@ -15,18 +15,20 @@ from oinr_monai import (
     NoiseField,
     calderon_zygmund,
     encodings,
+    family_field,
     fields,
     kernels,
     networks,
+    sequences,
 )
 from oinr_monai.registry import FIELDS, KERNELS, NETWORKS, build, describe
 
 
 def test_every_concrete_class_is_registered() -> None:
-    modules = (encodings, fields)
+    modules = (encodings, family_field, fields)
     public = (getattr(module, name) for module in modules for name in module.__all__)
     assert set(FIELDS.values()) == {cls for cls in public if not isabstract(cls)}
-    modules = (calderon_zygmund, networks)
+    modules = (calderon_zygmund, networks, sequences)
     public = (getattr(module, name) for module in modules for name in module.__all__)
     assert set(NETWORKS.values()) == {
         cls for cls in public if hasattr(cls, "arguments") and not isabstract(cls)
