@@ -62,14 +62,17 @@ def fitted() -> Representation:
 # The smooth indicator
 
 
-@pytest.mark.parametrize("radius", [8.0, 10.0])
-def test_smoothing_moves_no_sphere(radius: float) -> None:
+# 6 voxels is the worst radius: too curved for the smoothing, too flat for a finer one to take over.
+@pytest.mark.parametrize(
+    ("radius", "overlap"), [(4.0, 0.98), (6.0, 0.94), (8.0, 0.98), (10.0, 0.98)]
+)
+def test_smoothing_hardly_moves_spheres(radius: float, overlap: float) -> None:
     mask = sphere(radius)
     soft = soft_occupancy(mask)
     assert float(soft.min()) >= 0
     assert float(soft.max()) <= 1
     # A Gaussian of this sigma would shrink the radius by sigma^2 / radius, a seventh of it or more.
-    assert iou(soft > 0.5, mask)[1] > 0.98
+    assert iou(soft > 0.5, mask)[1] > overlap
 
 
 def test_smoothing_keeps_thin_parts() -> None:
