@@ -57,10 +57,16 @@ map, which it has not seen; "repeated" is every voxel of the 2 mm map 2 x 2 x 2 
 ## What falls short
 
 The smooth indicator gives up some voxels at sharp edges and thin parts for a smooth surface: a
-brain mask fitted without it (smoothing 0) overlaps better, and has the steps of its voxels.
-Spheres of few voxels lose some volume, as the table says, and their normals are beyond 2 degrees: a
-ball of four voxels' radius is fine detail beside the smoothing. On convoluted tissue the smoothing
-decides little, because most voxels are thin parts.
+brain mask fitted without it (smoothing 0) overlaps better, and has the steps of its voxels, which
+normals follow wherever they lead.
+
+Small balls lose volume. At a radius of 8 voxels it is a little more than 1 %; at 6, the worst, it
+is 8 %: too curved for the smoothing, which leaves the surface 0.14 voxels inside, and not enough of
+a loss for the finer one to take over, which happens at a quarter of a voxel. At 4 the finer one has
+taken over: the loss is 4 to 5 %, and normals are up to 4.4 degrees off.
+
+On convoluted tissue the overlap with the map itself is 1 to 4 % short of all of it, and again
+better without smoothing; with it, the fit is nearer to the finer map, by 0.004 of IoU.
 """
 
 

@@ -220,11 +220,12 @@ def _made_of_sequences() -> dict[str, bytes]:
 
 def _train_one_frame() -> dict[str, Any]:
     config: dict[str, Any] = {}
+    constants = {"frame": 0, "one_frame": ONE_FRAME | {"keys": "image"}}
     for key, value in _read("train").items():
-        config |= {key: value} | ({"frame": 0} if key == "image" else {})
+        config |= {key: value} | (constants if key == "image" else {})
     for part in ("train", "validate"):
-        frame = [f"@{part}#preprocessing", ONE_FRAME | {"keys": "image"}]
-        config[part]["dataset"]["transform"] = {"_target_": "Compose", "transforms": frame}
+        steps = f"$monai.transforms.Compose([@{part}#preprocessing, @one_frame])"
+        config[part]["dataset"]["transform"] = steps
     return config
 
 
