@@ -341,7 +341,7 @@ def occupancy_row(options: Options) -> list[Case]:
             ("the whole box", torch.ones_like(truth)),
             partial(PublishedOINR3d, truth),
             partial(occupancy_ours, mask, options.preset),
-            Crop(0.25, 0.6, 0.3, 0.65),
+            Crop(0.65, 1.0, 0.65, 1.0),
             partial(axial_plane, mask.affine),
             IOU,
         )
