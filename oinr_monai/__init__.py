@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .calderon_zygmund import CZOINR, FlatCZOINR
+from .cohort import fit_many
 from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .encodings import (
     CoordinateField,
@@ -26,6 +27,7 @@ from .presets import FitConfig
 from .registry import register
 from .representation import IntensityScale, Representation
 from .sequences import SequenceOINR
+from .starts import learn_start
 from .surface import Surface, isosurface
 from .transforms import (
     DenoiseOINR,
@@ -106,11 +108,13 @@ __all__ = [
     "export_signal",
     "fit",
     "fit_family",
+    "fit_many",
     "fit_occupancy",
     "interpolate_slices",
     "isosurface",
     "label_map",
     "label_surface",
+    "learn_start",
     "register",
 ]
 

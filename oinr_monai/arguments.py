@@ -29,6 +29,7 @@ __all__ = [
     "ManyValues",
     "Output",
     "Spacing",
+    "check_folder",
     "check_grid",
     "check_output",
     "check_writable",
@@ -156,6 +157,13 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise ValueError(f"{path}: must end in {' or '.join(suffixes)}")
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the path of a file")
+    check_writable(path)
+
+
+def check_folder(path: Path) -> None:
+    """Find out before the work whether a folder can be written, or made."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: is a file; give the path of a folder")
     check_writable(path)
 
 

@@ -23,14 +23,15 @@ from .arguments import (
     ManyValues,
     Output,
     Spacing,
+    check_folder,
     check_grid,
     check_output,
-    check_writable,
     device_of,
     load,
     per_axis,
     read_mask,
 )
+from .cli_cohort import cohort
 from .cli_denoise import denoise
 from .cli_interpolate import interpolate
 from .cli_mesh import mesh
@@ -89,6 +90,9 @@ def fit(  # noqa: PLR0913
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds to take, instead of steps.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="REP.oinr", help="Fit to begin with, of this preset.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where Ctrl-C stopped.")] = False,
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
@@ -123,12 +127,14 @@ def fit(  # noqa: PLR0913
         device=device_of(device),
     )
     inside = None if mask is None else read_mask(mask, volumes[0])
+    start = None if init is None else load(init, device)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
     with about(images[0]):
         representation = _fit_of(labels)(
             volumes,
             config,
+            start=start,
             mask=inside,
             checkpoint=checkpoint,
             resume=resume,
@@ -159,6 +165,7 @@ def _fit_of(labels: bool) -> Callable[..., Representation]:
 
 app.command()(denoise)
 app.command()(interpolate)
+app.add_typer(cohort, name="cohort")
 app.command(cls=ManyValues)(mesh)
 
 
@@ -300,7 +307,7 @@ def derive(
 ) -> None:
     """Write exact derivatives in world axes, per mm."""
     names = _map_names(maps)
-    _check_folder(output)
+    check_folder(output)
     representation = load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
@@ -403,12 +410,6 @@ def _prepare_checkpoint(path: Path, resume: bool) -> None:
 
 
 # ---- what comes out ---------------------------------------------------------------------------
-
-
-def _check_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path}: is a file; give the path of a folder")
-    check_writable(path)
 
 
 def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:

@@ -19,8 +19,8 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from .alignment import Alignment
+from .descent import adam
 from .family_field import FamilyField, displaced
-from .fitting import optimizer_of
 from .grids import Grid
 from .handlers import BestWeights, Clock, OneCycle, ProgressBar
 from .machine import chosen_device, seeded
@@ -195,7 +195,8 @@ class _FamilyFit:
         self.truths = [CubicInterpolant(image.to(self.device)) for image in z]
         self.places = places_of(self.grid, config, len(z))
         self.clock = Clock(*budget(self.grid, config, len(z)), started=started)
-        self.optimizer = optimizer_of(self.field, config.learning_rate)
+        weights = dict(self.field.named_parameters())
+        self.optimizer = adam(self.field, config.learning_rate, weights)
         self.best = BestWeights(self.field, self._held_out(), self.clock)
 
     @property

@@ -67,7 +67,7 @@ class FamilyField(Field):
         self.motion_spacing = None if motion_spacing is None else tuple(map(float, motion_spacing))
         motions: list[SplineField] = []
         if self.motion_spacing is not None:
-            motion = SplineField(extent, self.motion_spacing, len(first.extent), margin)
+            motion = SplineField(extent, self.motion_spacing, len(first.extent))
             motions = [copy.deepcopy(_at_rest(motion)) for _ in range(members)]
         self.motions = nn.ModuleList(motions)
         self.spatial_dims, self.channels = first.spatial_dims, channels

@@ -6,37 +6,32 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.engines import SupervisedTrainer
-from monai.inferers import Inferer
 from torch import Tensor
 
+from .descent import Objective, adam, answer, descend, weighted_mse
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
-from .machine import chosen_device, gains_from_bfloat16, seeded
-from .metrics import psnr
-from .neural_field import ContinuousField, LatticeField, NeuralField, few_threads
-from .positions import Lattice, Positions, Scatter
-from .presets import FitConfig, budget, build_field, places_of
-from .representation import IntensityScale, Representation, image_source, stored_dtype
-from .samplers import LatticeSampler, WholeLattice
+from .machine import chosen_device, gains_from_bfloat16
+from .neural_field import NeuralField
+from .positions import Lattice
+from .presets import FitConfig, budget
+from .representation import Representation, image_source, stored_dtype
 from .scans import Scan, checked_scans
-from .splines import CubicInterpolant
+from .warm_start import begin, digest
 
 __all__ = ["fit"]
-
-# Places at which psnr_between is measured, and their seed: the same for every fit of an image.
-BETWEEN_PLACES, BETWEEN_SEED = 65_536, 20_240_721
 
 
 def fit(
     image: Tensor | np.ndarray | Sequence[Tensor | np.ndarray],
     config: FitConfig | None = None,
     *,
+    start: Representation | None = None,
     mask: Tensor | np.ndarray | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -57,6 +52,9 @@ def fit(
             else unit spacing; or several of them, along the same axes, the finest first: its grid,
             its intensity scale and its scores are those of the representation.
         config: how to fit.
+        start: another fit to begin with, of the same kind, instead of random weights; see
+            :func:`~oinr_monai.warm_start.begin` for what is carried over. The result is never worse
+            than it at the places that choose the best weights.
         mask: voxels that count, (*spatial) or (1, *spatial); all if None. For one image only.
         checkpoint: file to save the state of the fit to every 15 seconds.
         resume: go on from ``checkpoint`` if it exists.
@@ -65,10 +63,11 @@ def fit(
 
     Returns:
         The representation; its ``info`` holds steps, seconds, psnr_grid, psnr_between, parameters,
-        device and the settings.
+        device and the settings, and which start it had.
 
     Raises:
-        ValueError: if the image is empty, constant, not finite or of the wrong shape.
+        ValueError: if the image is empty, constant, not finite or of the wrong shape, or the start
+            is of another kind than the settings make.
 
     Example:
         >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
@@ -82,7 +81,7 @@ def fit(
     with torch.inference_mode(False), torch.enable_grad():
         images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
         scans = checked_scans(images, mask)
-        task = _Task(scans, config, started)
+        task = _Task(scans, config, start, started)
         result = task.run(checkpoint, resume, log_dir, progress)
     result.source = image_source(images[0])
     result.info |= stored_dtype(images[0])
@@ -92,18 +91,26 @@ def fit(
 class _Task:
     """One fit: the parts that its steps share."""
 
-    def __init__(self, scans: Sequence[Scan], config: FitConfig, started: float) -> None:
-        self.config, self.scans, self.first = config, scans, scans[0]
-        self.grid = self.first.grid
+    def __init__(
+        self,
+        scans: Sequence[Scan],
+        config: FitConfig,
+        start: Representation | None,
+        started: float,
+    ) -> None:
+        self.start = None if start is None else digest(start)
+        self.config, self.scans, self.grid = config, scans, scans[0].grid
         self.device = chosen_device(config.device)
-        self.scale = IntensityScale.of(self.first.image, self.first.mask)
-        self.truths = [CubicInterpolant(self.scale.standardise(scan.filled)) for scan in scans]
-        with seeded(config.seed):
-            self.field = build_field(self.grid, len(self.first.image), config).to(self.device)
+        self.objective = Objective(scans, config)
+        channels = len(scans[0].image)
+        self.field = begin(self.grid, channels, config, start).to(self.device)
         self._check_nodes()
-        self.optimizer = optimizer_of(self.field, config.learning_rate)
+        weights = dict(self.field.named_parameters())
+        self.optimizer = adam(self.field, config.learning_rate, weights)
         self.clock = Clock(*budget(self.grid, config), started=started)
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
+        if start is not None:
+            self.best.take()
 
     def _check_nodes(self) -> None:
         field = self.field
@@ -144,79 +151,22 @@ class _Task:
     def _train(self, handlers: Sequence[Any]) -> bool:
         if self.clock.fraction >= 1:
             return False
-        trainer = SupervisedTrainer(
-            device=self.device,
-            max_epochs=1,
-            epoch_length=(self.clock.steps or 1 << 40) - self.clock.step,
-            train_data_loader=self._batches(),
-            network=self.field,
-            optimizer=self.optimizer,
-            loss_function=_weighted_mse,
-            prepare_batch=_to_device,
-            inferer=_FieldInferer(
-                isinstance(self.field, NeuralField) and gains_from_bfloat16(self.device)
-            ),
-            train_handlers=handlers,
-            optim_set_to_none=True,
-            decollate=False,
-        )
-        trainer.logger.setLevel("CRITICAL")
-        try:
-            with few_threads(self.field):
-                trainer.run()
-        except KeyboardInterrupt:
+        field, objective, clock = self.field, self.objective, self.clock
+        reduced = isinstance(field, NeuralField) and gains_from_bfloat16(self.device)
+        if descend(field, field, objective, self.optimizer, clock, weighted_mse, handlers, reduced):
             return True
-        finally:
-            for handler in handlers:
-                if isinstance(handler, TensorBoard | ProgressBar):
-                    handler.close()
         self.best.take()
         return False
 
-    def _batches(self) -> Iterator[dict[str, object]]:
-        # Each step draws from a seed of its own, so that a resumed fit sees the places it missed.
-        generator = torch.Generator()
-        samplers = self._samplers(generator)
-        while True:
-            generator.manual_seed(((self.config.seed << 32) + self.clock.step) % (1 << 63))
-            chosen = 0
-            if len(samplers) > 1:
-                chosen = int(torch.randint(len(samplers), (), generator=generator))
-            yield samplers[chosen].draw()
-
-    def _samplers(self, generator: torch.Generator) -> list[LatticeSampler | WholeLattice]:
-        return [
-            self._sampler(scan, truth, generator)
-            for scan, truth in zip(self.scans, self.truths, strict=True)
-        ]
-
-    def _sampler(
-        self, scan: Scan, truth: CubicInterpolant, generator: torch.Generator
-    ) -> LatticeSampler | WholeLattice:
-        spacing = tuple(scan.grid.spacing.tolist())
-        if isinstance(self.field, LatticeField):
-            return WholeLattice(self.scale.standardise(scan.image), scan.mask, spacing)
-        return LatticeSampler(
-            truth=truth,
-            shape=scan.grid.shape,
-            spacing=spacing,
-            places=places_of(scan.grid, self.config),
-            contiguous=not self.field.anywhere,
-            mask=scan.mask,
-            generator=generator,
-            origin=scan.origin,
-        )
-
     def _held_out_psnr(self) -> Callable[[], float]:
-        samplers = self._samplers(torch.Generator().manual_seed(BETWEEN_SEED))
-        held_out = [_to_device(sampler.draw(), self.device) for sampler in samplers]
-        z = self.scale.standardise(self.first.counted)
+        held_out = self.objective.held_out(self.field, self.device)
+        z = self.objective.scale.standardise(self.scans[0].counted)
         span = float(z.max() - z.min())
 
         def score() -> float:
             with torch.no_grad():
                 errors = [
-                    float(_weighted_mse(_answer(self.field, places, **options), label))
+                    float(weighted_mse(answer(self.field, places, **options), label))
                     for places, label, _, options in held_out
                 ]
             return 10 * math.log10(span**2 / max(sum(errors) / len(errors), 1e-20))
@@ -237,7 +187,9 @@ class _Task:
 
     def _identity(self) -> str:
         grids = [(scan.grid.shape, scan.grid.affine.tolist()) for scan in self.scans]
-        return repr((grids, self.scale, self.config.settings(), repr(self.field)))
+        return repr(
+            (grids, self.objective.scale, self.config.settings(), repr(self.field), self.start)
+        )
 
     def _resume(self, path: Path) -> None:
         remedy = "remove it, or repeat the image and settings it is of"
@@ -262,37 +214,14 @@ class _Task:
         seconds = self.clock.elapsed
         if self.best.weights:
             self.field.load_state_dict(self.best.weights)
-        result = Representation(self.field, self.grid, self.scale)
-        result.info = {
-            "settings": self.config.settings(),
+        taken = {
             "steps": self.clock.step,
             "seconds": round(seconds, 3),
             "interrupted": interrupted,
             "device": str(self.device),
-            "parameters": result.parameters,
-            "psnr_grid": psnr(
-                result.sample().as_tensor(),
-                self.first.image,
-                None if self.first.mask is None else self.first.mask[None],
-            ),
-            "psnr_between": self._psnr_between(result),
+            **({} if self.start is None else {"start": self.start}),
         }
-        return result
-
-    def _psnr_between(self, result: Representation) -> float:
-        generator = torch.Generator().manual_seed(BETWEEN_SEED)
-        last = torch.tensor(self.grid.shape, dtype=torch.float64) - 1
-        # Inner kernels ask for a whole neighbourhood around every place.
-        around = self.field.numbers(0, scattered=True) // self.field.numbers(0, scattered=False)
-        places = max(BETWEEN_PLACES // around, 1_024)
-        voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
-        if self.first.mask is not None:
-            voxels = voxels[self.first.mask[tuple(voxels.round().long().T)]]
-        z = self.truths[0](Scatter(tuple(voxels.T)))
-        std, mean = (torch.tensor(v)[:, None] for v in (self.scale.std, self.scale.mean))
-        error = result.at(self.grid.to_world(voxels)).T.cpu() - (z * std + mean)
-        span = float(self.first.counted.max() - self.first.counted.min())
-        return 10 * math.log10(span**2 / max(float((error.double() ** 2).mean()), 1e-30))
+        return self.objective.result(self.field, taken)
 
     def _middle_slice(self) -> Tensor:
         with torch.no_grad():
@@ -306,54 +235,3 @@ class _Task:
         image = image.reshape(len(image), -1)
         low, high = image.min(), image.max()
         return ((image - low) / (high - low).clamp_min(1e-12)).T.flip(0).cpu()
-
-
-def optimizer_of(field: ContinuousField, rate: float) -> torch.optim.Optimizer:
-    """Adam over the operator and the learned part of the input function, peak rates set."""
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "peak": rate / leverage}
-        for parameters, leverage in field.network.leverages()
-    ]
-    learned = [p for p in field.encoding.parameters() if p.requires_grad]
-    groups += [{"params": learned, "peak": 2 * rate}] if learned else []
-    return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)
-
-
-class _FieldInferer(Inferer):
-    """Runs the operator in reduced precision where the machine gains from it."""
-
-    def __init__(self, bfloat16: bool) -> None:
-        self.bfloat16 = bfloat16
-
-    def __call__(  # type: ignore[override]
-        self, inputs: Positions | None, network: ContinuousField, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        device = next(network.parameters()).device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bfloat16):
-            return _answer(network, inputs, **kwargs).float()
-
-
-def _answer(field: ContinuousField, places: Positions | None, **options: Any) -> Tensor:
-    # Signal (C, *places); on the whole lattice where there are none.
-    if isinstance(field, LatticeField) and places is None:
-        return field.on_lattice()
-    return field(places, **options)[0]
-
-
-def _to_device(
-    batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any
-) -> tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]:
-    # The form that MONAI's engines take: inputs, targets, and the network's other arguments.
-    positions, (target, weight) = batch["image"], batch["label"]
-    if positions is not None:
-        positions = type(positions)(tuple(x.to(device) for x in positions.axes))
-    label = (target.to(device), None if weight is None else weight.to(device))
-    return positions, label, (), {"spacing": batch["spacing"]}
-
-
-def _weighted_mse(signal: Tensor, label: tuple[Tensor, Tensor | None]) -> Tensor:
-    target, weight = label
-    error = (signal - target) ** 2
-    if weight is None:
-        return error.mean()
-    return (error * weight).sum() / (weight.sum().clamp_min(1) * len(target))

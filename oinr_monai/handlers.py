@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,15 @@ from torch import Tensor
 
 from .files import replacing
 
-__all__ = ["BestWeights", "Checkpoint", "Clock", "OneCycle", "ProgressBar", "TensorBoard"]
+__all__ = [
+    "BestOfEach",
+    "BestWeights",
+    "Checkpoint",
+    "Clock",
+    "OneCycle",
+    "ProgressBar",
+    "TensorBoard",
+]
 
 
 @dataclass
@@ -45,7 +54,7 @@ class Clock:
     @property
     def fraction(self) -> float:
         """Part of the budget that is used, 0 to 1."""
-        by_steps = self.step / self.steps if self.steps else 0.0
+        by_steps = 0.0 if self.steps is None else self.step / self.steps if self.steps else 1.0
         by_seconds = self.elapsed / self.seconds if self.seconds else 0.0
         return min(max(by_steps, by_seconds), 1.0)
 
@@ -95,22 +104,12 @@ def _loss(engine: Engine) -> float:
 
 
 @dataclass
-class BestWeights:
-    """Keeps the weights with the best score, which it takes now and then over the budget.
-
-    Args:
-        network: the module whose weights are kept.
-        score: higher is better; here the PSNR at held-out places.
-        clock: the budget.
-        times: scores to take over the whole budget.
-        due: part of the budget after which the next score is taken.
-    """
-
+class _Scores(ABC):
+    # Something is scored now and then over the budget, and what scored best is kept.
     network: torch.nn.Module
-    score: Callable[[], float]
+    score: Callable[[], Any]
     clock: Clock
     times: int = 20
-    best: float = -math.inf
     last: float = math.nan
     weights: dict[str, Tensor] = field(default_factory=dict)
     due: float = 0.0
@@ -124,12 +123,62 @@ class BestWeights:
             self.due = min(self.clock.fraction + 1 / self.times, 1.0)
             self.take()
 
+    @abstractmethod
+    def take(self) -> None:
+        """Score the weights as they are, and keep them if they are the best so far."""
+
+
+@dataclass
+class BestWeights(_Scores):
+    """Keeps the weights with the best score, which it takes now and then over the budget.
+
+    Args:
+        network: the module whose weights are kept.
+        score: higher is better; here the PSNR at held-out places.
+        clock: the budget.
+        times: scores to take over the whole budget.
+        last: score taken last.
+        weights: weights of the best score.
+        due: part of the budget after which the next score is taken.
+        best: best score so far.
+    """
+
+    best: float = -math.inf
+
     def take(self) -> None:
         """Score the weights as they are, and keep them if they are the best so far."""
         self.last = self.score()
         if self.last > self.best:
             self.best = self.last
             self.weights = copy.deepcopy(self.network.state_dict())
+
+
+@dataclass
+class BestOfEach(_Scores):
+    """The same for a stack of B networks in one module, each of which has a score of its own.
+
+    Args:
+        network: the module; the first axis of each of its weights counts the networks.
+        score: scores (B,), higher is better.
+        clock: the budget.
+        times: scores to take over the whole budget.
+        last: mean of the scores taken last.
+        weights: each network's weights of its best score.
+        due: part of the budget after which the next score is taken.
+        best: best scores so far (B,).
+    """
+
+    best: Tensor = field(default_factory=lambda: torch.tensor(-math.inf))
+
+    def take(self) -> None:
+        """Score the weights as they are, and keep those that are their network's best so far."""
+        scores: Tensor = self.score()
+        self.last, better = float(scores.mean()), scores > self.best
+        self.best = torch.where(better, scores, self.best)
+        for name, value in self.network.state_dict().items():
+            kept = self.weights.get(name, value)
+            chosen = better.to(value.device).view(-1, *[1] * (value.ndim - 1))
+            self.weights[name] = torch.where(chosen, value, kept)
 
 
 @dataclass
@@ -214,10 +263,12 @@ class ProgressBar:
     Args:
         clock: the budget.
         best: where the PSNR comes from.
+        title: what it says before the bar.
     """
 
     clock: Clock
-    best: BestWeights
+    best: BestWeights | BestOfEach
+    title: str = "fit"
 
     def attach(self, engine: Engine) -> None:
         """Show the bar while ``engine`` runs."""
@@ -225,7 +276,7 @@ class ProgressBar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("fit"),
+            TextColumn("{task.description}"),
             BarColumn(),
             TextColumn(
                 "{task.percentage:>3.0f}% loss {task.fields[loss]} PSNR {task.fields[psnr]} dB"
@@ -233,7 +284,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task("fit", total=1.0, loss="-", psnr="-")
+        self._task = self._bar.add_task(self.title, total=1.0, loss="-", psnr="-")
         engine.add_event_handler(Events.STARTED, lambda _: self._bar.start())
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=10), self._show)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.close())

@@ -68,7 +68,7 @@ class FitConfig:
 
     Args:
         preset: "fast", "balanced" or "best": quality against time and size.
-        steps: steps to take, instead of the preset's number.
+        steps: steps to take, instead of the preset's number; 0 leaves the start as it is.
         seconds: seconds to take, instead of steps; with both, whichever is spent first.
         channels: hidden channels of the operator, instead of the preset's.
         kernel_size: odd width of the kernels, one number or one per layer.
@@ -81,7 +81,7 @@ class FitConfig:
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        ValueError: if a budget is not positive or the preset is unknown.
+        ValueError: if a budget is negative or the preset is unknown.
 
     Example:
         >>> FitConfig(preset="fast", seconds=5.0).steps is None
@@ -103,7 +103,9 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {self.preset!r}")
-        for name in ("steps", "seconds", "places", "learning_rate"):
+        if self.steps is not None and self.steps < 0:
+            raise ValueError(f"steps must be 0 or more, got {self.steps}")
+        for name in ("seconds", "places", "learning_rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")

@@ -167,10 +167,10 @@ and wall-clock seconds, set-up included, scoring excluded. No number here is tak
 PSNR is 10 log10(range² / MSE), range being that of the truth, in dB. The released code of the
 denoising divides the maximum, not its square, by the MSE, and keeps the step that is best against
 the clean picture; here the last step is scored. IoU is the intersection over union with the true
-mask of what is above 0.5; pictures show what is cut there. Steps are "taken of published". The first line of
-each case is what one has without fitting anything. The recipe completes the step it is in when
-its seconds end, and ours gets the seconds that it took. Where `fit` is called, its preset is the
-same for all data; `--preset` changes it.
+mask of what is above 0.5; pictures show what is cut there. Steps are "taken of published". The
+first line of each case is what one has without fitting anything. The recipe completes the step it
+is in when its seconds end, and ours gets the seconds that it took. Where `fit` is called, its
+preset is the same for all data; `--preset` changes it.
 """
 
 READING = """\

@@ -66,11 +66,13 @@ PUBLIC = [
     "export_signal",
     "fit",
     "fit_family",
+    "fit_many",
     "fit_occupancy",
     "interpolate_slices",
     "isosurface",
     "label_map",
     "label_surface",
+    "learn_start",
     "register",
 ]
 

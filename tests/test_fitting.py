@@ -13,7 +13,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from oinr_monai import FitConfig, FourierEncoding, Grid, Representation, fit, fitting
+from oinr_monai import FitConfig, FourierEncoding, Grid, Representation, descent, fit, fitting
 from oinr_monai.handlers import Clock
 from oinr_monai.machine import gains_from_bfloat16
 from oinr_monai.metrics import psnr
@@ -25,7 +25,7 @@ QUICK = FitConfig(preset="fast", steps=12, channels=(8, 8), places=256)
 @pytest.fixture(autouse=True)
 def _fewer_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inner kernels ask for a neighbourhood around every place."""
-    monkeypatch.setattr(fitting, "BETWEEN_PLACES", 2_000)
+    monkeypatch.setattr(descent, "BETWEEN_PLACES", 2_000)
 
 
 def smooth(shape: tuple[int, ...], channels: int = 1) -> Tensor:
@@ -213,14 +213,14 @@ def test_masks_of_every_shape_and_type(dims: int) -> None:
 def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, where: str) -> None:
     """Raise a KeyboardInterrupt in the loss of step ``at``, or after it."""
     if where == "loss":
-        loss, calls = fitting._weighted_mse, iter(range(10**6))
+        loss, calls = fitting.weighted_mse, iter(range(10**6))
 
         def patched(signal: Tensor, label: object) -> Tensor:
             if signal.requires_grad and next(calls) == at:
                 raise KeyboardInterrupt
             return loss(signal, label)
 
-        monkeypatch.setattr(fitting, "_weighted_mse", patched)
+        monkeypatch.setattr(fitting, "weighted_mse", patched)
         return
     tick = Clock._tick
 
@@ -355,7 +355,7 @@ def test_info(tmp_path: Path) -> None:
 def test_psnr_between_is_held_against_the_spline(monkeypatch: pytest.MonkeyPatch) -> None:
     from scipy.ndimage import map_coordinates
 
-    monkeypatch.setattr(fitting, "BETWEEN_PLACES", 20_000)
+    monkeypatch.setattr(descent, "BETWEEN_PLACES", 20_000)
     image = smooth((12, 13))
     rep = fit(image, quick(steps=100))
     voxels = torch.rand(20_000, 2, dtype=torch.float64) * torch.tensor([11.0, 12.0])

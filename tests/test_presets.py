@@ -76,8 +76,8 @@ def test_settings_are_json() -> None:
     ("arguments", "message"),
     [
         ({"preset": "slow"}, "preset must be one of"),
-        ({"steps": 0}, "steps must be positive, got 0"),
-        ({"steps": -3}, "steps must be positive"),
+        ({"steps": -1}, "steps must be 0 or more, got -1"),
+        ({"places": -3}, "places must be positive"),
         ({"seconds": 0.0}, "seconds must be positive"),
         ({"seconds": float("nan")}, "seconds must be positive"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
