@@ -23,12 +23,14 @@ from .modulations import OperatorConfig, learn_operator, modulate
 from .networks import CKConvOINR, ConvOINR
 from .neural_field import NeuralField
 from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
+from .occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
 from .presets import FitConfig
 from .regions import region_features
 from .registry import register
 from .representation import IntensityScale, Representation
 from .sequences import SequenceOINR
 from .starts import learn_start
+from .surface import Surface, isosurface
 from .transforms import (
     DenoiseOINR,
     DenoiseOINRd,
@@ -38,10 +40,14 @@ from .transforms import (
     EncodeGridd,
     FeaturesOINR,
     FeaturesOINRd,
+    FitOccupancyOINR,
+    FitOccupancyOINRd,
     FitOINR,
     FitOINRd,
     InterpolateOINR,
     InterpolateOINRd,
+    LabelsOINR,
+    LabelsOINRd,
     RandFitOINR,
     RandFitOINRd,
     SampleOINR,
@@ -72,6 +78,8 @@ __all__ = [
     "FitConfig",
     "FitOINR",
     "FitOINRd",
+    "FitOccupancyOINR",
+    "FitOccupancyOINRd",
     "FlatCZOINR",
     "FourierEncoding",
     "GaussianNoise",
@@ -80,10 +88,13 @@ __all__ = [
     "InterpolateOINR",
     "InterpolateOINRd",
     "JointField",
+    "LabelsOINR",
+    "LabelsOINRd",
     "NeuralField",
     "NoiseField",
     "NoiseModel",
     "OINRInferer",
+    "OccupancyConfig",
     "OperatorConfig",
     "PhotonNoise",
     "RandFitOINR",
@@ -94,6 +105,7 @@ __all__ = [
     "SampleOINRd",
     "SequenceOINR",
     "SplineField",
+    "Surface",
     "WeightVectors",
     "WorldSignal",
     "add_photon_noise",
@@ -102,7 +114,11 @@ __all__ = [
     "fit",
     "fit_family",
     "fit_many",
+    "fit_occupancy",
     "interpolate_slices",
+    "isosurface",
+    "label_map",
+    "label_surface",
     "learn_operator",
     "learn_start",
     "modulate",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from .console import about
 
@@ -20,13 +23,19 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGE_SUFFIXES",
     "Device",
+    "Factor",
+    "File",
     "Json",
+    "ManyValues",
     "Output",
+    "Spacing",
     "check_folder",
     "check_grid",
     "check_output",
     "check_writable",
     "device_of",
+    "load",
+    "per_axis",
     "read_mask",
 ]
 
@@ -37,6 +46,56 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to c
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")]
 
 
+class ManyValues(TyperCommand):
+    """A command whose ``--spacing`` takes as many numbers as follow it, one per axis."""
+
+    def parse_args(
+        self,
+        ctx: typer.Context,  # type: ignore[override]
+        args: list[str],
+    ) -> list[str]:
+        """Parse with the numbers after ``--spacing`` taken together."""
+        return super().parse_args(ctx, _join_numbers(args, "--spacing"))
+
+
+def _join_numbers(arguments: Sequence[str], option: str) -> list[str]:
+    joined: list[str] = []
+    numbers: list[str] | None = None
+    for argument in [*arguments, ""]:
+        if numbers is not None and _is_number(argument):
+            numbers.append(argument)
+            continue
+        joined += [",".join(numbers)] if numbers else []
+        numbers = [] if argument == option else None
+        joined.append(argument)
+    return joined[:-1]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _spacings(text: str) -> list[float]:
+    parts = text.replace(",", " ").split()
+    if not 1 <= len(parts) <= 3 or not all(_is_number(part) for part in parts):
+        raise typer.BadParameter(f"{text!r} must be one number of mm per axis, such as 1 1 2")
+    return [float(part) for part in parts]
+
+
+File = Annotated[Path, typer.Argument(metavar="REP.oinr", help="A representation.")]
+Factor = Annotated[
+    int | None, typer.Option(min=1, metavar="F", help="F times finer than the fitted grid.")
+]
+Spacing = Annotated[
+    Any,
+    typer.Option(parser=_spacings, metavar="X Y Z", help="Spacing in mm, one number per axis."),
+]
+
+
 def device_of(name: str) -> str:
     """The device that --device asks for, or an error where there is none."""
     import torch
@@ -44,6 +103,13 @@ def device_of(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError('--device must be "auto" or "cpu" on a machine without CUDA, got "cuda"')
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def load(path: Path, device: str) -> Representation:
+    """The representation of a file, on the device that --device asks for."""
+    from .representation import Representation
+
+    return Representation.load(path).to(device_of(device))
 
 
 def check_grid(path: Path, image: MetaTensor, like: Representation | None = None) -> Grid:
@@ -58,6 +124,16 @@ def check_grid(path: Path, image: MetaTensor, like: Representation | None = None
             f" got shape {grid.shape}"
         )
     return grid
+
+
+def per_axis(spacing: list[float], dims: int) -> list[float]:
+    """What --spacing gives for each axis."""
+    values = spacing * dims if len(spacing) == 1 else spacing
+    if len(values) != dims:
+        raise ValueError(f"--spacing must be {dims} numbers, one per axis, got {len(values)}")
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        raise ValueError(f"--spacing must be positive and finite, got {values}")
+    return values
 
 
 def read_mask(path: Path, image: MetaTensor) -> Tensor:

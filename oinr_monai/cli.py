@@ -13,22 +13,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from .arguments import (
     IMAGE_SUFFIXES,
     Device,
+    Factor,
+    File,
     Json,
+    ManyValues,
     Output,
+    Spacing,
     check_folder,
     check_grid,
     check_output,
     device_of,
+    load,
+    per_axis,
     read_mask,
 )
 from .cli_cohort import cohort
 from .cli_denoise import denoise
 from .cli_interpolate import interpolate
+from .cli_mesh import mesh
 from .cli_weight_space import classify, cohort_features, write_regions
 from .console import about, hush, message_of, refuse, say, show, usage_of
 from .derivatives import MAPS, derivative_maps
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
     from .grids import Grid
+    from .presets import FitConfig
     from .representation import Representation
 
 __all__ = ["app", "main"]
@@ -51,53 +58,6 @@ app = typer.Typer(
 )
 
 
-class _ManyValues(TyperCommand):
-    """A command whose ``--spacing`` takes as many numbers as follow it, one per axis."""
-
-    def parse_args(
-        self,
-        ctx: typer.Context,  # type: ignore[override]
-        args: list[str],
-    ) -> list[str]:
-        return super().parse_args(ctx, _join_numbers(args, "--spacing"))
-
-
-def _join_numbers(arguments: Sequence[str], option: str) -> list[str]:
-    joined: list[str] = []
-    numbers: list[str] | None = None
-    for argument in [*arguments, ""]:
-        if numbers is not None and _is_number(argument):
-            numbers.append(argument)
-            continue
-        joined += [",".join(numbers)] if numbers else []
-        numbers = [] if argument == option else None
-        joined.append(argument)
-    return joined[:-1]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _spacings(text: str) -> list[float]:
-    parts = text.replace(",", " ").split()
-    if not 1 <= len(parts) <= 3 or not all(_is_number(part) for part in parts):
-        raise typer.BadParameter(f"{text!r} must be one number of mm per axis, such as 1 1 2")
-    return [float(part) for part in parts]
-
-
-File = Annotated[Path, typer.Argument(metavar="REP.oinr", help="A representation.")]
-Factor = Annotated[
-    int | None, typer.Option(min=1, metavar="F", help="F times finer than the fitted grid.")
-]
-Spacing = Annotated[
-    Any,
-    typer.Option(parser=_spacings, metavar="X Y Z", help="Spacing in mm, one number per axis."),
-]
 Like = Annotated[
     Path | None, typer.Option(metavar="REF", help="On the grid of this image, rotated or not.")
 ]
@@ -138,6 +98,9 @@ def fit(  # noqa: PLR0913
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="IMAGE is a mask or label map: fit its occupancies.")
+    ] = False,
     log_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where TensorBoard files go.")
     ] = None,
@@ -148,8 +111,9 @@ def fit(  # noqa: PLR0913
     """Fit a representation to an image, or to several of one object at several resolutions."""
     if steps is not None and seconds is not None:
         raise ValueError("--steps and --seconds must not both be given; choose one budget")
+    if labels and len(images) > 1:
+        raise ValueError(f"--labels must go with one image, got {len(images)}")
     check_output(output, (".oinr",))
-    from .fitting import fit as fit_image
     from .images import read_image
     from .presets import FitConfig
 
@@ -164,11 +128,11 @@ def fit(  # noqa: PLR0913
         device=device_of(device),
     )
     inside = None if mask is None else read_mask(mask, volumes[0])
-    start = None if init is None else _load(init, device)
+    start = None if init is None else load(init, device)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
     with about(images[0]):
-        representation = fit_image(
+        representation = _fit_of(labels)(
             volumes,
             config,
             start=start,
@@ -189,11 +153,23 @@ def fit(  # noqa: PLR0913
     checkpoint.unlink(missing_ok=True)
 
 
+def _fit_of(labels: bool) -> Callable[..., Representation]:
+    """What fits the images: as intensities, or the first as labels."""
+    from .fitting import fit as fit_images
+    from .occupancy import OccupancyConfig, fit_occupancy
+
+    def fit_labels(images: Sequence[Any], config: FitConfig, **options: Any) -> Representation:
+        return fit_occupancy(images[0], OccupancyConfig(config), **options)
+
+    return fit_labels if labels else fit_images
+
+
 app.command()(denoise)
 app.command()(interpolate)
 app.add_typer(cohort, name="cohort")
 cohort.command("features")(cohort_features)
 cohort.command()(classify)
+app.command(cls=ManyValues)(mesh)
 
 
 def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:
@@ -216,7 +192,7 @@ def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:
 @app.command()
 def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     """Show what a representation holds."""
-    representation = _load(file, device)
+    representation = load(file, device)
     grid, field = representation.grid, representation.field
     channels = len(representation.scale.mean)
     scores = dict(representation.info)
@@ -242,24 +218,31 @@ def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     )
 
 
-@app.command(cls=_ManyValues)
+@app.command(cls=ManyValues)
 def sample(
     file: File,
     output: Output,
     factor: Factor = None,
     spacing: Spacing = None,
     like: Like = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Write the labels of a fit of labels.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Sample it on a grid: finer, at another spacing, or another image's."""
     check_output(output, IMAGE_SUFFIXES)
-    representation = _load(file, device)
+    representation = load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
+    from .occupancy import label_map
 
+    if labels and "occupancy" not in representation.info:
+        raise ValueError(f"{file}: must be a fit of labels for --labels; fit with --labels")
+    values = label_map(representation, grid) if labels else representation.sample(grid)
     with about(output):
-        write_image(output, representation.sample(grid), "intensity")
+        write_image(output, values, "label" if labels else "intensity")
     show({"output": str(output), **_place(grid)}, as_json)
 
 
@@ -274,12 +257,17 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare it with an image, at that image's own voxels."""
-    representation = _load(file, device)
+    representation = load(file, device)
     from .images import read_image
     from .metrics import mse, psnr, ssim
 
     reference = read_image(image)
     grid = check_grid(image, reference, representation)
+    if "occupancy" in representation.info:
+        if mask is not None:
+            raise ValueError("--mask must not be given for a fit of labels")
+        show(_overlaps(image, representation, reference, grid), as_json)
+        return
     channels = len(representation.scale.mean)
     if len(reference) != channels:
         raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
@@ -294,7 +282,20 @@ def evaluate(
     show(scores, as_json)
 
 
-@app.command(cls=_ManyValues)
+def _overlaps(
+    path: Path, representation: Representation, reference: MetaTensor, grid: Grid
+) -> dict[str, Any]:
+    from .metrics import dice, iou
+    from .occupancy import label_map, labels_in
+
+    with about(path):
+        labels_in(reference)
+    found = label_map(representation, grid)
+    scores = {"iou": iou(found, reference), "dice": dice(found, reference)}
+    return {name: {str(k): v for k, v in each.items()} for name, each in scores.items()}
+
+
+@app.command(cls=ManyValues)
 def derive(
     file: File,
     output: Annotated[
@@ -310,7 +311,7 @@ def derive(
     """Write exact derivatives in world axes, per mm."""
     names = _map_names(maps)
     check_folder(output)
-    representation = _load(file, device)
+    representation = load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
 
@@ -324,7 +325,7 @@ def derive(
     show({"output": str(output), "maps": written, **_place(grid)}, as_json)
 
 
-@app.command(cls=_ManyValues)
+@app.command(cls=ManyValues)
 def features(  # noqa: PLR0913
     file: File,
     output: Output,
@@ -345,10 +346,10 @@ def features(  # noqa: PLR0913
     if labels is not None:
         if (factor, spacing, like) != (None, None, None):
             raise ValueError("--labels has a grid of its own; give no other")
-        show(write_regions(_load(file, device), labels, output, layer), as_json)
+        show(write_regions(load(file, device), labels, output, layer), as_json)
         return
     check_output(output, (".nii.gz", ".npz"))
-    representation = _load(file, device)
+    representation = load(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     volume = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)
@@ -377,12 +378,6 @@ def _overview(
 # ---- what goes in -----------------------------------------------------------------------------
 
 
-def _load(path: Path, device: str) -> Representation:
-    from .representation import Representation
-
-    return Representation.load(path).to(device_of(device))
-
-
 def _chosen_grid(
     representation: Representation,
     factor: int | None,
@@ -398,7 +393,7 @@ def _chosen_grid(
     if factor is not None:
         grid = grid.refine(factor)
     elif spacing is not None:
-        grid = grid.with_spacing(_per_axis(spacing, grid.spatial_dims))
+        grid = grid.with_spacing(per_axis(spacing, grid.spatial_dims))
     elif like is not None:
         from .images import read_image
 
@@ -409,15 +404,6 @@ def _chosen_grid(
             " choose a coarser one"
         )
     return grid
-
-
-def _per_axis(spacing: list[float], dims: int) -> list[float]:
-    values = spacing * dims if len(spacing) == 1 else spacing
-    if len(values) != dims:
-        raise ValueError(f"--spacing must be {dims} numbers, one per axis, got {len(values)}")
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"--spacing must be positive and finite, got {values}")
-    return values
 
 
 def _map_names(text: str) -> list[str]:
@@ -459,6 +445,7 @@ def _summary(output: Path, representation: Representation) -> dict[str, Any]:
         "representation": str(output),
         "preset": known["settings"]["preset"],
         **{name: known[name] for name in names},
+        **{name: known[name] for name in ("iou", "dice") if name in known},
     }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from .denoising import DenoiseConfig, denoise
 from .fitting import fit
 from .networks import LocalOperator
+from .occupancy import OccupancyConfig, fit_occupancy
 from .presets import FitConfig
 from .representation import Representation
 from .transforms import SampleOINR
@@ -29,7 +30,7 @@ class OINRInferer(Inferer):
     is fitted comes from ``config`` and ``network``. A host may have turned gradients off.
 
     Args:
-        config: how to fit, or how to denoise.
+        config: how to fit, how to denoise, or how to fit masks and label maps.
         answer: what to ask each representation, an array transform such as ``DeriveOINR()`` or any
             function of one; ``SampleOINR()`` if None.
         network: makes a new operator for each volume, as :class:`FitConfig` says; in a bundle a
@@ -44,14 +45,15 @@ class OINRInferer(Inferer):
 
     def __init__(
         self,
-        config: FitConfig | DenoiseConfig | None = None,
+        config: FitConfig | DenoiseConfig | OccupancyConfig | None = None,
         answer: Callable[[Representation], MetaTensor] | None = None,
         network: Callable[..., LocalOperator] | None = None,
     ) -> None:
         config = config or FitConfig()
         if network is not None:
             if not isinstance(config, FitConfig):
-                raise ValueError("network must be None where config is a DenoiseConfig")
+                kind = type(config).__name__
+                raise ValueError(f"network must be None where config is a {kind}")
             config = replace(config, network=network)
         self.config = config
         self.answer = answer or SampleOINR()
@@ -76,6 +78,8 @@ class OINRInferer(Inferer):
     def _found(self, image: Tensor) -> Representation:
         if isinstance(self.config, DenoiseConfig):
             return denoise(image, self.config)
+        if isinstance(self.config, OccupancyConfig):
+            return fit_occupancy(image, self.config)
         return fit(image, self.config)
 
 

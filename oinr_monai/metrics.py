@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .checks import check_one_of, check_shape
 
-__all__ = ["mse", "psnr", "ssim"]
+__all__ = ["dice", "iou", "mse", "psnr", "ssim"]
 
 _SLAB = 2**21  # voxels that ssim filters at once: under 300 MB of intermediate volumes
 
@@ -116,6 +116,64 @@ def ssim(signal: Tensor, reference: Tensor) -> float:
         )
         total += float(similarity.mean(dtype=torch.float64)) * similarity.shape[2]
     return total / places
+
+
+def iou(labels: Tensor, reference: Tensor) -> dict[int, float]:
+    """Intersection over union of each label that the reference holds, but for the background, 0.
+
+    Args:
+        labels: label map, shape (1, *spatial).
+        reference: the true label map, same shape.
+
+    Returns:
+        For each label, voxels that have it in both over voxels that have it in either.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> iou(torch.tensor([[0, 1, 1, 2]]), torch.tensor([[1, 1, 1, 2]]))
+        {1: 0.6666666666666666, 2: 1.0}
+    """
+    return {
+        label: both / (one + other - both)
+        for label, (both, one, other) in _counts(labels, reference).items()
+    }
+
+
+def dice(labels: Tensor, reference: Tensor) -> dict[int, float]:
+    """Dice's coefficient of each label that the reference holds, but for the background, 0.
+
+    Args:
+        labels: label map, shape (1, *spatial).
+        reference: the true label map, same shape.
+
+    Returns:
+        For each label, twice the voxels that have it in both over the sum of those in each.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> dice(torch.tensor([[0, 1, 1, 2]]), torch.tensor([[1, 1, 1, 2]]))
+        {1: 0.8, 2: 1.0}
+    """
+    return {
+        label: 2 * both / (one + other)
+        for label, (both, one, other) in _counts(labels, reference).items()
+    }
+
+
+def _counts(labels: Tensor, reference: Tensor) -> dict[int, tuple[int, int, int]]:
+    """Voxels of each label in both maps, in the first and in the reference; exact in integers."""
+    check_shape("labels", labels, tuple(reference.shape))
+    ours, truth = (_plain(each).round().long().cpu() for each in (labels, reference))
+    counts = {}
+    for label in truth.unique().tolist():
+        inside, wanted = ours == label, truth == label
+        counts[label] = (int((inside & wanted).sum()), int(inside.sum()), int(wanted.sum()))
+    counts.pop(0, None)
+    return counts
 
 
 def _compared(signal: Tensor, reference: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ from .families import fit_family, interpolate_slices
 from .fields import Field
 from .fitting import fit
 from .grids import Grid
+from .occupancy import OccupancyConfig, fit_occupancy, label_map
 from .positions import Lattice
 from .presets import FitConfig
 from .representation import Representation, image_source
@@ -43,8 +44,12 @@ __all__ = [
     "FeaturesOINRd",
     "FitOINR",
     "FitOINRd",
+    "FitOccupancyOINR",
+    "FitOccupancyOINRd",
     "InterpolateOINR",
     "InterpolateOINRd",
+    "LabelsOINR",
+    "LabelsOINRd",
     "RandFitOINR",
     "RandFitOINRd",
     "SampleOINR",
@@ -106,6 +111,28 @@ class FitOINR(Transform):
     ) -> Representation:
         """Fit an image, where a mask is given only to the voxels inside it."""
         return fit(image, self.config, mask=mask)
+
+
+class FitOccupancyOINR(Transform):
+    """Fit the occupancy of each label of a mask or label map (1, *spatial).
+
+    Args:
+        config: how to fit.
+
+    Example:
+        >>> mask = torch.zeros(1, 14, 14)
+        >>> mask[:, 4:10, 4:10] = 1
+        >>> representation = FitOccupancyOINR(OccupancyConfig(FitConfig("fast", steps=20)))(mask)
+        >>> LabelsOINR(factor=2)(representation).shape
+        torch.Size([1, 27, 27])
+    """
+
+    def __init__(self, config: OccupancyConfig | None = None) -> None:
+        self.config = config or OccupancyConfig()
+
+    def __call__(self, labels: Tensor | np.ndarray) -> Representation:
+        """Fit whole numbers, 0 the background."""
+        return fit_occupancy(labels, self.config)
 
 
 class DenoiseOINR(Transform):
@@ -326,6 +353,19 @@ class FeaturesOINR(_Ask):
         return representation.features(grid, self.layer)
 
 
+class LabelsOINR(_Ask):
+    """Labels of a representation that :class:`FitOccupancyOINR` made, as an image (1, *spatial).
+
+    Args:
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+    """
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """Labels (1, *grid.shape), 0 the background."""
+        return label_map(representation, grid)
+
+
 class _Dictionary(MapTransform):
     """Apply the array transform to every key.
 
@@ -381,6 +421,12 @@ class FitOINRd(_Dictionary):
     array_transform, beside = FitOINR, "mask"
 
 
+class FitOccupancyOINRd(_Dictionary):
+    """Dictionary version of :class:`FitOccupancyOINR`; ``output_keys`` too."""
+
+    array_transform = FitOccupancyOINR
+
+
 class DenoiseOINRd(_Dictionary):
     """Dictionary version of :class:`DenoiseOINR`; ``output_keys`` and a key for ``mask`` too."""
 
@@ -424,3 +470,9 @@ class FeaturesOINRd(_Dictionary):
     """Dictionary version of :class:`FeaturesOINR`; ``output_keys`` and a key for ``like`` too."""
 
     array_transform, beside = FeaturesOINR, "like"
+
+
+class LabelsOINRd(_Dictionary):
+    """Dictionary version of :class:`LabelsOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = LabelsOINR, "like"

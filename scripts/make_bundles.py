@@ -20,6 +20,7 @@ from typing import Any
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SOURCE = BUNDLES / "volume_oinr_representation"
 PICTURES = BUNDLES / "image_oinr_representation"
+SEQUENCES = BUNDLES / "sequence_oinr_interpolation"
 SAME_IN_2D = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.json")
 SAME = (
     *SAME_IN_2D,
@@ -30,6 +31,7 @@ SAME = (
 )
 
 # What differs: constants and the question in inference.json, and what metadata.json says of it.
+# "fit" replaces how to fit, "without" names keys that then mean nothing, "saved" says how to write.
 OTHERS: dict[str, dict[str, Any]] = {
     "volume_oinr_derivatives": {
         "constants": {"maps": ["gradient", "gradient_magnitude", "laplacian"], "factor": None},
@@ -79,6 +81,7 @@ OTHERS: dict[str, dict[str, Any]] = {
             "seed": "@seed",
             "device": "$str(@device)",
         },
+        "without": ["preset"],
         "postfix": "denoised",
         "metadata": {
             "name": "Volume O-INR denoising",
@@ -88,6 +91,64 @@ OTHERS: dict[str, dict[str, Any]] = {
         },
         "answered": {"channel_def": {"0": "denoised intensity"}},
     },
+    "volume_oinr_occupancy": {
+        "constants": {"smoothing": 3.5, "factor": None},
+        "answer": {"_target_": "oinr_monai.LabelsOINR"},
+        "fit": {
+            "_target_": "oinr_monai.OccupancyConfig",
+            "fit": {
+                "_target_": "oinr_monai.FitConfig",
+                "preset": "@preset",
+                "steps": "@steps",
+                "seed": "@seed",
+                "device": "$str(@device)",
+            },
+            "smoothing": "@smoothing",
+        },
+        "postfix": "labels",
+        "saved": {"output_dtype": "int32"},
+        "metadata": {
+            "name": "Volume O-INR occupancy",
+            "task": "Continuous occupancies of one mask or label map, as labels on any grid",
+            "description": "Fits an operator-based implicit neural representation to one mask or "
+            "label map, a smooth occupancy a label, and returns the labels on a grid of any "
+            "spacing.",
+            "data_source": "models/model.pt: the MNI152 template that nilearn ships, its "
+            "intensities; an example of the network, no occupancy",
+            "image_classes": "a mask or label map of whole numbers, 0 the background",
+        },
+        "answered": {
+            "format": "segmentation",
+            "dtype": "int32",
+            "channel_def": {"0": "label, as in the input; 0 the background"},
+        },
+    },
+}
+
+# What the bundle of sequences says instead: its answer comes from all frames, and from no network
+# that train.json fits, which is one of a single frame.
+BETWEEN = {
+    "_target_": "oinr_monai.inferers.EachInferer",
+    "transform": {
+        "_target_": "oinr_monai.InterpolateOINR",
+        "at": "@at",
+        "factor": "@factor",
+        "config": "@fit",
+        "motion": "@motion",
+    },
+}
+ONE_FRAME = {"_target_": "Lambdad", "func": "$lambda image: image[@frame : @frame + 1]"}
+METADATA_OF_SEQUENCES = {
+    "name": "Sequence O-INR interpolation",
+    "task": "Frames between the frames of one sequence of volumes",
+    "description": "Fits one operator-based implicit neural representation to all frames of a "
+    "sequence, with a learned field each and motion between them, and returns frames at any time "
+    "between the first and the last. train.json fits its network to a single frame.",
+    "data_type": "4-D nifti",
+    "image_classes": "a sequence of volumes of one modality, time as the fourth axis",
+}
+FRAMES_ANSWERED = {
+    "channel_def": {"0": "intensity, in the image's own units; the fourth axis is time"}
 }
 
 
@@ -121,7 +182,8 @@ METADATA_IN_2D = {
 
 def made(name: str) -> dict[str, bytes]:
     """Files of bundle ``name`` that follow from the source."""
-    return _made_in_2d() if name == PICTURES.name else _made_in_3d(OTHERS[name])
+    special = {PICTURES.name: _made_in_2d, SEQUENCES.name: _made_of_sequences}
+    return special[name]() if name in special else _made_in_3d(OTHERS[name])
 
 
 def _made_in_3d(other: dict[str, Any]) -> dict[str, bytes]:
@@ -140,6 +202,44 @@ def _made_in_2d() -> dict[str, bytes]:
     files["configs/inference.json"] = _json(_with_pixels(_flat("inference")))
     files["configs/metadata.json"] = _json(_flat_metadata())
     return files
+
+
+def _made_of_sequences() -> dict[str, bytes]:
+    differ = ("configs/train.json", "configs/evaluate.json")
+    files = {path: (SOURCE / path).read_bytes() for path in SAME if path not in differ}
+    files["configs/train.json"] = _json(_train_one_frame())
+    evaluate = _read("evaluate")
+    loaded = evaluate["validate"]["preprocessing"]["transforms"]
+    loaded.append(ONE_FRAME | {"keys": ["image", "label"]})
+    files["configs/evaluate.json"] = _json(evaluate)
+    files["configs/inference.json"] = _json(_interpolate())
+    metadata = {"metadata": METADATA_OF_SEQUENCES, "answered": FRAMES_ANSWERED}
+    files["configs/metadata.json"] = _json(_metadata(metadata))
+    return files
+
+
+def _train_one_frame() -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    constants = {"frame": 0, "one_frame": ONE_FRAME | {"keys": "image"}}
+    for key, value in _read("train").items():
+        config |= {key: value} | (constants if key == "image" else {})
+    for part in ("train", "validate"):
+        steps = f"$monai.transforms.Compose([@{part}#preprocessing, @one_frame])"
+        config[part]["dataset"]["transform"] = steps
+    return config
+
+
+def _interpolate() -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    unused = ("fitted", "spacing", "answer", "fitting_inferer", "trained_inferer")
+    for key, value in _read("inference").items():
+        if key == "factor":
+            config |= {"at": None, "factor": "$2 if @at is None else None", "motion": True}
+        elif key not in unused:
+            config[key] = value
+    config["inferer"] = BETWEEN
+    config["postprocessing"]["transforms"][0]["output_postfix"] = "interpolated"
+    return config
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -180,9 +280,11 @@ def _inference(other: dict[str, Any]) -> dict[str, Any]:
         config |= {key: value} if key != "factor" else other["constants"]
     if "fit" in other:
         config["fit"] = other["fit"]
-        del config["preset"]
+    for key in other.get("without", ()):
+        del config[key]
     config["answer"] = {**other["answer"], "factor": "@factor", "spacing": "@spacing"}
-    config["postprocessing"]["transforms"][0]["output_postfix"] = other["postfix"]
+    saved = {"output_postfix": other["postfix"], **other.get("saved", {})}
+    config["postprocessing"]["transforms"][0] |= saved
     return config
 
 
@@ -199,7 +301,7 @@ def _json(config: dict[str, Any]) -> bytes:
 
 def write() -> None:
     """Write the shared files of all bundles."""
-    for name in (*OTHERS, PICTURES.name):
+    for name in (*OTHERS, PICTURES.name, SEQUENCES.name):
         for path, content in made(name).items():
             file = BUNDLES / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +312,7 @@ def different() -> list[str]:
     """Files that are not what the source makes of them."""
     files = (
         (BUNDLES / name / path, content)
-        for name in (*OTHERS, PICTURES.name)
+        for name in (*OTHERS, PICTURES.name, SEQUENCES.name)
         for path, content in made(name).items()
     )
     return [

@@ -16,7 +16,7 @@ from PIL import Image
 from published import PublishedContinuous, PublishedOINR2d, PublishedOINR3d, split
 from published_cz import PublishedCZ
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, pad
 
 from oinr_monai import (
     CZOINR,
@@ -24,12 +24,16 @@ from oinr_monai import (
     DenoiseConfig,
     FitConfig,
     Grid,
+    OccupancyConfig,
     PhotonNoise,
     Representation,
     add_photon_noise,
     denoise,
     fit,
+    fit_occupancy,
 )
+from oinr_monai.metrics import iou, psnr
+from oinr_monai.occupancy import SURFACE_LEVEL
 
 SIZES = range(256, 360, 2)
 COUNTS, READOUT = 30.0, 2.0
@@ -73,6 +77,40 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Score:
+    """How predictions of a row are judged.
+
+    Args:
+        name: what it is called.
+        of: the score of a prediction and the truth, larger being better.
+        digits: decimals of a score; a difference has one less.
+        unit: what follows the number.
+    """
+
+    name: str
+    of: Callable[[Tensor, Tensor], float]
+    digits: int
+    unit: str = ""
+
+    def text(self, value: float) -> str:
+        """Return the score with its name and unit."""
+        return f"{self.name} {value:.{self.digits}f}{self.unit}"
+
+    def difference(self, value: float) -> str:
+        """Return a difference of two scores with its sign."""
+        return f"{value:+.{self.digits - 1}f}{self.unit or ' ' + self.name}"
+
+
+def overlap(prediction: Tensor, truth: Tensor) -> float:
+    """Return the IoU of a predicted occupancy, cut at 0.5, with a mask."""
+    return iou((prediction > SURFACE_LEVEL).float(), truth)[1]
+
+
+PSNR, IOU = Score("PSNR", psnr, 2, " dB"), Score("IoU", overlap, 4)
+SCORES = {score.name: score for score in (PSNR, IOU)}
+
+
+@dataclass(frozen=True)
 class Case:
     """One comparison.
 
@@ -84,6 +122,7 @@ class Case:
         ours: fits ours in so many seconds.
         crop: the part that the picture shows enlarged.
         plane: turns a prediction into pixels (C, rows, columns).
+        score: how predictions are judged.
     """
 
     data: str
@@ -93,6 +132,7 @@ class Case:
     ours: Callable[[float], Fitted]
     crop: Crop
     plane: Callable[[Tensor], Tensor] = torch.Tensor.cpu
+    score: Score = PSNR
 
 
 # ---- data ---------------------------------------------------------------------------------------
@@ -290,10 +330,51 @@ def cz_ours(image: Tensor, seconds: float) -> Fitted:
     return fitted_as("oinr_monai.fit, CZOINR", representation)
 
 
+def occupancy_row(options: Options) -> list[Case]:
+    """The brain as a binary volume, which is what the published 3-D recipe was made for."""
+    mask = brain_mask()
+    truth = mask.as_tensor()
+    return [
+        Case(
+            f"MNI152 brain mask at 4 mm, {' x '.join(map(str, truth.shape[1:]))}",
+            truth,
+            ("the whole box", torch.ones_like(truth)),
+            partial(PublishedOINR3d, truth),
+            partial(occupancy_ours, mask, options.preset),
+            Crop(0.65, 1.0, 0.65, 1.0),
+            partial(axial_plane, mask.affine),
+            IOU,
+        )
+    ]
+
+
+def brain_mask() -> MetaTensor:
+    """Return the brain mask at 4 mm in its bounding box, padded to even sizes, as published."""
+    from nilearn.datasets import load_mni152_brain_mask
+
+    mask = load_mni152_brain_mask(resolution=4)
+    inside = torch.from_numpy(mask.get_fdata(dtype="float32")) > SURFACE_LEVEL
+    places = inside.nonzero()
+    first, last = places.amin(dim=0), places.amax(dim=0) + 1
+    box = tuple(slice(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True))
+    odd = ((last - first) % 2).tolist()
+    padded = pad(inside[box].float(), [side for n in reversed(odd) for side in (0, n)])
+    affine = torch.from_numpy(mask.affine).double()
+    affine[:3, 3] += affine[:3, :3] @ first.double()
+    return MetaTensor(padded[None], affine=affine)
+
+
+def occupancy_ours(mask: MetaTensor, preset: str, seconds: float) -> Fitted:
+    """Fit an occupancy to ``mask``, with the smoothing that it has by itself."""
+    config = OccupancyConfig(FitConfig(preset=preset, seconds=seconds))
+    return fitted_as(f"oinr_monai.fit_occupancy, {preset}", fit_occupancy(mask, config))
+
+
 ROWS: dict[str, Callable[[Options], list[Case]]] = {
     "image": image_row,
     "continuous": continuous_row,
     "denoise": denoise_row,
     "volume": volume_row,
+    "occupancy": occupancy_row,
     "cz": cz_row,
 }

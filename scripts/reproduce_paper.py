@@ -16,25 +16,25 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from bench_core import decibel, machine
-from paper_cases import ROWS, Case, Fitted, Options
+from bench_core import machine
+from paper_cases import ROWS, SCORES, Case, Fitted, Options
 from pictures import Comparison
 from published import PublishedOINR2d
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit
-from oinr_monai.metrics import psnr
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A line of the table: PSNR in dB with the range of the truth as peak."""
+    """A line of the table; ``score`` names one of ``SCORES``."""
 
     row: str
     data: str
     method: str
     parameters: int
-    psnr: float
+    score: str
+    value: float
     steps: int
     published_steps: int | None
     seconds: float
@@ -101,7 +101,8 @@ def outcome_of(
         case.data,
         fitted.method,
         fitted.parameters,
-        psnr(prediction, case.truth),
+        case.score.name,
+        case.score.of(prediction, case.truth),
         fitted.steps,
         fitted.published_steps,
         seconds,
@@ -112,7 +113,9 @@ def outcome_of(
 def comparison_of(case: Case, answers: list[Fitted], predictions: list[Tensor]) -> Comparison:
     """Return what the picture shows; a constant is not worth a panel."""
     shown = {
-        f"{fitted.method}\n{psnr(prediction, case.truth):.1f} dB": case.plane(prediction)
+        f"{fitted.method}\n{case.score.text(case.score.of(prediction, case.truth))}": case.plane(
+            prediction
+        )
         for fitted, prediction in zip(answers, predictions, strict=True)
         if bool((prediction.flatten(1) != prediction.flatten(1)[:, :1]).any())
     }
@@ -127,7 +130,7 @@ def cells_of(outcome: Outcome) -> list[str]:
         outcome.data,
         outcome.method,
         f"{outcome.parameters:,}" if outcome.parameters else "",
-        decibel(outcome.psnr),
+        SCORES[outcome.score].text(outcome.value),
         f"{outcome.steps:,}{of}" if outcome.steps else "",
         f"{outcome.seconds:.1f}" if outcome.seconds else "",
     ]
@@ -146,9 +149,10 @@ def reading_of(outcomes: list[Outcome]) -> list[str]:
         floor, published, ours = [o for o in outcomes if (o.row, o.data) == (row, data)]
         hours = published.seconds / published.steps * (published.published_steps or 0) / 3600
         nothing = floor.method.removeprefix("the ")
-        below = f", below the {nothing}" if published.psnr < floor.psnr else ""
+        below = f", below the {nothing}" if published.value < floor.value else ""
+        ahead = SCORES[ours.score].difference(ours.value - published.value)
         lines.append(
-            f"- {row}, {data}: ours {ours.psnr - published.psnr:+.1f} dB. The published recipe "
+            f"- {row}, {data}: ours {ahead}. The published recipe "
             f"had {published.steps / (published.published_steps or 1):.1%} of its steps{below}; "
             f"at this pace all of them take {hours:.1f} h."
         )
@@ -162,10 +166,11 @@ and wall-clock seconds, set-up included, scoring excluded. No number here is tak
 
 PSNR is 10 log10(range² / MSE), range being that of the truth, in dB. The released code of the
 denoising divides the maximum, not its square, by the MSE, and keeps the step that is best against
-the clean picture; here the last step is scored. Steps are "taken of published". The first line of
-each case is what one has without fitting anything. The recipe completes the step it is in when
-its seconds end, and ours gets the seconds that it took. Where `fit` is called, its preset is the
-same for all data; `--preset` changes it.
+the clean picture; here the last step is scored. IoU is the intersection over union with the true
+mask of what is above 0.5; pictures show what is cut there. Steps are "taken of published". The
+first line of each case is what one has without fitting anything. The recipe completes the step it
+is in when its seconds end, and ours gets the seconds that it took. Where `fit` is called, its
+preset is the same for all data; `--preset` changes it.
 """
 
 READING = """\
@@ -177,7 +182,7 @@ time.
 
 def markdown_of(outcomes: list[Outcome]) -> str:
     """Return the report."""
-    head = "| row | data | method | parameters | PSNR (dB) | steps | seconds |"
+    head = "| row | data | method | parameters | score | steps | seconds |"
     settings = dict.fromkeys((outcome.row, outcome.setting) for outcome in outcomes)
     made = [f"- {row}: {setting}" for row, setting in settings]
     rows = dict.fromkeys(outcome.row for outcome in outcomes)
@@ -206,7 +211,7 @@ def load(path: Path) -> list[Outcome]:
 def outcome_from(line: dict[str, str]) -> Outcome:
     """Return the outcome that a line of the CSV file holds."""
     whole = {name: int(line[name]) for name in ("parameters", "steps")}
-    real = {name: float(line[name]) for name in ("psnr", "seconds")}
+    real = {name: float(line[name]) for name in ("value", "seconds")}
     published = int(line["published_steps"]) if line["published_steps"] else None
     return Outcome(**{**line, **whole, **real, "published_steps": published})
 

@@ -27,7 +27,7 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from oinr_monai import ConvOINR, Grid, Representation
-from oinr_monai.metrics import psnr
+from oinr_monai.metrics import iou, psnr
 
 ROOT = Path(__file__).parents[1]
 BUNDLES = ROOT / "bundles"
@@ -37,12 +37,18 @@ CHANNELS = {
     "volume_oinr_derivatives": 5,
     "volume_oinr_features": 16,
     "volume_oinr_denoising": 1,
+    "volume_oinr_occupancy": 1,
+    "sequence_oinr_interpolation": 1,
 }
 POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
     "image_oinr_representation": "sampled",
     "volume_oinr_representation": "sampled",
     "volume_oinr_denoising": "denoised",
+    "volume_oinr_occupancy": "labels",
+    "sequence_oinr_interpolation": "interpolated",
 }
+# Three frames, and two between them, along the fourth axis.
+FRAMES, ANSWERED = 3, CHANNELS | {"sequence_oinr_interpolation": 5}
 QUICK = {"epochs": 2, "epoch_length": 15, "places": 500}
 
 pytestmark = [
@@ -52,6 +58,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 each_bundle = pytest.mark.parametrize("name", CHANNELS)
+answering = [name for name in CHANNELS if name != "sequence_oinr_interpolation"]
 
 
 def dims_of(name: str) -> int:
@@ -83,9 +90,35 @@ def slice_(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image_for(image: Path, slice_: Path) -> Callable[[str], Path]:
-    """``image_for(name)``: an image of the bundle's dimensions."""
-    return lambda name: slice_ if dims_of(name) == 2 else image
+def mask(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it is brighter than half its maximum."""
+    path = tmp_path_factory.mktemp("mask") / "brain.nii.gz"
+    volume: Any = nib.load(image)
+    values = volume.get_fdata(dtype=np.float32)
+    nib.save(nib.Nifti1Image((values > values.max() / 2).astype(np.uint8), volume.affine), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def series(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The crop, moved on by a voxel from frame to frame."""
+    path = tmp_path_factory.mktemp("series") / "brain.nii.gz"
+    volume: Any = nib.load(image)
+    values = volume.get_fdata(dtype=np.float32)
+    frames = np.stack([np.roll(values, t, axis=0) for t in range(FRAMES)], axis=-1)
+    nib.save(nib.Nifti1Image(frames, volume.affine), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def image_for(image: Path, slice_: Path, mask: Path, series: Path) -> Callable[[str], Path]:
+    """``image_for(name)``: an image of the kind that the bundle takes."""
+    special = {
+        "image_oinr_representation": slice_,
+        "volume_oinr_occupancy": mask,
+        "sequence_oinr_interpolation": series,
+    }
+    return lambda name: special.get(name, image)
 
 
 @pytest.fixture(scope="session")
@@ -126,16 +159,24 @@ def fitted(
 @pytest.fixture(scope="session")
 def fitted_for(
     fitted: Path,
-    slice_: Path,
+    image_for: Callable[[str], Path],
     run_bundle: Callable[..., ConfigWorkflow],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Path]:
     """``fitted_for(name)``: what the bundle's train.json writes."""
-    flat = tmp_path_factory.mktemp("flat")
-    run_bundle(
-        "image_oinr_representation", "train", image=str(slice_), output_dir=str(flat), **QUICK
-    )
-    return lambda name: flat if dims_of(name) == 2 else fitted
+    special = {
+        name: tmp_path_factory.mktemp("fit")
+        for name in CHANNELS
+        if image_for(name) != image_for("volume_oinr_representation")
+    }
+    for name, folder in special.items():
+        run_bundle(name, "train", image=str(image_for(name)), output_dir=str(folder), **QUICK)
+    return lambda name: special.get(name, fitted)
+
+
+def first_channel(image: Path) -> Any:
+    """The image, or its first frame."""
+    return LoadImage(image_only=True, ensure_channel_first=True)(image)[:1]
 
 
 def config(name: str, file: str) -> dict[str, Any]:
@@ -313,7 +354,7 @@ def test_evaluate(
         model=str(fitted / "model.pt"),
         output_dir=str(tmp_path),
     )
-    volume = LoadImage(image_only=True, ensure_channel_first=True)(image)
+    volume = first_channel(image)
     sampled = Representation.load(fitted / "fit.oinr").sample()
     metrics = workflow.parser.get_parsed_content("validate#evaluator").state.metrics
     assert metrics["psnr"] == pytest.approx(psnr(sampled, volume), abs=1e-3)
@@ -323,8 +364,13 @@ def test_evaluate(
     assert np.allclose(values, sampled[0].numpy(), atol=1e-5)
 
 
-@each_bundle
-@pytest.mark.parametrize("answers_from", ["a fit", "fit.oinr", "model.pt"])
+@pytest.mark.parametrize(
+    ("name", "answers_from"),
+    [
+        *((name, "a fit") for name in CHANNELS),
+        *((name, file) for name in answering for file in ("fit.oinr", "model.pt")),
+    ],
+)
 def test_inference_writes_what_reloads(
     name: str,
     answers_from: str,
@@ -340,7 +386,7 @@ def test_inference_writes_what_reloads(
     workflow = run_bundle(name, "inference", image=str(image), output_dir=str(tmp_path), **how)
     source = "fit" if answers_from == "fit.oinr" else "brain"
     written = nib.load(tmp_path / f"{source}_{POSTFIX[name]}.nii.gz")
-    fitted_grid = Grid.from_image(LoadImage(image_only=True, ensure_channel_first=True)(image))
+    fitted_grid = Grid.from_image(first_channel(image))
     grid = fitted_grid.refine(2) if POSTFIX[name] == "sampled" else fitted_grid
     assert written.shape[:dims] == grid.shape
     assert np.allclose(written.affine, grid.affine.numpy(), atol=1e-5)
@@ -348,12 +394,12 @@ def test_inference_writes_what_reloads(
     values = values[None] if values.ndim == 3 else values.movedim(-1, 0)
     values = values[..., 0] if dims == 2 else values
     if answers_from == "a fit":
-        assert len(values) == CHANNELS[name]
+        assert len(values) == ANSWERED[name]
         assert bool(torch.isfinite(values).all())
     else:
         answer = workflow.parser.get_parsed_content("answer")
         expected = answer(Representation.load(fitted / "fit.oinr"))
-        torch.testing.assert_close(values, expected.as_tensor(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(values, expected.as_tensor().float(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -388,6 +434,32 @@ def test_a_spacing_replaces_the_factor(
     run_bundle("volume_oinr_representation", "inference", image=str(image), **how)
     written = nib.load(tmp_path / "fit_sampled.nii.gz")
     assert np.allclose(np.linalg.norm(written.affine[:3, :3], axis=0), 5.0)
+
+
+def test_labels_come_back(run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path) -> None:
+    labels = np.zeros((16, 14, 12), np.uint8)
+    labels[3:8, 3:11, 3:9], labels[8:13, 3:11, 3:9] = 2, 5
+    nib.save(nib.Nifti1Image(labels, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "two.nii.gz")
+    where = {"image": str(tmp_path / "two.nii.gz"), "output_dir": str(tmp_path)}
+    run_bundle("volume_oinr_occupancy", "inference", preset="fast", steps=400, **where)
+    written: Any = nib.load(tmp_path / "two_labels.nii.gz")
+    assert written.get_data_dtype().kind == "i"
+    assert min(iou(torch.from_numpy(written.get_fdata()), torch.from_numpy(labels)).values()) > 0.9
+
+
+def test_frames_at_chosen_times(
+    series: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    where = {"image": str(series), "output_dir": str(tmp_path)}
+    run_bundle(
+        "sequence_oinr_interpolation", "inference", at=[0, 1], preset="fast", steps=400, **where
+    )
+    frames = nib.load(series).get_fdata()[..., :2]
+    written: Any = nib.load(tmp_path / "brain_interpolated.nii.gz")
+    assert written.shape == frames.shape
+    # the other frame, a voxel away, is far worse
+    shifted = psnr(torch.from_numpy(frames[..., :1]), torch.from_numpy(frames[..., 1:]))
+    assert psnr(torch.from_numpy(written.get_fdata()), torch.from_numpy(frames)) > shifted + 3
 
 
 def test_two_bundles_in_one_process(image: Path, tmp_path: Path) -> None:
