@@ -103,6 +103,10 @@ def _loss(engine: Engine) -> float:
     return float(cast("dict[str, Tensor]", engine.state.output)["loss"].detach())
 
 
+# A score costs about as much as a step: in short fits there are fewer of them.
+STEPS_A_SCORE = 10
+
+
 @dataclass
 class _Scores(ABC):
     # Something is scored now and then over the budget, and what scored best is kept.
@@ -120,7 +124,8 @@ class _Scores(ABC):
 
     def _maybe(self, engine: Engine) -> None:
         if self.clock.fraction >= self.due:
-            self.due = min(self.clock.fraction + 1 / self.times, 1.0)
+            wait = max(1 / self.times, STEPS_A_SCORE / (self.clock.steps or math.inf))
+            self.due = min(self.clock.fraction + wait, 1.0)
             self.take()
 
     @abstractmethod
