@@ -20,6 +20,9 @@ __all__ = ["Alignment"]
 # Places at which images are compared, at most; blurred ones need fewer.
 PLACES = 65_536
 
+# Distance, in voxels, and disagreement below which images are taken to agree, for taking back.
+AROUND, NOTHING = 4.0, 1e-6
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -31,6 +34,10 @@ class Alignment:
     From coarse to fine: the images are blurred less and less. No image is the reference, so the
     order of a group does not matter. Intensities are compared in units of the group's standard
     deviation; places, and the motion's slope, in voxels.
+
+    In the end a motion is taken back where it explains little: it is scaled by (d - e) / (d + e),
+    where d and e are how much the images disagree around a place as they are, and as moved. So
+    noise, and what appears out of nothing, does not move things about.
 
     References:
         Penney et al., "Registration-based interpolation", IEEE TMI 23(7), 2004.
@@ -51,7 +58,7 @@ class Alignment:
         True
     """
 
-    smoothness: float = 2.5
+    smoothness: float = 0.8
     knots: float = 4.0
     blurs: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0, 0.5)
     steps: int = 60
@@ -79,7 +86,9 @@ class Alignment:
         for blur in self.blurs:
             if blur <= min(n for n in shape if n > 1) / 4:
                 self._level(group, motions, optimizer, blur)
-        return [_in_mm(motion, spacing) for motion in _centred(motions)]
+        _centre(motions)
+        self._take_back(group, motions)
+        return [_in_mm(motion, spacing) for motion in motions]
 
     def _level(
         self,
@@ -103,6 +112,25 @@ class Alignment:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+
+    @torch.no_grad()
+    def _take_back(self, group: Tensor, motions: Sequence[SplineField]) -> None:
+        shape = group.shape[2:]
+        lattice = Lattice(tuple(torch.arange(n, device=group.device).double() for n in shape))
+        moved = torch.stack([motion(lattice)[0] for motion in motions])
+        images = warp(group, lattice, moved).unflatten(2, shape)
+        around = GaussianFilter(len(shape), AROUND).to(group.device)
+        before, after = (around(_disagreement(each)[None, None])[0] for each in (group, images))
+        trust = ((before - after) / (before + after + NOTHING)).clamp(0, 1)
+        for motion in motions:
+            knots = motion.coefficients.shape[1:]
+            places = [
+                ((torch.arange(k, device=group.device).double() - 1) * self.knots).clamp(0, n - 1)
+                for k, n in zip(knots, shape, strict=True)
+            ]
+            still = torch.zeros(1, len(shape), *knots, device=group.device)
+            share = warp(trust[None], Lattice(tuple(places)), still)
+            motion.coefficients.mul_(share.view(1, *knots))
 
     def _roughness(self, motion: SplineField) -> Tensor:
         c = motion.coefficients / self.knots
@@ -134,12 +162,16 @@ def _every(size: int, step: float, device: torch.device) -> Tensor:
     return torch.linspace(0, size - 1, count, dtype=torch.float64, device=device)
 
 
+def _disagreement(images: Tensor) -> Tensor:
+    # Variance over the images (M, C, *spatial) of a group, summed over channels.
+    return images.var(dim=0, correction=0).sum(dim=0)
+
+
 @torch.no_grad()
-def _centred(motions: Sequence[SplineField]) -> Sequence[SplineField]:
+def _centre(motions: Sequence[SplineField]) -> None:
     mean = torch.stack([motion.coefficients for motion in motions]).mean(dim=0)
     for motion in motions:
         motion.coefficients.sub_(mean)
-    return motions
 
 
 @torch.no_grad()

@@ -148,7 +148,7 @@ def fit_family(
 
     Args:
         images: two or more, each (C, *spatial), on one grid.
-        config: how to fit; ``encoding`` must be left out.
+        config: how to fit; an ``encoding`` must make a :class:`~oinr_monai.SplineField`, for each.
         times: times of the images, rising, in any unit.
         motion: find how the images move; otherwise blends fade one into the other.
         progress: show a bar on stderr.
@@ -162,8 +162,6 @@ def fit_family(
         ValueError: if an image is unfit, they differ in shape or place, or times do not rise.
     """
     config = config or FitConfig()
-    if config.encoding is not None:
-        raise ValueError("config.encoding must be None for a family, whose members have their own")
     with torch.inference_mode(False), torch.enable_grad():
         return _FamilyFit(images, config, times, motion).run(progress)
 

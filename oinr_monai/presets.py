@@ -146,13 +146,13 @@ def build_family(
     """The untrained field of ``members`` images on ``grid``, at their equal blend.
 
     Raises:
-        ValueError: if ``config.network`` makes an operator of whole lattices.
+        ValueError: if ``config`` makes an operator of whole lattices, or fields of another kind.
     """
     alone = build_field(grid, out_channels, config)
     if not (isinstance(alone, NeuralField) and isinstance(alone.encoding, SplineField)):
         raise ValueError(
-            f"config.network must make a local operator for a family, got "
-            f"{type(alone.network).__name__}"
+            "config must make a local operator and a SplineField for a family, got "
+            f"{type(alone.network).__name__} and {type(alone.encoding).__name__}"
         )
     spacing = grid.spacing.tolist()
     encoding = FamilyField(
