@@ -35,7 +35,7 @@ def fit_many(
     config: FitConfig | None = None,
     *,
     start: Representation | None = None,
-    memory: float = 64.0,
+    memory: float = 32.0,
     progress: bool = False,
 ) -> list[Representation]:
     """Fit many images of one shape and spacing, each by a function of its own, all at once.

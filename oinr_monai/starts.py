@@ -25,7 +25,7 @@ def learn_start(
     *,
     batch: int = 16,
     rate: float = 0.5,
-    memory: float = 64.0,
+    memory: float = 32.0,
 ) -> Representation:
     r"""Weights from which a few steps lead to any of the images, by Reptile.
 
