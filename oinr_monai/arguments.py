@@ -34,7 +34,7 @@ __all__ = [
     "check_output",
     "check_writable",
     "device_of",
-    "load",
+    "load_representation",
     "per_axis",
     "read_mask",
 ]
@@ -105,7 +105,7 @@ def device_of(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def load(path: Path, device: str) -> Representation:
+def load_representation(path: Path, device: str) -> Representation:
     """The representation of a file, on the device that --device asks for."""
     from .representation import Representation
 

@@ -27,7 +27,7 @@ from .arguments import (
     check_grid,
     check_output,
     device_of,
-    load,
+    load_representation,
     per_axis,
     read_mask,
 )
@@ -128,7 +128,7 @@ def fit(  # noqa: PLR0913
         device=device_of(device),
     )
     inside = None if mask is None else read_mask(mask, volumes[0])
-    start = None if init is None else load(init, device)
+    start = None if init is None else load_representation(init, device)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     _prepare_checkpoint(checkpoint, resume)
     with about(images[0]):
@@ -192,7 +192,7 @@ def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:
 @app.command()
 def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     """Show what a representation holds."""
-    representation = load(file, device)
+    representation = load_representation(file, device)
     grid, field = representation.grid, representation.field
     channels = len(representation.scale.mean)
     scores = dict(representation.info)
@@ -233,7 +233,7 @@ def sample(
 ) -> None:
     """Sample it on a grid: finer, at another spacing, or another image's."""
     check_output(output, IMAGE_SUFFIXES)
-    representation = load(file, device)
+    representation = load_representation(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
     from .occupancy import label_map
@@ -257,7 +257,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare it with an image, at that image's own voxels."""
-    representation = load(file, device)
+    representation = load_representation(file, device)
     from .images import read_image
     from .metrics import mse, psnr, ssim
 
@@ -311,7 +311,7 @@ def derive(
     """Write exact derivatives in world axes, per mm."""
     names = _map_names(maps)
     check_folder(output)
-    representation = load(file, device)
+    representation = load_representation(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     from .images import write_image
 
@@ -346,10 +346,10 @@ def features(  # noqa: PLR0913
     if labels is not None:
         if (factor, spacing, like) != (None, None, None):
             raise ValueError("--labels has a grid of its own; give no other")
-        show(write_regions(load(file, device), labels, output, layer), as_json)
+        show(write_regions(load_representation(file, device), labels, output, layer), as_json)
         return
     check_output(output, (".nii.gz", ".npz"))
-    representation = load(file, device)
+    representation = load_representation(file, device)
     grid = _chosen_grid(representation, factor, spacing, like)
     volume = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)

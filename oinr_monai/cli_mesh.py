@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .arguments import Device, Factor, File, Json, Spacing, check_output, load, per_axis
+from .arguments import (
+    Device,
+    Factor,
+    File,
+    Json,
+    Spacing,
+    check_output,
+    load_representation,
+    per_axis,
+)
 from .console import about, show
 
 if TYPE_CHECKING:
@@ -39,7 +48,7 @@ def mesh(
     from .surface import SURFACE_SUFFIXES
 
     check_output(output, SURFACE_SUFFIXES)
-    representation = load(file, device)
+    representation = load_representation(file, device)
     with about(file):
         grid = _chosen_grid(representation, factor, spacing)
         surface = _surface(representation, level, label, grid)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLASSIFIERS",
-    "CrossValidation",
+    "CrossValidated",
     "WeightVectors",
     "classifier",
     "cross_validate",
@@ -284,7 +284,7 @@ def _opened(given: _Given) -> Representation:
 
 
 @dataclass(frozen=True)
-class CrossValidation:
+class CrossValidated:
     """How well classes are told from vectors, on rows that the classifier did not see.
 
     Args:
@@ -335,7 +335,7 @@ def cross_validate(
     name: str = "knn",
     folds: int = 5,
     seed: int = 0,
-) -> CrossValidation:
+) -> CrossValidated:
     """Cross-validated accuracy of a classifier, beside that of the most frequent class.
 
     Folds are drawn at random with the classes in equal parts. Rows of one subject must not stand
@@ -352,8 +352,8 @@ def cross_validate(
         ValueError: if there is one class only, or one has fewer rows than there are folds.
 
     Example:
-        >>> rows = np.repeat(np.eye(2), 10, axis=0)
-        >>> cross_validate(rows, ["a"] * 10 + ["b"] * 10, "knn", folds=2).accuracy
+        >>> rows = np.repeat(np.eye(2), 20, axis=0)
+        >>> cross_validate(rows, ["a"] * 20 + ["b"] * 20, "knn", folds=2).accuracy
         1.0
     """
     from sklearn.model_selection import StratifiedKFold
@@ -374,4 +374,4 @@ def cross_validate(
         right[test] = model.predict(vectors[test]) == truth[test]
         each.append(float(right[test].mean()))
     classes = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
-    return CrossValidation(float(right.mean()), each, float(counts.max() / len(truth)), classes)
+    return CrossValidated(float(right.mean()), each, float(counts.max() / len(truth)), classes)

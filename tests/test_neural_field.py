@@ -12,6 +12,7 @@ from oinr_monai import (
     ConvOINR,
     CoordinateField,
     DyadicEncoding,
+    FamilyField,
     Field,
     FourierEncoding,
     JointField,
@@ -37,9 +38,20 @@ def spline(extent: tuple[float, ...], spacing: tuple[float, ...]) -> SplineField
     return SplineField(extent, [2 * h for h in spacing], 3, margin=[3 * h for h in spacing])
 
 
+def family(extent: tuple[float, ...], spacing: tuple[float, ...]) -> Field:
+    """Two members that move by parts of a voxel."""
+    knots = [2 * h for h in spacing]
+    margin = [4 * h for h in spacing]
+    field = FamilyField(extent, knots, 3, 2, [3 * h for h in spacing], margin, [0.6, 0.4])
+    for motion in field.motions:
+        torch.nn.init.normal_(motion.coefficients, std=0.2 * min(spacing))
+    return field
+
+
 MAKERS: dict[str, Callable[[tuple[float, ...], tuple[float, ...]], Field]] = {
     "CoordinateField": lambda extent, spacing: CoordinateField(extent),
     "DyadicEncoding": lambda extent, spacing: DyadicEncoding(extent, 3),
+    "FamilyField": family,
     "FourierEncoding": lambda extent, spacing: FourierEncoding(extent, spacing, 3, shortest=2),
     "JointField": lambda extent, spacing: JointField(
         [CoordinateField(extent), spline(extent, spacing)]

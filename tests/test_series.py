@@ -33,6 +33,8 @@ def test_a_gif_keeps_frames_and_times(tmp_path: Path) -> None:
         assert torch.allclose(a.as_tensor(), b.as_tensor(), atol=2)
 
 
+# imageio-ffmpeg leaves the pipes of its process to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_mp4_keeps_frames_and_times(tmp_path: Path) -> None:
     pytest.importorskip("imageio_ffmpeg")
     series = moving(channels=3, frames=6)
