@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from baselines import Baseline
 from bench_core import make_problem
+from bench_sequences import SMALL, Real, frames_of, linear
 from monai.data import MetaTensor
 from pictures import Crop, Slice
 from PIL import Image
-from published import PublishedContinuous, PublishedOINR2d, PublishedOINR3d, split
+from published import (
+    PublishedContinuous,
+    PublishedOINR2d,
+    PublishedOINR3d,
+    PublishedSequence,
+    split,
+)
 from published_cz import PublishedCZ
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
@@ -30,8 +37,10 @@ from oinr_monai import (
     add_photon_noise,
     denoise,
     fit,
+    fit_family,
     fit_occupancy,
 )
+from oinr_monai.images import read_image
 from oinr_monai.metrics import iou, psnr
 from oinr_monai.occupancy import SURFACE_LEVEL
 
@@ -370,11 +379,52 @@ def occupancy_ours(mask: MetaTensor, preset: str, seconds: float) -> Fitted:
     return fitted_as(f"oinr_monai.fit_occupancy, {preset}", fit_occupancy(mask, config))
 
 
+def sequence_row(options: Options) -> list[Case]:
+    """Frames between every third one, of the middle slice of the functional scan of nibabel."""
+    series = functional_slice()
+    last = series.kept[-1]
+    asked = [i / last for i in series.held_out]
+    return [
+        Case(
+            f"{series.name} of nibabel's functional scan, {len(asked)} frames from "
+            f"{len(series.kept)}",
+            series.frames[series.held_out].flatten(0, 1),
+            ("linear in time", linear(series, FitConfig()).flatten(0, 1)),
+            partial(PublishedSequence, series.frames[series.kept], asked=asked),
+            partial(sequence_ours, series),
+            Crop(0.25, 0.75, 0.25, 0.75),
+            lambda frames: frames[len(frames) // 2][None].cpu().mT.flip(1),
+        )
+    ]
+
+
+def functional_slice() -> Real:
+    """Return the middle slice of the scan, as frames in time."""
+    from nibabel.testing import data_path
+
+    scan = read_image(data_path / "functional.nii").as_tensor()
+    return Real("middle slice", "frames", frames_of(scan)[..., 1])
+
+
+def sequence_ours(series: Real, seconds: float) -> Fitted:
+    """Fit a family to the kept frames."""
+    frames = [MetaTensor(series.frames[i]) for i in series.kept]
+    config = replace(SMALL, steps=None, seconds=seconds)
+    family = fit_family(frames, config, times=[float(i) for i in series.kept])
+    info = family.representation.info
+
+    def predict() -> Tensor:
+        return torch.cat([family.at_time(float(i)).sample().as_tensor() for i in series.held_out])
+
+    return Fitted("ours, `fit_family`", info["parameters"], info["steps"], None, predict)
+
+
 ROWS: dict[str, Callable[[Options], list[Case]]] = {
     "image": image_row,
     "continuous": continuous_row,
     "denoise": denoise_row,
     "volume": volume_row,
     "occupancy": occupancy_row,
+    "sequence": sequence_row,
     "cz": cz_row,
 }

@@ -278,6 +278,7 @@ class PublishedSequence(Baseline):
     Args:
         frames: kept frames (T, C, X, Y), at even times.
         bands: waves in time instead of the offset; 0 as published.
+        asked: times, 0 to 1, of the frames that ``on_grid`` answers.
     """
 
     passes = 200
@@ -286,8 +287,8 @@ class PublishedSequence(Baseline):
     octaves = 10
     published_parameters = 1_351_617
 
-    def __init__(self, frames: Tensor, bands: int = 0) -> None:
-        channels = frames.shape[1]
+    def __init__(self, frames: Tensor, bands: int = 0, asked: Sequence[float] = (0.0,)) -> None:
+        channels, self.asked = frames.shape[1], asked
         network = SequenceOINR(
             2, 4 * self.octaves, channels, time_bands=bands, omega_0=1.0, padding="same"
         )
@@ -322,8 +323,8 @@ class PublishedSequence(Baseline):
         return self.network(self.field, torch.tensor([time]))[0] * self.scale
 
     def on_grid(self) -> Tensor:
-        """Return the first frame."""
-        return self.at_time(0.0)
+        """Return the frames that were asked for, one after the other, (frames C, X, Y)."""
+        return torch.cat([self.at_time(time) for time in self.asked])
 
     def at(self, voxels: Tensor) -> None:
         """Return None: the published network is defined on its own grid only."""

@@ -171,6 +171,9 @@ mask of what is above 0.5; pictures show what is cut there. Steps are "taken of 
 first line of each case is what one has without fitting anything. The recipe completes the step it
 is in when its seconds end, and ours gets the seconds that it took. Where `fit` is called, its
 preset is the same for all data; `--preset` changes it.
+
+The other systems have pages of their own: `docs/sequences.md`, more series and blends, and
+`docs/weight_space.md`, what can be told from weights.
 """
 
 READING = """\
