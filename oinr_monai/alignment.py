@@ -20,6 +20,9 @@ __all__ = ["Alignment"]
 # Places at which images are compared, at most; blurred ones need fewer.
 PLACES = 65_536
 
+# Part of the disagreement that may be left without looking farther, and what is far better.
+WELL, FAR_BETTER = 0.1, 0.5
+
 # Distance, in voxels, and disagreement below which images are taken to agree, for taking back.
 AROUND, NOTHING = 4.0, 1e-6
 
@@ -31,9 +34,10 @@ class Alignment:
     .. math:: \min_u \int \sum_m \big(h_m(x + u_m(x)) - \bar h(x)\big)^2 + \lambda |\nabla u_m|^2,
               \qquad \sum_m u_m = 0, \quad \bar h = \frac1M \sum_m h_m(x + u_m(x))
 
-    From coarse to fine: the images are blurred less and less. No image is the reference, so the
-    order of a group does not matter. Intensities are compared in units of the group's standard
-    deviation; places, and the motion's slope, in voxels.
+    From coarse to fine: the images are blurred less and less. It begins with little blur, which
+    keeps small things apart, and with much only if the images then agree far better. No image is
+    the reference, so the order of a group does not matter. Intensities are compared in units of the
+    group's standard deviation; places, and the motion's slope, in voxels.
 
     In the end a motion is taken back where it explains little: it is scaled by (d - e) / (d + e),
     where d and e are how much the images disagree around a place as they are, and as moved. So
@@ -46,6 +50,7 @@ class Alignment:
         smoothness: the weight lambda of the motions' slope.
         knots: distance between the knots of the motions, in voxels.
         blurs: standard deviations of the blur, in voxels, one level after the other.
+        far: those that come before for what has moved far.
         steps: steps of Adam at each level.
 
     Example:
@@ -60,7 +65,8 @@ class Alignment:
 
     smoothness: float = 0.8
     knots: float = 4.0
-    blurs: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0, 0.5)
+    blurs: tuple[float, ...] = (2.0, 1.0, 0.5)
+    far: tuple[float, ...] = (8.0, 4.0)
     steps: int = 60
 
     def motions(self, groups: Tensor, spacing: Sequence[float]) -> list[list[SplineField]]:
@@ -74,6 +80,15 @@ class Alignment:
         return [self._group(group, spacing) for group in groups]
 
     def _group(self, group: Tensor, spacing: Sequence[float]) -> list[SplineField]:
+        motions = self._descent(group, self.blurs)
+        left = _left(group, motions)
+        if left > WELL * float(_disagreement(group).mean()):
+            others = self._descent(group, (*self.far, *self.blurs))
+            motions = others if _left(group, others) < FAR_BETTER * left else motions
+        self._take_back(group, motions)
+        return [_in_mm(motion, spacing) for motion in motions]
+
+    def _descent(self, group: Tensor, blurs: Sequence[float]) -> list[SplineField]:
         shape = group.shape[2:]
         extent = [float(n - 1) for n in shape]
         motions = [
@@ -83,12 +98,11 @@ class Alignment:
         for motion in motions:
             nn.init.zeros_(motion.coefficients)
         optimizer = torch.optim.Adam([m.coefficients for m in motions], lr=0.1)
-        for blur in self.blurs:
+        for blur in blurs:
             if blur <= min(n for n in shape if n > 1) / 4:
                 self._level(group, motions, optimizer, blur)
         _centre(motions)
-        self._take_back(group, motions)
-        return [_in_mm(motion, spacing) for motion in motions]
+        return motions
 
     def _level(
         self,
@@ -115,10 +129,7 @@ class Alignment:
 
     @torch.no_grad()
     def _take_back(self, group: Tensor, motions: Sequence[SplineField]) -> None:
-        shape = group.shape[2:]
-        lattice = Lattice(tuple(torch.arange(n, device=group.device).double() for n in shape))
-        moved = torch.stack([motion(lattice)[0] for motion in motions])
-        images = warp(group, lattice, moved).unflatten(2, shape)
+        shape, images = group.shape[2:], _moved(group, motions)
         around = GaussianFilter(len(shape), AROUND).to(group.device)
         before, after = (around(_disagreement(each)[None, None])[0] for each in (group, images))
         trust = ((before - after) / (before + after + NOTHING)).clamp(0, 1)
@@ -160,6 +171,18 @@ def warp(images: Tensor, lattice: Lattice, displacement: Tensor) -> Tensor:
 def _every(size: int, step: float, device: torch.device) -> Tensor:
     count = max(math.ceil((size - 1) / step), 1) + 1 if size > 1 else 1
     return torch.linspace(0, size - 1, count, dtype=torch.float64, device=device)
+
+
+@torch.no_grad()
+def _moved(group: Tensor, motions: Sequence[SplineField]) -> Tensor:
+    shape = group.shape[2:]
+    lattice = Lattice(tuple(torch.arange(n, device=group.device).double() for n in shape))
+    displacement = torch.stack([motion(lattice)[0] for motion in motions])
+    return warp(group, lattice, displacement).unflatten(2, shape)
+
+
+def _left(group: Tensor, motions: Sequence[SplineField]) -> float:
+    return float(_disagreement(_moved(group, motions)).mean())
 
 
 def _disagreement(images: Tensor) -> Tensor:

@@ -318,7 +318,7 @@ def main() -> None:
         arguments.preset,
         "python scripts/bench_sequences.py" + (" --data DIR" if arguments.data else ""),
     )
-    if not arguments.only:
+    if shown:
         draw(shown)
         draw_blends(arguments.preset)
 
