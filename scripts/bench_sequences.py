@@ -217,11 +217,26 @@ def write(outcomes: list[Outcome], preset: str, command: str) -> None:
         f"| {o.series} | {o.frames} | {o.method} | {o.psnr:.2f} | {o.ssim:.3f} | {o.seconds:.1f} |"
         for o in outcomes
     ]
+    lines += ["", "## Reading", "", *reading(outcomes)]
     lines += ["", f"Made by `{command}` on {machine()}.", ""]
     lines += [
         "![A slice between two kept ones: truth, linear, ours, and their errors](sequences.png)"
     ]
     (DOCS / "sequences.md").write_text("\n".join(lines) + "\n")
+
+
+def reading(outcomes: list[Outcome]) -> list[str]:
+    """Return a line for each series: how far ours is ahead of linear interpolation, or behind."""
+    found = {(o.series, o.method): o.psnr for o in outcomes}
+    lines = []
+    for series in dict.fromkeys(o.series for o in outcomes):
+        gains = {
+            name: found[series, method] - found[series, "linear in time"]
+            for name, method in (("with", "fit_family"), ("without", "fit_family without motion"))
+        }
+        told = ", ".join(f"{gain:+.2f} dB {name} motion" for name, gain in gains.items())
+        lines.append(f"- {series}, against linear in time: {told}.")
+    return lines
 
 
 def load() -> list[Outcome]:
