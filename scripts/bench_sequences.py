@@ -271,7 +271,7 @@ def draw(rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
         for axis, name in zip(row[3:], names, strict=True):
             error = (found[name][middle, 0] - truth).abs()
             axis.imshow(error.T.flip(0), cmap="magma", vmin=0, vmax=0.3 * (high - low))
-            axis.set_title(f"error, {name}" if row is axes[0] else "", fontsize=9)
+            axis.set_title(f"error, {name}" if row[0] is axes[0][0] else "", fontsize=9)
         row[0].set_ylabel(series.name, fontsize=9)
     for axis in axes.flat:
         axis.set_xticks([])
