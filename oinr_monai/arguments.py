@@ -28,7 +28,12 @@ __all__ = [
     "Json",
     "ManyValues",
     "Output",
+    "Preset",
+    "Seconds",
+    "Seed",
     "Spacing",
+    "Steps",
+    "check_budget",
     "check_folder",
     "check_grid",
     "check_output",
@@ -42,6 +47,14 @@ __all__ = [
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+Preset = Annotated[Literal["fast", "balanced", "best"], typer.Option(help="Quality against time.")]
+Steps = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
+]
+Seconds = Annotated[
+    float | None, typer.Option(metavar="S", help="Seconds for a fit, instead of steps.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the start and of the places seen.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")]
 
@@ -94,6 +107,12 @@ Spacing = Annotated[
     Any,
     typer.Option(parser=_spacings, metavar="X Y Z", help="Spacing in mm, one number per axis."),
 ]
+
+
+def check_budget(steps: int | None, seconds: float | None) -> None:
+    """Raise where both are given."""
+    if steps is not None and seconds is not None:
+        raise ValueError("--steps and --seconds must not both be given; choose one budget")
 
 
 def device_of(name: str) -> str:

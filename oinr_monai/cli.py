@@ -22,7 +22,12 @@ from .arguments import (
     Json,
     ManyValues,
     Output,
+    Preset,
+    Seconds,
+    Seed,
     Spacing,
+    Steps,
+    check_budget,
     check_folder,
     check_grid,
     check_output,
@@ -78,19 +83,13 @@ def fit(  # noqa: PLR0913
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="REP.oinr", help="File to write.")
     ],
-    preset: Annotated[
-        Literal["fast", "balanced", "best"], typer.Option(help="Quality against time.")
-    ] = "balanced",
+    preset: Preset = "balanced",
     network: Annotated[
         Literal["ConvOINR", "CKConvOINR", "CZOINR"],
         typer.Option(help="Operator: the preset's, with continuous kernels, or of wavelets."),
     ] = "ConvOINR",
-    steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds to take, instead of steps.")
-    ] = None,
+    steps: Steps = None,
+    seconds: Seconds = None,
     init: Annotated[
         Path | None, typer.Option(metavar="REP.oinr", help="Fit to begin with, of this preset.")
     ] = None,
@@ -104,13 +103,12 @@ def fit(  # noqa: PLR0913
     log_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where TensorBoard files go.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the start and of the places seen.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit a representation to an image, or to several of one object at several resolutions."""
-    if steps is not None and seconds is not None:
-        raise ValueError("--steps and --seconds must not both be given; choose one budget")
+    check_budget(steps, seconds)
     if labels and len(images) > 1:
         raise ValueError(f"--labels must go with one image, got {len(images)}")
     check_output(output, (".oinr",))

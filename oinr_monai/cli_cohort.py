@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .arguments import Device, Json, check_folder, check_grid, device_of
+from .arguments import (
+    Device,
+    Json,
+    Preset,
+    Seconds,
+    Seed,
+    Steps,
+    check_budget,
+    check_folder,
+    check_grid,
+    device_of,
+)
 from .console import message_of, say, show
 
 if TYPE_CHECKING:
@@ -95,16 +106,10 @@ def fit_cohort(  # noqa: PLR0913
     init: Annotated[
         Path | None, typer.Option(metavar="REP.oinr", help="Fit that each begins with.")
     ] = None,
-    preset: Annotated[
-        Literal["fast", "balanced", "best"], typer.Option(help="Quality against time.")
-    ] = "balanced",
-    steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds for an image, instead of steps.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the starts and of the places seen.")] = 0,
+    preset: Preset = "balanced",
+    steps: Steps = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -113,8 +118,7 @@ def fit_cohort(  # noqa: PLR0913
     Subjects that are there already, with the same settings and no newer image, are skipped. What
     became of each is in DIR/status.csv. Ends with 0 if all are there, with 1 if any failed.
     """
-    if steps is not None and seconds is not None:
-        raise ValueError("--steps and --seconds must not both be given; choose one budget")
+    check_budget(steps, seconds)
     subjects = read_manifest(manifest)
     check_folder(output)
     from .presets import FitConfig

@@ -13,6 +13,8 @@ from .arguments import (
     Device,
     Json,
     Output,
+    Seed,
+    check_budget,
     check_grid,
     check_output,
     device_of,
@@ -59,7 +61,7 @@ def denoise(  # noqa: PLR0913
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the start and of the places seen.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -67,8 +69,7 @@ def denoise(  # noqa: PLR0913
 
     Five channels or more are taken for repeated frames, whose differences tell sigma.
     """
-    if steps is not None and seconds is not None:
-        raise ValueError("--steps and --seconds must not both be given; choose one budget")
+    check_budget(steps, seconds)
     check_output(output, IMAGE_SUFFIXES)
     model = _model(noise, sigma, counts, readout)
     from dataclasses import replace

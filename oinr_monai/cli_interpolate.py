@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import IMAGE_SUFFIXES, Device, Json, Output, check_output, device_of
+from .arguments import (
+    IMAGE_SUFFIXES,
+    Device,
+    Json,
+    Output,
+    Preset,
+    Seconds,
+    Seed,
+    Steps,
+    check_budget,
+    check_output,
+    device_of,
+)
 from .console import about, say, show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .families import Family
     from .presets import FitConfig
+    from .series import Series
 
 __all__ = ["interpolate"]
 
@@ -48,16 +64,10 @@ def interpolate(  # noqa: PLR0913
     save: Annotated[
         Path | None, typer.Option(metavar="FAMILY.oinr", help="Keep the fit, to ask it again.")
     ] = None,
-    preset: Annotated[
-        Literal["fast", "balanced", "best"], typer.Option(help="Quality against time.")
-    ] = "balanced",
-    steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds to take, instead of steps.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the start and of the places seen.")] = 0,
+    preset: Preset = "balanced",
+    steps: Steps = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -69,6 +79,7 @@ def interpolate(  # noqa: PLR0913
         raise ValueError("--at or --factor must be given, and not both")
     if axis is not None and (factor is None or times is not None or save is not None):
         raise ValueError("--axis must go with --factor, and without --at, --times and --save")
+    check_budget(steps, seconds)
     check_output(output, OUTPUTS)
     if save is not None:
         check_output(save, (".oinr",))
@@ -79,34 +90,38 @@ def interpolate(  # noqa: PLR0913
     if axis is not None:
         show(_slices(series, output, axis, factor or 2, config, motion, progress), as_json)
         return
-    family = _family(series, times, config, motion, progress)
-    if family.representation.info["interrupted"] and not _is_fit(series):
+    from .families import Family, fit_family
+
+    source = _source(series, times)
+    shown = _asked(source.times, at, factor)
+    _check_frames(output, len(shown))
+    with about(series[0]):
+        family = (
+            source
+            if isinstance(source, Family)
+            else fit_family(
+                source.frames, config, times=source.times, motion=motion, progress=progress
+            )
+        )
+    if family.representation.info["interrupted"] and family is not source:
         say(f"interrupted; {output} is not written")
         raise typer.Exit(130)
-    shown = _asked(family, at, factor)
     _write(family, shown, output)
     if save is not None:
         family.save(save)
     show(_summary(family, shown, output), as_json)
 
 
-def _is_fit(series: list[Path]) -> bool:
-    return len(series) == 1 and series[0].suffix == ".oinr"
-
-
-def _family(
-    paths: list[Path], times: str | None, config: FitConfig, motion: bool, progress: bool
-) -> Family:
-    from .families import Family, fit_family
+def _source(paths: list[Path], times: str | None) -> Family | Series:
+    """A family that was kept, or the series to fit."""
+    from .families import Family
     from .series import read_series
 
-    if _is_fit(paths):
+    if len(paths) == 1 and paths[0].suffix == ".oinr":
         with about(paths[0]):
             return Family.load(paths[0])
     series = read_series(paths)
-    given = series.times if times is None else _numbers("--times", times)
-    with about(paths[0]):
-        return fit_family(series.frames, config, times=given, motion=motion, progress=progress)
+    return series if times is None else replace(series, times=tuple(_numbers("--times", times)))
 
 
 def _slices(
@@ -133,15 +148,24 @@ def _slices(
     return {"output": str(output), "shape": shape, "spacing": volume.pixdim.tolist()}
 
 
-def _asked(family: Family, at: str | None, factor: int | None) -> list[float]:
-    times = family.times
+def _asked(times: Sequence[float] | None, at: str | None, factor: int | None) -> list[float]:
+    """The times to show, all of them among those that can be asked."""
     if times is None:
         raise ValueError("the family must have times to be asked at one; it was fitted as a group")
     if at is not None:
-        return _numbers("--at", at)
+        asked = _numbers("--at", at)
+        outside = [time for time in asked if not times[0] <= time <= times[-1]]
+        if outside or not asked:
+            raise ValueError(f"--at must be times from {times[0]:g} to {times[-1]:g}, got {at!r}")
+        return asked
     count = factor or 1
     between = [a + (b - a) * i / count for a, b in pairwise(times) for i in range(count)]
     return [*between, times[-1]]
+
+
+def _check_frames(output: Path, count: int) -> None:
+    if count > 1 and not output.name.lower().endswith((".nii", ".nii.gz", ".gif", ".mp4")):
+        raise ValueError(f"{output}: {count} frames need .nii, .nii.gz, .gif or .mp4")
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -155,8 +179,6 @@ def _write(family: Family, times: list[float], output: Path) -> None:
     from .series import Series, write_series
 
     with about(output):
-        if not times:
-            raise ValueError("--at must name one time or more, got none")
         frames = tuple(family.at_time(time).sample() for time in times)
         note = f"at time {times[0]:g}" if len(times) == 1 else f"{len(times)} times"
         write_series(output, Series(frames, tuple(times)), note)

@@ -65,7 +65,8 @@ def test_slices_between_slices(run: Run, tmp_path: Path) -> None:  # noqa: F811
     [
         ([], "--at or --factor must be given"),
         (["--at", "0.5", "--factor", "2"], "--at or --factor must be given"),
-        (["--at", "7"], "time must be 0 to 2, got 7"),
+        (["--at", "7"], "--at must be times from 0 to 2, got '7'"),
+        (["--at", "0.5", "--steps", "3", "--seconds", "3"], "--steps and --seconds must not both"),
         (["--at", "half"], "--at must be numbers"),
         (["--axis", "1", "--at", "0.5"], "--axis must go with --factor"),
         (["--at", "0.5", "--times", "0,1"], "times must be 3, one for each image, got 2"),
@@ -82,3 +83,8 @@ def test_bad_usage(
     quick = [*QUICK[:3], "2", *QUICK[4:]]
     assert message in refused("interpolate", series, "-o", out, *options, *quick)
     assert not out.exists()
+
+
+def test_several_frames_are_no_picture(series: Path, refused: Callable[..., str]) -> None:  # noqa: F811
+    said = refused("interpolate", series, "-o", "out.png", "--factor", "2")
+    assert "5 frames need .nii, .nii.gz, .gif or .mp4" in said
