@@ -21,10 +21,12 @@ from torch import Tensor
 from .files import replacing
 from .grids import Grid
 from .images import STORED_DTYPE
+from .invariants import Jet, upper_triangle
 from .neural_field import ContinuousField, field_of
 from .positions import Lattice, Positions, Scatter, second_order_pairs
 from .registry import build, describe
-from .tiling import tiles
+from .smoothing import SmoothedField
+from .tiling import TILE_NUMBERS, tiles
 
 __all__ = ["IntensityScale", "Representation", "image_source", "stored_dtype"]
 
@@ -32,9 +34,6 @@ FORMAT_VERSION = 1
 
 # What building from a header that was tampered with may raise.
 MALFORMED = (AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError)
-
-# Numbers a tile may hold in one layer; 2^22 floats are 16 MiB, and a handful of them live at once.
-TILE_NUMBERS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -116,36 +115,87 @@ class Representation:
 
     def sample(self, grid: Grid | None = None) -> MetaTensor:
         """Intensities (C, *grid.shape) at the voxel centres of ``grid``, the fitted one if None."""
-        grid = grid or self.grid
-        image = self._image(grid, self._on_grid(grid, 0, self._intensities))
+        image = self.map(lambda jet: jet.value, grid, order=0)
         if STORED_DTYPE in self.info:
             image.meta[STORED_DTYPE] = self.info[STORED_DTYPE]
         return image
 
     def at(self, points: Tensor) -> Tensor:
         """Intensities (N, C) at world points (N, D) in mm."""
-        return self._at_points(points, 0, self._intensities).T
+        return self.jet_at(points, order=0).value.T
 
     def gradient(self, grid: Grid | None = None) -> MetaTensor:
         """World gradient (C D, *grid.shape), the D components of each channel together, per mm."""
-        grid = grid or self.grid
-        return self._image(grid, self._on_grid(grid, 1, self._gradients))
+        return self.map(lambda jet: jet.gradient.flatten(0, 1), grid, order=1)
 
     def gradient_at(self, points: Tensor) -> Tensor:
         """World gradient (N, C, D) at world points (N, D), per mm."""
-        flat = self._at_points(points, 1, self._gradients).T
-        return flat.unflatten(1, (-1, self.grid.spatial_dims))
+        return self.jet_at(points, order=1).gradient.movedim(-1, 0)
 
     def hessian(self, grid: Grid | None = None) -> MetaTensor:
         """World Hessian (C D (D + 1) / 2, *grid.shape), per mm², ordered xx xy xz yy yz zz."""
-        grid = grid or self.grid
-        return self._image(grid, self._on_grid(grid, 2, self._hessians))
+        return self.map(lambda jet: upper_triangle(jet.hessian).flatten(0, 1), grid)
 
     def hessian_at(self, points: Tensor) -> Tensor:
         """World Hessian (N, C, D, D) at world points (N, D), per mm²."""
-        dims = self.grid.spatial_dims
-        flat = self._at_points(points, 2, self._hessians).T
-        return _symmetric(flat.unflatten(1, (-1, len(second_order_pairs(dims)))), dims)
+        return self.jet_at(points).hessian.movedim(-1, 0)
+
+    def jet(self, grid: Grid | None = None) -> Jet:
+        """Intensities, world gradient and world Hessian on a grid, in one pass.
+
+        Returns:
+            Tensors (C, *grid.shape), (C, D, *grid.shape) and (C, D, D, *grid.shape).
+        """
+        dims, channels = self.grid.spatial_dims, self.field.network.out_channels
+        flat = self.map(lambda jet: torch.cat([p.flatten(0, p.ndim - dims - 1) for p in jet]), grid)
+        value, gradient, hessian = flat.as_tensor().split(
+            [channels, channels * dims, channels * dims**2]
+        )
+        return Jet(
+            value,
+            gradient.unflatten(0, (channels, dims)),
+            hessian.unflatten(0, (channels, dims, dims)),
+        )
+
+    def jet_at(self, points: Tensor, order: int = 2) -> Jet:
+        """Intensities, world gradient and world Hessian at world points (N, D), in one pass.
+
+        Args:
+            points: in mm.
+            order: 0 for intensities alone, 1 for the gradient as well, 2 for all three.
+
+        Returns:
+            Tensors (C, N), (C, D, N) and (C, D, D, N).
+        """
+        if points.ndim != 2 or points.shape[1] != self.grid.spatial_dims:
+            raise ValueError(
+                f"points must have shape (N, {self.grid.spatial_dims}), got {tuple(points.shape)}"
+            )
+        voxels = self.grid.to_voxel(points.to(self._device))
+        jets = [
+            self._answer(Scatter(tuple(chunk.T)), order)
+            for chunk in voxels.split(self._places(order, scattered=True))
+        ]
+        return Jet(*(torch.cat(parts, dim=-1) for parts in zip(*jets, strict=True)))
+
+    def map(
+        self, function: Callable[[Jet], Tensor], grid: Grid | None = None, order: int = 2
+    ) -> MetaTensor:
+        """A function of intensities, gradient and Hessian at the voxel centres of a grid.
+
+        All three come from one pass. The function is called tile by tile, so that what it does not
+        return takes the memory of a tile, and not ten times that of the volume.
+
+        Args:
+            function: maps a :class:`~oinr_monai.invariants.Jet` at places (*tile,) to (K, *tile).
+            grid: where, the fitted grid if None.
+            order: 0 if the function reads intensities alone, 1 the gradient too, 2 all three.
+
+        Returns:
+            Image (K, *grid.shape).
+        """
+        grid = grid or self.grid
+        return self._image(grid, self._on_grid(grid, order, function))
 
     def features(self, grid: Grid | None = None, layer: int | None = None) -> MetaTensor:
         """Activations (F, *grid.shape) of one hidden layer, the last if None; counted from 1.
@@ -158,11 +208,7 @@ class Representation:
         if not 1 <= layer <= depth:
             raise ValueError(f"layer must be 1 to {depth}, got {layer}")
         grid = grid or self.grid
-
-        def activations(jet: Tensor, inside: Tensor) -> Tensor:
-            return jet[0] * inside
-
-        return self._image(grid, self._on_grid(grid, 0, activations, layer))
+        return self._image(grid, self._on_grid(grid, 0, lambda jet: jet.value, layer))
 
     # ---- what an answer is made of --------------------------------------------------------------
 
@@ -172,46 +218,10 @@ class Representation:
             image.meta[ImageMetaKey.FILENAME_OR_OBJ] = self.source
         return image
 
-    def _intensities(self, jet: Tensor, inside: Tensor) -> Tensor:
-        value = jet[0]
-        answer = value * _column(self.scale.std, value) + _column(self.scale.mean, value)
-        return torch.where(inside, answer, _column(self.scale.outside, value))
-
-    def _gradients(self, jet: Tensor, inside: Tensor) -> Tensor:
-        first = self._derivatives(jet[1 : 1 + self.grid.spatial_dims], inside)
-        per_voxel = first.movedim(0, -1) * self.grid.spacing.to(first)
-        return self.grid.gradient_to_world(per_voxel).movedim(-1, 1).flatten(0, 1)
-
-    def _hessians(self, jet: Tensor, inside: Tensor) -> Tensor:
-        dims, spacing = self.grid.spatial_dims, self.grid.spacing
-        second = self._derivatives(jet[1 + dims :], inside)
-        per_voxel = _symmetric(second.movedim(0, -1), dims) * torch.outer(spacing, spacing).to(
-            second
-        )
-        world = self.grid.hessian_to_world(per_voxel)
-        parts = torch.stack([world[..., i, j] for i, j in second_order_pairs(dims)], dim=1)
-        return parts.flatten(0, 1)
-
-    def _derivatives(self, parts: Tensor, inside: Tensor) -> Tensor:
-        return parts * inside * _column(self.scale.std, parts[0])
-
-    # ---- where an answer comes from -------------------------------------------------------------
-
     @torch.no_grad()
-    def _at_points(self, points: Tensor, order: int, finish: _Finish) -> Tensor:
-        if points.ndim != 2 or points.shape[1] != self.grid.spatial_dims:
-            raise ValueError(
-                f"points must have shape (N, {self.grid.spatial_dims}), got {tuple(points.shape)}"
-            )
-        voxels = self.grid.to_voxel(points.to(self._device))
-        parts = [
-            self._answer(Scatter(tuple(chunk.T)), order, finish, None)
-            for chunk in voxels.split(self._places(order, scattered=True))
-        ]
-        return torch.cat(parts, dim=1) if parts else finish(*self._nothing(order))
-
-    @torch.no_grad()
-    def _on_grid(self, grid: Grid, order: int, finish: _Finish, layer: int | None = None) -> Tensor:
+    def _on_grid(
+        self, grid: Grid, order: int, function: Callable[[Jet], Tensor], layer: int | None = None
+    ) -> Tensor:
         axes = self._lattice_axes(grid)
         result: Tensor | None = None
         for tile in tiles(grid.shape, self._places(order, scattered=axes is None)):
@@ -219,7 +229,7 @@ class Representation:
                 positions: Positions = Lattice(tuple(x[s] for x, s in zip(axes, tile, strict=True)))
             else:
                 positions = self._scattered(grid, tile)
-            answer = self._answer(positions, order, finish, layer)
+            answer = function(self._answer(positions, order, layer))
             if result is None:
                 result = torch.empty((len(answer), *grid.shape), dtype=answer.dtype)
             result[(slice(None), *tile)] = answer.reshape(
@@ -245,7 +255,8 @@ class Representation:
         voxels = self.grid.to_voxel(box.points().flatten(0, -2).to(self._device))
         return Scatter(tuple(voxels.T))
 
-    def _answer(self, voxels: Positions, order: int, finish: _Finish, layer: int | None) -> Tensor:
+    @torch.no_grad()
+    def _answer(self, voxels: Positions, order: int, layer: int | None = None) -> Jet:
         clamped, inside, beyond = [], [], []
         for d, (v, size, h) in enumerate(
             zip(voxels.axes, self.grid.shape, self.grid.spacing.tolist(), strict=True)
@@ -259,17 +270,49 @@ class Representation:
         jet = self.field(type(voxels)(tuple(clamped)), order, layer)
         if order:
             jet = _flatten_border(jet, beyond)
-        return finish(jet, _all(inside))
+        if layer is not None:
+            return Jet(jet[0] * _all(inside), jet[1:], jet[1:])
+        return self._in_the_world(jet, _all(inside))
 
-    def _nothing(self, order: int) -> tuple[Tensor, Tensor]:
-        empty = torch.zeros(0, dtype=torch.float64, device=self._device)
-        positions = Scatter((empty,) * self.grid.spatial_dims)
-        return self.field(positions, order), empty.bool()
+    def _in_the_world(self, jet: Tensor, inside: Tensor) -> Jet:
+        # From standardised intensities and mm along the axes to the image's own and the world's.
+        dims, value = self.grid.spatial_dims, jet[0]
+        turn = torch.linalg.inv(self.grid.directions).to(jet)
+        intensities = value * _column(self.scale.std, value) + _column(self.scale.mean, value)
+        slopes = jet[1:] * (inside * _column(self.scale.std, value))
+        first, second = slopes[:dims], slopes[dims:]  # either may be empty
+        gradient = torch.tensordot(turn[: len(first)].T, first, dims=1)
+        hessian = torch.tensordot(_turn_twice(turn)[:, : len(second)], second, dims=1)
+        return Jet(
+            torch.where(inside, intensities, _column(self.scale.outside, value)),
+            gradient.movedim(1, 0)[:, : len(first)],
+            _symmetric(hessian, dims).movedim(2, 0)[:, : len(second)],
+        )
 
     def _places(self, order: int, scattered: bool) -> int:
         return max(TILE_NUMBERS // self.field.numbers(order, scattered), 1)
 
     # ---- moving and keeping ---------------------------------------------------------------------
+
+    def smoothed(self, sigma: float) -> Representation:
+        """This function smoothed by a Gaussian of ``sigma`` mm: its derivatives are at that scale.
+
+        See :class:`~oinr_monai.smoothing.SmoothedField` for how, and how exact it is. The result
+        is for asking; a file keeps the function that it came from.
+
+        Raises:
+            ValueError: if ``sigma`` is negative, or the axes of the grid are not at right angles.
+        """
+        if sigma == 0:
+            return self
+        angles = self.grid.directions.T @ self.grid.directions
+        if not torch.allclose(angles, torch.eye(len(angles)).to(angles), atol=1e-4):
+            raise ValueError(
+                "sigma must be 0 where the axes of the grid are not at right angles, "
+                f"got {sigma}; resample the image before fitting it"
+            )
+        field = SmoothedField(self.field, sigma, self.grid.shape, self.grid.spacing.tolist())
+        return Representation(field, self.grid, self.scale, self.info, self.source)
 
     @property
     def _device(self) -> torch.device:
@@ -298,6 +341,11 @@ class Representation:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with a JSON header, complete or not at all."""
+        if isinstance(self.field, SmoothedField):
+            raise ValueError(
+                "representation must be saved as it was fitted, got it smoothed; save the one that "
+                "smoothed() was asked of"
+            )
         header = {
             "format_version": FORMAT_VERSION,
             "encoding": describe(self.field.encoding),
@@ -363,8 +411,6 @@ def stored_dtype(image: Tensor | np.ndarray) -> dict[str, str]:
     return {STORED_DTYPE: str(meta[STORED_DTYPE])} if STORED_DTYPE in meta else {}
 
 
-_Finish = Callable[[Tensor, Tensor], Tensor]
-
 # Part of a voxel by which rounding may place a voxel centre outside the outermost ones.
 ROUNDING = 1e-4
 
@@ -387,11 +433,24 @@ def _flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
     return jet
 
 
+def _turn_twice(turn: Tensor) -> Tensor:
+    # What T does to a gradient, T' H T does to a Hessian: as one matrix on its upper triangle.
+    pairs = second_order_pairs(len(turn))
+    rows = [
+        [
+            turn[i, a] * turn[j, b] + (turn[j, a] * turn[i, b] if i != j else 0)
+            for i, j in pairs
+        ]
+        for a, b in pairs
+    ]
+    return torch.stack([torch.stack(row) for row in rows])
+
+
 def _symmetric(parts: Tensor, dims: int) -> Tensor:
-    # (..., D (D + 1) / 2) to (..., D, D)
+    # (D (D + 1) / 2, ...) to (D, D, ...)
     pairs = second_order_pairs(dims)
     rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
-    return parts[..., torch.tensor(rows, device=parts.device)]
+    return parts[torch.tensor(rows, device=parts.device)]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

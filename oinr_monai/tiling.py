@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-__all__ = ["tiles"]
+__all__ = ["TILE_NUMBERS", "tiles"]
+
+# Numbers a tile may hold in one layer; 2^22 floats are 16 MiB, and a handful of them live at once.
+TILE_NUMBERS = 1 << 22
 
 
 def tiles(shape: Sequence[int], places: int) -> Iterator[tuple[slice, ...]]:
