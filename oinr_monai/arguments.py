@@ -26,11 +26,13 @@ __all__ = [
     "Factor",
     "File",
     "Json",
+    "Like",
     "ManyValues",
     "Output",
     "Preset",
     "Seconds",
     "Seed",
+    "Sigma",
     "Spacing",
     "Steps",
     "check_budget",
@@ -38,16 +40,21 @@ __all__ = [
     "check_grid",
     "check_output",
     "check_writable",
+    "chosen_grid",
     "device_of",
     "load_representation",
     "per_axis",
+    "place_of",
     "read_mask",
 ]
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
-Preset = Annotated[Literal["fast", "balanced", "best"], typer.Option(help="Quality against time.")]
+Preset = Annotated[
+    Literal["fast", "balanced", "best", "exact"],
+    typer.Option(help="Quality against time; exact trains nothing, for derivatives."),
+]
 Steps = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
 ]
@@ -60,18 +67,18 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fil
 
 
 class ManyValues(TyperCommand):
-    """A command whose ``--spacing`` takes as many numbers as follow it, one per axis."""
+    """A command whose ``--spacing`` and ``--sigma`` take as many numbers as follow them."""
 
     def parse_args(
         self,
         ctx: typer.Context,  # type: ignore[override]
         args: list[str],
     ) -> list[str]:
-        """Parse with the numbers after ``--spacing`` taken together."""
-        return super().parse_args(ctx, _join_numbers(args, "--spacing"))
+        """Parse with the numbers after each of them taken together."""
+        return super().parse_args(ctx, _join_numbers(args, ("--spacing", "--sigma")))
 
 
-def _join_numbers(arguments: Sequence[str], option: str) -> list[str]:
+def _join_numbers(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
     joined: list[str] = []
     numbers: list[str] | None = None
     for argument in [*arguments, ""]:
@@ -79,7 +86,7 @@ def _join_numbers(arguments: Sequence[str], option: str) -> list[str]:
             numbers.append(argument)
             continue
         joined += [",".join(numbers)] if numbers else []
-        numbers = [] if argument == option else None
+        numbers = [] if argument in options else None
         joined.append(argument)
     return joined[:-1]
 
@@ -93,10 +100,22 @@ def _is_number(text: str) -> bool:
 
 
 def _spacings(text: str) -> list[float]:
-    parts = text.replace(",", " ").split()
-    if not 1 <= len(parts) <= 3 or not all(_is_number(part) for part in parts):
+    values = _numbers(text)
+    if not 1 <= len(values) <= 3:
         raise typer.BadParameter(f"{text!r} must be one number of mm per axis, such as 1 1 2")
-    return [float(part) for part in parts]
+    return values
+
+
+def _sigmas(text: str) -> list[float]:
+    values = _numbers(text)
+    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
+        raise typer.BadParameter(f"{text!r} must be widths in mm, such as 1 or 0.5 1 2")
+    return values
+
+
+def _numbers(text: str) -> list[float]:
+    parts = text.replace(",", " ").split()
+    return [float(part) for part in parts] if all(map(_is_number, parts)) else []
 
 
 File = Annotated[Path, typer.Argument(metavar="REP.oinr", help="A representation.")]
@@ -107,6 +126,17 @@ Spacing = Annotated[
     Any,
     typer.Option(parser=_spacings, metavar="X Y Z", help="Spacing in mm, one number per axis."),
 ]
+Like = Annotated[
+    Path | None, typer.Option(metavar="REF", help="On the grid of this image, rotated or not.")
+]
+Sigma = Annotated[
+    Any,
+    typer.Option(
+        parser=_sigmas, metavar="MM...", help="Scale; several for vesselness and sheetness."
+    ),
+]
+
+LONGEST_AXIS = 32_767  # the most voxels that NIfTI's header can count
 
 
 def check_budget(steps: int | None, seconds: float | None) -> None:
@@ -196,3 +226,36 @@ def check_writable(path: Path) -> None:
         raise ValueError(
             f"{path}: cannot be written ({error.strerror}); choose another place"
         ) from error
+
+
+def chosen_grid(
+    representation: Representation,
+    factor: int | None,
+    spacing: list[float] | None,
+    like: Path | None,
+) -> Grid:
+    """The grid that --factor, --spacing or --like asks for; the fitted one if none does."""
+    chosen = {"--factor": factor, "--spacing": spacing, "--like": like}
+    given = [name for name, value in chosen.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} must not be given together; choose one")
+    grid = representation.grid
+    if factor is not None:
+        grid = grid.refine(factor)
+    elif spacing is not None:
+        grid = grid.with_spacing(per_axis(spacing, grid.spatial_dims))
+    elif like is not None:
+        from .images import read_image
+
+        grid = check_grid(like, read_image(like), representation)
+    if max(grid.shape) > LONGEST_AXIS:
+        raise ValueError(
+            f"the grid must have at most {LONGEST_AXIS} voxels along an axis, got {grid.shape};"
+            " choose a coarser one"
+        )
+    return grid
+
+
+def place_of(grid: Grid) -> dict[str, Any]:
+    """Shape and spacing of a grid, as commands print them."""
+    return {"shape": list(grid.shape), "spacing": grid.spacing.tolist()}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +18,7 @@ from .arguments import (
     Factor,
     File,
     Json,
+    Like,
     ManyValues,
     Output,
     Preset,
@@ -28,21 +27,21 @@ from .arguments import (
     Spacing,
     Steps,
     check_budget,
-    check_folder,
     check_grid,
     check_output,
+    chosen_grid,
     device_of,
     load_representation,
-    per_axis,
+    place_of,
     read_mask,
 )
 from .cli_cohort import cohort
 from .cli_denoise import denoise
+from .cli_derive import derive
 from .cli_interpolate import interpolate
 from .cli_mesh import mesh
 from .cli_weight_space import classify, cohort_features, write_regions
 from .console import about, hush, message_of, refuse, say, show, usage_of
-from .derivatives import MAPS, derivative_maps
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -53,19 +52,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-LONGEST_AXIS = 32_767  # the most voxels that NIfTI's header can count
-
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Fit an image once, then ask it anywhere: samples, exact derivatives, features.",
 )
-
-
-Like = Annotated[
-    Path | None, typer.Option(metavar="REF", help="On the grid of this image, rotated or not.")
-]
 
 
 # ---- the commands -----------------------------------------------------------------------------
@@ -170,15 +162,15 @@ cohort.command()(classify)
 app.command(cls=ManyValues)(mesh)
 
 
-def _operator(name: str, preset: str, grid: Grid) -> Callable[..., Any] | None:
+def _operator(name: str, preset: Preset, grid: Grid) -> Callable[..., Any] | None:
     """What makes the operator, as ``FitConfig`` takes it; None is the preset's own."""
     from .calderon_zygmund import CZOINR
     from .networks import CKConvOINR
-    from .presets import PRESETS
+    from .presets import FitConfig, preset_of
     from .wavelets import max_levels
 
     if name == "CKConvOINR":
-        channels = PRESETS[preset].channels
+        channels = preset_of(grid, FitConfig(preset=preset)).channels
         reach = 1.5 * float(grid.spacing.log().mean().exp())
         return partial(CKConvOINR, channels=channels, support=(reach, *[0] * len(channels)))
     if name == "CZOINR":
@@ -232,7 +224,7 @@ def sample(
     """Sample it on a grid: finer, at another spacing, or another image's."""
     check_output(output, IMAGE_SUFFIXES)
     representation = load_representation(file, device)
-    grid = _chosen_grid(representation, factor, spacing, like)
+    grid = chosen_grid(representation, factor, spacing, like)
     from .images import write_image
     from .occupancy import label_map
 
@@ -241,7 +233,7 @@ def sample(
     values = label_map(representation, grid) if labels else representation.sample(grid)
     with about(output):
         write_image(output, values, "label" if labels else "intensity")
-    show({"output": str(output), **_place(grid)}, as_json)
+    show({"output": str(output), **place_of(grid)}, as_json)
 
 
 @app.command()
@@ -293,34 +285,7 @@ def _overlaps(
     return {name: {str(k): v for k, v in each.items()} for name, each in scores.items()}
 
 
-@app.command(cls=ManyValues)
-def derive(
-    file: File,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for MAP.nii.gz files.")
-    ],
-    maps: Annotated[str, typer.Option(metavar="A,B", help="Maps to write.")] = ",".join(MAPS),
-    factor: Factor = None,
-    spacing: Spacing = None,
-    like: Like = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Write exact derivatives in world axes, per mm."""
-    names = _map_names(maps)
-    check_folder(output)
-    representation = load_representation(file, device)
-    grid = _chosen_grid(representation, factor, spacing, like)
-    from .images import write_image
-
-    with tempfile.TemporaryDirectory(prefix=".oinr-", dir=output.parent) as folder:
-        for name, volume in derivative_maps(representation, names, grid):
-            write_image(Path(folder) / f"{name}.nii.gz", volume, MAPS[name])
-        output.mkdir(exist_ok=True)
-        for name in names:
-            os.replace(Path(folder) / f"{name}.nii.gz", output / f"{name}.nii.gz")
-    written = {name: str(output / f"{name}.nii.gz") for name in names}
-    show({"output": str(output), "maps": written, **_place(grid)}, as_json)
+app.command(cls=ManyValues)(derive)
 
 
 @app.command(cls=ManyValues)
@@ -348,7 +313,7 @@ def features(  # noqa: PLR0913
         return
     check_output(output, (".nii.gz", ".npz"))
     representation = load_representation(file, device)
-    grid = _chosen_grid(representation, factor, spacing, like)
+    grid = chosen_grid(representation, factor, spacing, like)
     volume = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)
     if output.name.lower().endswith(".npz"):
@@ -357,7 +322,9 @@ def features(  # noqa: PLR0913
         from .images import write_image
 
         write_image(output, volume, f"activations of hidden layer {layer}")
-    show({"output": str(output), "features": len(volume), "layer": layer, **_place(grid)}, as_json)
+    show(
+        {"output": str(output), "features": len(volume), "layer": layer, **place_of(grid)}, as_json
+    )
 
 
 @app.callback(invoke_without_command=True)
@@ -374,42 +341,6 @@ def _overview(
 
 
 # ---- what goes in -----------------------------------------------------------------------------
-
-
-def _chosen_grid(
-    representation: Representation,
-    factor: int | None,
-    spacing: list[float] | None,
-    like: Path | None,
-) -> Grid:
-    """The grid that --factor, --spacing or --like asks for; the fitted one if none does."""
-    chosen = {"--factor": factor, "--spacing": spacing, "--like": like}
-    given = [name for name, value in chosen.items() if value is not None]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} must not be given together; choose one")
-    grid = representation.grid
-    if factor is not None:
-        grid = grid.refine(factor)
-    elif spacing is not None:
-        grid = grid.with_spacing(per_axis(spacing, grid.spatial_dims))
-    elif like is not None:
-        from .images import read_image
-
-        grid = check_grid(like, read_image(like), representation)
-    if max(grid.shape) > LONGEST_AXIS:
-        raise ValueError(
-            f"the grid must have at most {LONGEST_AXIS} voxels along an axis, got {grid.shape};"
-            " choose a coarser one"
-        )
-    return grid
-
-
-def _map_names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in MAPS]
-    if unknown or not names:
-        raise ValueError(f"--maps must be among {', '.join(MAPS)}, got {text!r}")
-    return list(dict.fromkeys(names))
 
 
 def _prepare_checkpoint(path: Path, resume: bool) -> None:
@@ -445,10 +376,6 @@ def _summary(output: Path, representation: Representation) -> dict[str, Any]:
         **{name: known[name] for name in names},
         **{name: known[name] for name in ("iou", "dice") if name in known},
     }
-
-
-def _place(grid: Grid) -> dict[str, Any]:
-    return {"shape": list(grid.shape), "spacing": grid.spacing.tolist()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .fields import Field, SeparableField
-from .positions import Positions, jet_derivatives
-from .splines import evaluate
+from .positions import Positions
+from .splines import jet
 
 __all__ = ["CoordinateField", "DyadicEncoding", "FourierEncoding", "NoiseField", "SplineField"]
 
@@ -183,9 +183,9 @@ class CoordinateField(SeparableField):
 
 
 class SplineField(Field):
-    r"""A learned input function: cubic B-splines on coarse knots, twice differentiable.
+    r"""A learned input function: B-splines on coarse knots, twice differentiable.
 
-    .. math:: f(x) = \sum_k c_k \beta^3(x / \kappa - k), \qquad \kappa \text{ the knot spacing}
+    .. math:: f(x) = \sum_k c_k \beta^p(x / \kappa - k), \qquad \kappa \text{ the knot spacing}
 
     The operator that reads it stays small, so that a step costs little however large the volume
     is; the coefficients hold the detail. They cost ``channels / knot_spacing^D`` numbers a voxel.
@@ -195,9 +195,10 @@ class SplineField(Field):
         knot_spacing: distance between knots along each axis, in mm.
         channels: channels E.
         margin: how far beyond the domain the field reaches, in mm per axis (a kernel's halo).
+        degree: degree p, 3 or 5.
 
     Raises:
-        ValueError: if a knot spacing is not positive.
+        ValueError: if a knot spacing is not positive, or the degree is another.
 
     Example:
         >>> from oinr_monai.positions import Lattice
@@ -214,41 +215,34 @@ class SplineField(Field):
         knot_spacing: Sequence[float],
         channels: int,
         margin: Sequence[float] | None = None,
+        degree: int = 3,
     ) -> None:
         super().__init__()
         if min(knot_spacing) <= 0:
             raise ValueError(f"knot_spacing must be positive, got {tuple(knot_spacing)}")
-        self.spatial_dims, self.channels = len(extent), channels
+        if degree not in (3, 5):
+            raise ValueError(f"degree must be 3 or 5, got {degree}")
+        self.spatial_dims, self.channels, self.degree = len(extent), channels, degree
         self.extent, self.knot_spacing = tuple(map(float, extent)), tuple(map(float, knot_spacing))
         self.margin = tuple(map(float, margin or [0.0] * len(extent)))
         reach = zip(self.extent, self.margin, self.knot_spacing, strict=True)
-        knots = [max(math.ceil((e + 2 * m) / k - 1e-9), 1) + 3 for e, m, k in reach]
+        knots = [max(math.ceil((e + 2 * m) / k - 1e-9), 1) + degree for e, m, k in reach]
         self.coefficients = nn.Parameter(torch.empty(channels, *knots))
         # Small: the field then grows where the image asks for it (measured, +1 dB at equal time).
         nn.init.normal_(self.coefficients, std=0.03)
 
     def forward(self, positions: Positions, order: int = 0) -> Tensor:
         """Jet (J, E, *positions.shape), derivatives per mm, up to the margin."""
-        parts = []
-        for derivatives in jet_derivatives(self.spatial_dims, order):
-            scale = math.prod(k**-n for k, n in zip(self.knot_spacing, derivatives, strict=True))
-            part = evaluate(self.coefficients, self.in_knots(positions), derivatives) * scale
-            for d in (axis for axis, n in enumerate(derivatives) if n):
-                part = part * positions.spread(self._reached(positions, d)[:, None], d)[..., 0]
-            parts.append(part)
-        return torch.stack(parts)
-
-    def _reached(self, positions: Positions, axis: int) -> Tensor:
-        # Places short of where the field turns constant, with a rounding error to spare.
-        place = (positions.axes[axis].double() + self.margin[axis]) / self.knot_spacing[axis]
-        return (place > -1e-6) & (place < self.coefficients.shape[axis + 1] - 3 + 1e-6)
+        return jet(
+            self.coefficients, self.in_knots(positions), order, self.knot_spacing, self.degree
+        )
 
     def in_knots(self, positions: Positions) -> Positions:
-        """The same places counted in knots from the first one, held to where the field reaches."""
-        bounds = zip(self.margin, self.knot_spacing, self.coefficients.shape[1:], strict=True)
+        """The same places counted in knots from the first one."""
+        first = (self.degree - 1) // 2
         axes = [
-            ((x.double() + m) / k + 1).clamp(1, n - 2)
-            for x, (m, k, n) in zip(positions.axes, bounds, strict=True)
+            (x.double() + m) / k + first
+            for x, m, k in zip(positions.axes, self.margin, self.knot_spacing, strict=True)
         ]
         return type(positions)(tuple(axes))
 
@@ -259,6 +253,7 @@ class SplineField(Field):
             "knot_spacing": list(self.knot_spacing),
             "channels": self.channels,
             "margin": list(self.margin),
+            "degree": self.degree,
         }
 
 

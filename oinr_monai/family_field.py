@@ -117,9 +117,9 @@ class FamilyField(Field):
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments as JSON values."""
-        first = cast("SplineField", self.members[0])
+        member = cast("SplineField", self.members[0]).arguments()
         return {
-            **first.arguments(),
+            **{name: member[name] for name in ("extent", "knot_spacing", "channels", "margin")},
             "members": len(self.members),
             "motion_spacing": None if self.motion_spacing is None else list(self.motion_spacing),
             "weights": list(self.weights),

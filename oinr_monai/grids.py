@@ -83,6 +83,12 @@ class Grid:
         return self.matrix / self.spacing
 
     @property
+    def orthogonal(self) -> bool:
+        """Whether the axes are at right angles, within 1e-4 of a right one."""
+        angles = self.directions.T @ self.directions
+        return torch.allclose(angles, torch.eye(self.spatial_dims).to(angles), rtol=0, atol=1e-4)
+
+    @property
     def extent(self) -> Tensor:
         """Distance from the first to the last voxel centre along each axis (D,), in mm."""
         return self.spacing * torch.tensor([size - 1.0 for size in self.shape], dtype=torch.float64)

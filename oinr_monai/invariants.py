@@ -69,8 +69,6 @@ def hessian_eigenvalues(jet: Jet) -> Tensor:
     return torch.linalg.eigvalsh(matrices).flip(-1).movedim(-1, 1).to(jet.hessian)
 
 
-
-
 def mean_curvature(jet: Jet) -> Tensor:
     r"""Mean curvature of the isosurface through each place (C, *places), 1/mm.
 

@@ -45,7 +45,7 @@ class Sine(nn.Module):
 
 
 def sine_jet(jet: Tensor, spatial_dims: int) -> Tensor:
-    r"""Sine of jets (J, ...), by the chain rule.
+    r"""Sine of jets (J, B, C, *spatial), by the chain rule.
 
     .. math:: y_i = \cos(u) u_i, \qquad y_{ij} = \cos(u) u_{ij} - \sin(u) u_i u_j
 
@@ -57,9 +57,13 @@ def sine_jet(jet: Tensor, spatial_dims: int) -> Tensor:
     first, second = jet[1 : 1 + spatial_dims], jet[1 + spatial_dims :]
     parts = [sine, cosine * first]
     if len(second):
-        i, j = zip(*second_order_pairs(spatial_dims), strict=True)
-        parts.append(cosine * second - sine * first[list(i)] * first[list(j)])
-    return torch.cat(parts)
+        # Pair by pair: no copies of the first derivatives, which cost more than the products.
+        turned = cosine * second
+        bent = sine * first
+        for k, (i, j) in enumerate(second_order_pairs(spatial_dims)):
+            parts.append(torch.addcmul(turned[k], bent[i], first[j], value=-1)[None])
+    # Channels last in memory, as products want them.
+    return torch.cat([part.movedim(2, -1) for part in parts]).movedim(-1, 2)
 
 
 class Integral(nn.Module, ABC):
@@ -131,11 +135,14 @@ class Integral(nn.Module, ABC):
 
     @torch.jit.unused
     def shift_value(self, jet: Tensor, gain: float = 1.0) -> Tensor:
-        """Add the bias to the values of jets (J, B, C_out, ...), their first entry."""
+        """Add the bias to the values of jets (J, B, C_out, ...), in place where there are more."""
         if self.bias is None:
             return jet
         bias = gain * self.bias.view(-1, *[1] * (jet.ndim - 3))
-        return jet + bias if len(jet) == 1 else torch.cat([jet[:1] + bias, jet[1:]])
+        if len(jet) == 1:
+            return jet + bias
+        jet[:1] += bias
+        return jet
 
 
 class KernelIntegral(Integral):

@@ -264,7 +264,7 @@ def _answers(field: NeuralField, coefficients: Tensor, lattice: Lattice) -> Tens
     """Signals (B, C, *lattice.shape) of the operator on B input functions (B, E, *knots)."""
     encoding, dims = cast("SplineField", field.encoding), lattice.spatial_dims
     haloed = lattice.padded(field.network.halo(), field.spacing, (1,) * dims)
-    values = evaluate(coefficients.flatten(0, 1), encoding.in_knots(haloed), (0,) * dims)
+    values = evaluate(coefficients.flatten(0, 1), encoding.in_knots(haloed))
     return field.network(values.unflatten(0, coefficients.shape[:2]))
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from .alignment import Alignment
+from .checks import check_one_of
 from .encodings import SplineField
 from .family_field import FamilyField
 from .fields import Field
@@ -17,6 +18,7 @@ from .networks import ConvOINR, LatticeOperator, LocalOperator
 from .neural_field import ContinuousField, NeuralField, field_of
 
 __all__ = [
+    "EXACT",
     "PRESETS",
     "FitConfig",
     "Preset",
@@ -54,6 +56,9 @@ PRESETS: dict[str, Preset] = {
     "best": Preset(2.0, 4, (32, 32), 100.0, (10_000, 30_000)),
 }
 
+# Nothing is trained: the operator hands on the spline through the samples.
+EXACT = "exact"
+
 # In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/images.md), and closer
 # ones still 4 to 6 dB in 15 s: pictures are rough, and their coefficients few.
 IN_A_PLANE = {
@@ -67,7 +72,9 @@ class FitConfig:
     """How to fit. Every default follows the image; nothing needs to be set.
 
     Args:
-        preset: "fast", "balanced" or "best": quality against time and size.
+        preset: "fast", "balanced" or "best", quality against time and size; or "exact", that trains
+            nothing: the input function is the quintic B-spline through all samples, handed on by
+            the operator, one number a voxel; for derivatives of images with little noise.
         steps: steps to take, instead of the preset's number; 0 leaves the start as it is.
         seconds: seconds to take, instead of steps; with both, whichever is spent first.
         channels: hidden channels of the operator, instead of the preset's.
@@ -81,14 +88,15 @@ class FitConfig:
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        ValueError: if a budget is negative or the preset is unknown.
+        ValueError: if a budget is negative, the preset is unknown, or "exact" is given a budget
+            or parts of its own.
 
     Example:
         >>> FitConfig(preset="fast", seconds=5.0).steps is None
         True
     """
 
-    preset: Literal["fast", "balanced", "best"] = "balanced"
+    preset: Literal["fast", "balanced", "best", "exact"] = "balanced"
     steps: int | None = None
     seconds: float | None = None
     channels: tuple[int, ...] | None = None
@@ -101,8 +109,13 @@ class FitConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {self.preset!r}")
+        check_one_of("preset", self.preset, (*PRESETS, EXACT))
+        for name in ("steps", "seconds", "channels", "encoding", "network"):
+            if self.preset == EXACT and getattr(self, name) is not None:
+                raise ValueError(
+                    f'{name} must be None for preset "exact", which trains nothing, '
+                    f"got {getattr(self, name)}"
+                )
         if self.steps is not None and self.steps < 0:
             raise ValueError(f"steps must be 0 or more, got {self.steps}")
         for name in ("seconds", "places", "learning_rate"):
@@ -154,9 +167,9 @@ def build_family(
             "config must make a local operator and a SplineField for a family, got "
             f"{type(alone.network).__name__} and {type(alone.encoding).__name__}"
         )
-    spacing = grid.spacing.tolist()
+    spacing, spline = grid.spacing.tolist(), alone.encoding.arguments()
     encoding = FamilyField(
-        **alone.encoding.arguments(),
+        **{name: spline[name] for name in ("extent", "knot_spacing", "channels", "margin")},
         members=members,
         motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
     )
@@ -164,7 +177,15 @@ def build_family(
 
 
 def preset_of(grid: Grid, config: FitConfig) -> Preset:
-    """The preset for ``grid``: in 2-D, and for a single slice, it may differ from that in 3-D."""
+    """The preset for ``grid``: in 2-D, and for a single slice, it may differ from that in 3-D.
+
+    Raises:
+        ValueError: if it is the one that trains nothing.
+    """
+    if config.preset == EXACT:
+        raise ValueError(
+            f"preset must be one of {', '.join(PRESETS)} where something is trained, got 'exact'"
+        )
     flat = sum(size > 1 for size in grid.shape) == 2
     return (PRESETS | IN_A_PLANE if flat else PRESETS)[config.preset]
 

@@ -305,8 +305,7 @@ class Representation:
         """
         if sigma == 0:
             return self
-        angles = self.grid.directions.T @ self.grid.directions
-        if not torch.allclose(angles, torch.eye(len(angles)).to(angles), atol=1e-4):
+        if not self.grid.orthogonal:
             raise ValueError(
                 "sigma must be 0 where the axes of the grid are not at right angles, "
                 f"got {sigma}; resample the image before fitting it"
@@ -437,10 +436,7 @@ def _turn_twice(turn: Tensor) -> Tensor:
     # What T does to a gradient, T' H T does to a Hessian: as one matrix on its upper triangle.
     pairs = second_order_pairs(len(turn))
     rows = [
-        [
-            turn[i, a] * turn[j, b] + (turn[j, a] * turn[i, b] if i != j else 0)
-            for i, j in pairs
-        ]
+        [turn[i, a] * turn[j, b] + (turn[j, a] * turn[i, b] if i != j else 0) for i, j in pairs]
         for a, b in pairs
     ]
     return torch.stack([torch.stack(row) for row in rows])

@@ -166,7 +166,7 @@ class SmoothedField(ContinuousField):
             result[(slice(None), *tile)] = values
         return result  # type: ignore[return-value]
 
-    # ---- sums over nodes --------------------------------------------------------------------------
+    # ---- sums over nodes -------------------------------------------------------------------------
 
     def _weights(self, distance: Tensor, axis: int, order: int) -> list[Tensor]:
         # q g(d) and its derivatives, at distances d in mm of the place from a node.
@@ -193,7 +193,8 @@ class SmoothedField(ContinuousField):
     def _at_points(
         self, points: Positions, order: int, nodes: Tensor, starts: Sequence[int]
     ) -> Tensor:
-        dims, index, along = len(self.shape), [], []
+        dims, along = len(self.shape), []
+        index: list[Tensor | slice] = [slice(None)]
         for d, (x, start, q) in enumerate(zip(points.axes, starts, self._steps, strict=True)):
             offsets = torch.arange(-self._reach[d], self._reach[d] + 1, device=x.device)
             around = (x.double() / q).round().long()[:, None] + offsets
@@ -201,7 +202,7 @@ class SmoothedField(ContinuousField):
             shape = [-1] + [1] * dims
             shape[d + 1] = len(offsets)
             index.append((around - start).view(shape))
-        values = nodes[(slice(None), *index)]
+        values = nodes[tuple(index)]
         entries = []
         for derivatives in jet_derivatives(dims, order):
             part = values

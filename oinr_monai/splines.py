@@ -1,6 +1,6 @@
-r"""Cubic B-splines: one basis for the truth between samples and for learned input functions.
+r"""B-splines: one basis for the truth between samples and for learned input functions.
 
-.. math:: s(u) = \sum_k c_k \beta^3(u - k), \qquad u \text{ in units of the knot spacing.}
+.. math:: s(u) = \sum_k c_k \beta^p(u - k), \qquad u \text{ in units of the knot spacing.}
 
 References:
     Unser, "Splines: a perfect fit for signal and image processing", IEEE Signal Processing
@@ -19,101 +19,157 @@ from torch import Tensor
 
 from .positions import Lattice, Positions, jet_derivatives
 
-__all__ = ["CubicInterpolant", "bspline_weights", "evaluate", "interpolating_coefficients"]
+__all__ = [
+    "CubicInterpolant",
+    "bspline_weights",
+    "evaluate",
+    "interpolating_coefficients",
+    "jet",
+]
 
 # Points evaluated at once, so that the 64 neighbours of each stay within tens of megabytes.
 POINTS_AT_ONCE = 65_536
 
 
-def bspline_weights(fraction: Tensor, derivative: int = 0) -> Tensor:
-    """Weights (..., 4) of the knots -1, 0, 1, 2 at ``fraction`` in [0, 1] past knot 0.
+def bspline_weights(fraction: Tensor, derivative: int = 0, degree: int = 3) -> Tensor:
+    r"""Weights (..., degree + 1) of the knots around ``fraction`` in [0, 1] past one of them.
+
+    By the recursion of de Boor and Cox on equal knots,
+
+    .. math:: p \, b^p_j = (t + p - j) b^{p-1}_{j-1} + (1 - t + j) b^{p-1}_j, \qquad
+              \partial b^p_j = b^{p-1}_{j-1} - b^{p-1}_j.
 
     Args:
-        fraction: place between two knots, in knot spacings.
-        derivative: 0, 1 or 2; per knot spacing to that power.
+        fraction: place t between two knots, in knot spacings; for a cubic the knots are -1 to 2.
+        derivative: order of the derivative, up to ``degree``; per knot spacing to that power.
+        degree: odd degree of the spline.
 
     Example:
         >>> bspline_weights(torch.tensor(0.0)).mul(6).round().tolist()
         [1.0, 4.0, 1.0, 0.0]
     """
-    t = fraction
-    if derivative == 0:
-        weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-        return torch.stack(weights, dim=-1) / 6
-    if derivative == 1:
-        slopes = (-((1 - t) ** 2), 3 * t**2 - 4 * t, -3 * t**2 + 2 * t + 1, t**2)
-        return torch.stack(slopes, dim=-1) / 2
-    return torch.stack((1 - t, 3 * t - 2, 1 - 3 * t, t), dim=-1)
+    t = fraction[..., None]
+    weights = torch.ones_like(t)
+    for p in range(1, degree - derivative + 1):
+        j = torch.arange(p, dtype=t.dtype, device=t.device)
+        up, stay = weights * (t + (p - 1) - j), weights * (1 - t + j)
+        weights = (F.pad(up, (1, 0)) + F.pad(stay, (0, 1))) / p
+    for _ in range(derivative):
+        weights = F.pad(weights, (1, 0)) - F.pad(weights, (0, 1))
+    return weights
 
 
-def evaluate(coefficients: Tensor, positions: Positions, derivatives: Sequence[int]) -> Tensor:
-    """Spline with ``coefficients`` (C, *knots) at positions in knot units: (C, *positions.shape).
+def evaluate(coefficients: Tensor, positions: Positions) -> Tensor:
+    """Cubic spline with ``coefficients`` (C, *knots) at positions in knots: (C, *shape)."""
+    return jet(coefficients, positions, order=0)[0]
 
-    Coordinates outside [1, knots - 2], where a knot would be missing, must not occur.
+
+def jet(
+    coefficients: Tensor,
+    positions: Positions,
+    order: int,
+    steps: Sequence[float] | None = None,
+    degree: int = 3,
+) -> Tensor:
+    """Jets (J, C, *positions.shape) of the spline with ``coefficients`` (C, *knots).
+
+    Beyond where all knots are at hand the spline goes on with its value there, and no slope.
 
     Args:
         coefficients: B-spline coefficients.
         positions: places, each coordinate counted in knots from the first one.
-        derivatives: order of the derivative along each axis, 0 to 2.
+        order: order of the jet, 0 to 2.
+        steps: distance between knots along each axis, by whose unit the derivatives are; 1 if None.
+        degree: odd degree of the spline.
     """
+    dims = positions.spatial_dims
+    taps = [
+        _taps(x, n, step, order, degree)
+        for x, n, step in zip(
+            positions.axes, coefficients.shape[1:], steps or [1.0] * dims, strict=True
+        )
+    ]
     if isinstance(positions, Lattice):
-        return _on_lattice(coefficients, positions.axes, derivatives)
+        return torch.stack(_on_lattice(coefficients, taps, order))
     rows, knots = coefficients.flatten(1).T.contiguous(), coefficients.shape[1:]
+    tables = [(first, *weights) for first, weights in taps]
     if torch.compiler.is_exporting():  # a program for any number of points has no loop over them
-        return _at_points(rows, knots, positions.axes, derivatives).T
-    chunks = zip(*(x.split(POINTS_AT_ONCE) for x in positions.axes), strict=True)
-    return torch.cat([_at_points(rows, knots, axes, derivatives) for axes in chunks]).T
+        return _at_points(rows, knots, tables, order)
+    chunks = [zip(*(table.split(POINTS_AT_ONCE) for table in each), strict=True) for each in tables]
+    parts = [_at_points(rows, knots, each, order) for each in zip(*chunks, strict=True)]
+    return torch.cat(parts, dim=-1)
 
 
-def _on_lattice(coefficients: Tensor, axes: Sequence[Tensor], derivatives: Sequence[int]) -> Tensor:
-    values = coefficients
-    for d, (x, order) in enumerate(zip(axes, derivatives, strict=True)):
-        first, weights = _taps(x, values.shape[d + 1], order)
-        # The knots that no place needs are left out.
-        low, high = int(first.min()), int(first.max()) + 4
-        values = values.narrow(d + 1, low, high - low)
-        values = _along(values, d + 1, first - low, weights.to(values.dtype))
-    return values
+def _taps(
+    coordinates: Tensor, knots: int, step: float, order: int, degree: int
+) -> tuple[Tensor, list[Tensor]]:
+    # The first of degree + 1 knots around each place, and their weights for each derivative.
+    reach = (degree - 1) // 2
+    places = coordinates.clamp(reach, knots - 1 - reach)
+    # The last place that has all its knots is at a cell's end; there the fraction is 1, not 0.
+    cell = places.floor().clamp(reach, max(knots - 2 - reach, reach))
+    weights = [bspline_weights(places - cell, n, degree) / step**n for n in range(order + 1)]
+    within = ((coordinates - places).abs() < 1e-6)[:, None]
+    return cell.long() - reach, [weights[0], *[each * within for each in weights[1:]]]
+
+
+_Taps = tuple[Tensor, list[Tensor]]
+
+
+def _on_lattice(values: Tensor, taps: Sequence[_Taps], order: int, axis: int = 0) -> list[Tensor]:
+    """Entries of the jet; those that begin with the same derivatives share their first products."""
+    if axis == len(taps):
+        return [values]
+    first, weights = taps[axis]
+    # The knots that no place needs are left out.
+    low, high = int(first.min()), int(first.max()) + weights[0].shape[1]
+    near = values.narrow(axis + 1, low, high - low)
+    found: dict[tuple[int, ...], Tensor] = {}
+    for n in range(order + 1):
+        part = _along(near, axis + 1, first - low, weights[n].to(near.dtype))
+        rest = jet_derivatives(len(taps) - axis - 1, order - n)
+        entries = _on_lattice(part, taps, order - n, axis + 1)
+        found |= {(n, *others): entry for others, entry in zip(rest, entries, strict=True)}
+    return [found[derivatives] for derivatives in jet_derivatives(len(taps) - axis, order)]
 
 
 def _along(values: Tensor, axis: int, first: Tensor, weights: Tensor) -> Tensor:
-    # One axis of the tensor product: four knots for each of n places, out of a row of many.
+    # One axis of the tensor product: a few knots for each of n places, out of a row of many.
     lead, knots, tail = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
     places, rows = len(first), values.reshape(lead.numel() * knots, tail.numel())
+    near = first[:, None] + torch.arange(weights.shape[1], device=rows.device)
     if tail and 2 * knots > 3 * places and not weights.requires_grad:
-        # Few places: the weighted sum of four rows each; 5 times faster than a product at 256^3.
+        # Few places: the weighted sum of a few rows each; 5 times faster than a product at 256^3.
         start = torch.arange(lead.numel(), device=rows.device)[:, None, None] * knots
-        index = (start + first[:, None] + torch.arange(4, device=rows.device)).flatten(0, 1)
         each = weights.repeat(lead.numel(), 1)
-        result: Tensor = _RowSums.apply(index, rows, each)  # type: ignore[no-untyped-call]
+        result: Tensor = _RowSums.apply((start + near).flatten(0, 1), rows, each)  # type: ignore[no-untyped-call]
         return result.reshape(*lead, places, *tail)
-    matrix = weights.new_zeros(places, knots).scatter_add(
-        1, first[:, None] + torch.arange(4, device=rows.device), weights
-    )
+    matrix = weights.new_zeros(places, knots).scatter_add(1, near, weights)
     if not tail:
         return values @ matrix.T
     product = matrix @ rows.reshape(lead.numel(), knots, tail.numel())
     return product.reshape(*lead, places, *tail)
 
 
-def _taps(coordinates: Tensor, knots: int, derivative: int) -> tuple[Tensor, Tensor]:
-    # The last place that has four knots around it is knots - 2; there the fraction is 1, not 0.
-    cell = coordinates.floor().clamp(1, max(knots - 3, 1))
-    return cell.long() - 1, bspline_weights(coordinates - cell, derivative)
-
-
 def _at_points(
-    rows: Tensor, shape: Sequence[int], axes: Sequence[Tensor], derivatives: Sequence[int]
+    rows: Tensor, shape: Sequence[int], taps: Sequence[Sequence[Tensor]], order: int
 ) -> Tensor:
-    # The weighted sum of the 4^D rows of coefficients around each point, (N, C).
-    points = axes[0].shape[0]
+    """Jets (J, C, N): weighted sums of the (degree + 1)^D rows of coefficients at each point."""
+    points, width = taps[0][1].shape
     index = torch.zeros(points, 1, dtype=torch.long, device=rows.device)
-    weights = torch.ones(points, 1, dtype=rows.dtype, device=rows.device)
-    for x, knots, order in zip(axes, shape, derivatives, strict=True):
-        first, along = _taps(x, knots, order)
-        each = first[:, None] + torch.arange(4, device=x.device)
+    for (first, *_), knots in zip(taps, shape, strict=True):
+        each = first[:, None] + torch.arange(width, device=rows.device)
         index = (index[:, :, None] * knots + each[:, None, :]).flatten(1)
-        weights = (weights[:, :, None] * along.to(rows.dtype)[:, None, :]).flatten(1)
+    entries = []
+    for derivatives in jet_derivatives(len(shape), order):
+        weights = torch.ones(points, 1, dtype=rows.dtype, device=rows.device)
+        for (_, *along), n in zip(taps, derivatives, strict=True):
+            weights = (weights[:, :, None] * along[n].to(rows.dtype)[:, None, :]).flatten(1)
+        entries.append(_sums(rows, index, weights).T)
+    return torch.stack(entries)
+
+
+def _sums(rows: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     if weights.requires_grad or torch.compiler.is_exporting():
         return (rows[index] * weights[:, :, None]).sum(dim=1)
     # The same sum, fused and 40 times faster, but with one derivative only and no ONNX form.
@@ -199,7 +255,5 @@ class CubicInterpolant:
 
     def jet(self, positions: Positions, order: int = 0) -> Tensor:
         """Jets (J, C, *positions.shape) at voxel coordinates, derivatives per voxel."""
-        dims = positions.spatial_dims
-        inner = positions.shifted([2.0] * dims)
-        parts = [evaluate(self.coefficients, inner, n) for n in jet_derivatives(dims, order)]
-        return torch.stack(parts)
+        inner = positions.shifted([2.0] * positions.spatial_dims)
+        return jet(self.coefficients, inner, order)

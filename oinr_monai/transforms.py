@@ -20,9 +20,8 @@ from monai.transforms import MapTransform, Randomizable, Transform
 from monai.utils import ImageMetaKey, ensure_tuple, ensure_tuple_rep
 from torch import Tensor
 
-from .checks import check_one_of
 from .denoising import DenoiseConfig, denoise
-from .derivatives import MAPS, derivative_maps
+from .derivatives import MAPS, check_maps, derivative_maps
 from .encodings import FourierEncoding
 from .families import fit_family, interpolate_slices
 from .fields import Field
@@ -301,13 +300,15 @@ class DeriveOINR(_Ask):
     """Exact derivatives of a representation in world axes, per mm, as one image.
 
     Args:
-        maps: "gradient" (D channels), "gradient_magnitude", "laplacian" or "hessian" (xx xy xz yy
-            yz zz), or several of them, whose channels follow in the order given.
+        maps: names from :data:`~oinr_monai.derivatives.MAPS`, one or several, whose channels follow
+            in the order given.
         factor: how many times finer than the fitted grid, for all axes or each.
         spacing: spacing in mm, for all axes or each, instead of a factor.
+        sigma: width in mm of the Gaussian that the image is smoothed by first, 0 for none; several
+            for vesselness and sheetness.
 
     Raises:
-        ValueError: if no map or an unknown one is asked for.
+        ValueError: if no map or an unknown one is asked for, or a sigma that does not fit.
     """
 
     def __init__(
@@ -315,17 +316,18 @@ class DeriveOINR(_Ask):
         maps: str | Sequence[str] = "gradient",
         factor: int | Sequence[int] | None = None,
         spacing: float | Sequence[float] | None = None,
+        sigma: float | Sequence[float] = 0.0,
     ) -> None:
         super().__init__(factor, spacing)
         self.maps: tuple[str, ...] = ensure_tuple(maps)
         if not self.maps:
             raise ValueError(f"maps must be among {', '.join(MAPS)}, got none")
-        for name in self.maps:
-            check_one_of("maps", name, MAPS)
+        self.sigma = sigma
+        check_maps(self.maps, sigma)
 
     def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
         """The maps, one after the other along the channels."""
-        found = dict(derivative_maps(representation, self.maps, grid))
+        found = dict(derivative_maps(representation, self.maps, grid, self.sigma))
         parts = [found[name].as_tensor() for name in self.maps]
         return MetaTensor(torch.cat(parts), meta=found[self.maps[0]].meta)
 

@@ -34,8 +34,12 @@ SAME = (
 # "fit" replaces how to fit, "without" names keys that then mean nothing, "saved" says how to write.
 OTHERS: dict[str, dict[str, Any]] = {
     "volume_oinr_derivatives": {
-        "constants": {"maps": ["gradient", "gradient_magnitude", "laplacian"], "factor": None},
-        "answer": {"_target_": "oinr_monai.DeriveOINR", "maps": "@maps"},
+        "constants": {
+            "maps": ["gradient", "gradient_magnitude", "laplacian"],
+            "sigma": 0.0,
+            "factor": None,
+        },
+        "answer": {"_target_": "oinr_monai.DeriveOINR", "maps": "@maps", "sigma": "@sigma"},
         "postfix": "derivatives",
         "metadata": {
             "name": "Volume O-INR derivatives",

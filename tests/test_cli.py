@@ -23,8 +23,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 
-from oinr_monai import Grid, Representation, cli, images
+from oinr_monai import Grid, Representation, arguments, images
 from oinr_monai.cli import main
+from oinr_monai.derivatives import DEFAULT_MAPS, MAPS
 
 SHAPE = (18, 16, 9)
 FAST = ["--preset", "fast", "--device", "cpu"]
@@ -195,7 +196,7 @@ def test_evaluate_on_the_fitted_and_on_a_finer_grid(
 
 def test_derive(run: Callable[..., Any], fitted: Path, tmp_path: Path) -> None:
     done = run("derive", fitted, "-o", tmp_path / "maps", "--factor", 2)
-    assert set(done["maps"]) == set(cli.MAPS)
+    assert set(done["maps"]) == set(DEFAULT_MAPS)
     maps: dict[str, Any] = {name: nib.load(path) for name, path in done["maps"].items()}
     assert maps["gradient"].shape == (35, 31, 17, 3)
     assert maps["hessian"].shape == (35, 31, 17, 6)
@@ -209,6 +210,44 @@ def test_derive(run: Callable[..., Any], fitted: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(values["laplacian"], trace, atol=1e-3)
     assert b"intensity/mm" in maps["gradient"].header["descrip"].tobytes()
     assert b"intensity/mm^2" in maps["hessian"].header["descrip"].tobytes()
+
+
+def test_derive_at_a_scale(run: Callable[..., Any], fitted: Path, tmp_path: Path) -> None:
+    done = run("derive", fitted, "-o", tmp_path / "a", "--maps", ",".join(MAPS), "--sigma", 1.5)
+    assert done["sigma"] == [1.5]
+    maps: dict[str, Any] = {name: nib.load(path) for name, path in done["maps"].items()}
+    values = {name: written.get_fdata() for name, written in maps.items()}
+    smoothed = Representation.load(fitted).smoothed(1.5)
+    wanted = smoothed.gradient().movedim(0, -1).numpy()
+    np.testing.assert_allclose(values["gradient"], wanted, atol=1e-4)
+    eigenvalues = values["hessian_eigenvalues"]
+    np.testing.assert_allclose(eigenvalues.sum(-1), values["laplacian"], atol=1e-3)
+    assert (np.diff(eigenvalues, axis=-1) <= 0).all()
+    for name in ("vesselness", "vesselness_dark", "sheetness", "sheetness_dark"):
+        assert values[name].min() >= 0
+        assert values[name].max() <= 1
+    assert b"sigma 1.5 mm" in maps["structure_tensor"].header["descrip"].tobytes()
+    several = run(
+        "derive", fitted, "-o", tmp_path / "b", "--maps", "vesselness", "--sigma", 1.5, 2, 3
+    )
+    widest = nib.load(several["maps"]["vesselness"]).get_fdata()
+    assert (widest >= values["vesselness"] - 1e-6).all()
+    assert (widest > values["vesselness"] + 1e-3).any()
+
+
+def test_derive_refuses(refused: Callable[..., str], fitted: Path, tmp_path: Path) -> None:
+    out = ["-o", tmp_path / "maps"]
+    assert "one number" in refused("derive", fitted, *out, "--sigma", 1, 2)
+    assert "widths in mm" in refused("derive", fitted, *out, "--sigma", "-1")
+    assert "vesselness" in refused("derive", fitted, *out, "--maps", "vessels")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_an_exact_fit(run: Callable[..., Any], scan: Path, tmp_path: Path) -> None:
+    done = run("fit", scan, "-o", tmp_path / "exact.oinr", "--preset", "exact")
+    assert done["steps"] == 0
+    assert done["psnr_grid"] > 90
+    assert run("info", tmp_path / "exact.oinr")["settings"]["preset"] == "exact"
 
 
 def test_derive_adds_to_a_folder(run: Callable[..., Any], fitted: Path, tmp_path: Path) -> None:
@@ -448,7 +487,7 @@ def test_a_failed_write_leaves_nothing(
 
 
 def test_suffixes_are_those_that_can_be_written() -> None:
-    assert tuple(sorted(images._WRITERS)) == cli.IMAGE_SUFFIXES
+    assert tuple(sorted(images._WRITERS)) == arguments.IMAGE_SUFFIXES
 
 
 # As a process

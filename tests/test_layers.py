@@ -96,7 +96,7 @@ def test_sine_of_jets_is_the_chain_rule(dims: int, generator: torch.Generator) -
         hessian = torch.autograd.functional.hessian(signal, x)
         expected = torch.stack([signal(x), *gradient, *(hessian[i, j] for i, j in pairs)])
         for size in (1, 1 + dims, len(jet)):
-            result = sine_jet(jet[:size, None], dims)[:, 0]
+            result = sine_jet(jet[:size, None, None], dims)[:, 0, 0]
             assert torch.allclose(result, expected[:size], rtol=0, atol=1e-12)
 
 

@@ -1,16 +1,17 @@
-"""Cubic B-splines against scipy, their own derivatives, and a smooth function."""
+"""B-splines against scipy, their own derivatives, and a smooth function."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from oinr_monai import splines
 from oinr_monai.positions import Lattice, Scatter
-from oinr_monai.splines import CubicInterpolant, bspline_weights, evaluate
+from oinr_monai.splines import CubicInterpolant, bspline_weights, evaluate, jet
 
 SHAPES = [(9,), (8, 7), (6, 7, 5), (1,), (2,), (1, 6), (6, 2), (5, 1, 2), (2, 2, 2)]
 
@@ -95,18 +96,42 @@ def test_lattice_equals_scattered(dims: int, order: int, generator: torch.Genera
         1 + (n - 3) * torch.rand(5, generator=generator, dtype=torch.float64)
         for n in coefficients.shape[1:]
     )
-    orders = [order] + [0] * (dims - 1)
     mesh = tuple(m.flatten() for m in torch.meshgrid(*axes, indexing="ij"))
-    on_lattice = evaluate(coefficients, Lattice(axes), orders).flatten(1)
-    at_points = evaluate(coefficients, Scatter(mesh), orders)
-    assert torch.allclose(on_lattice, at_points, rtol=0, atol=1e-12)
+    for degree in (3, 5):
+        on_lattice = jet(coefficients, Lattice(axes), order, degree=degree).flatten(2)
+        at_points = jet(coefficients, Scatter(mesh), order, degree=degree)
+        assert torch.allclose(on_lattice, at_points, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("degree", [3, 5])
+def test_weights_are_those_of_scipy(degree: int, generator: torch.Generator) -> None:
+    fraction = torch.rand(9, generator=generator, dtype=torch.float64)
+    knots = np.arange(degree + 2) - (degree + 1) / 2
+    basis = BSpline.basis_element(knots, extrapolate=False)
+    offsets = np.arange(degree + 1) - (degree - 1) // 2
+    for derivative in range(3):
+        curve = basis.derivative(derivative) if derivative else basis
+        wanted = np.nan_to_num(curve(fraction.numpy()[:, None] - offsets))
+        found = bspline_weights(fraction, derivative, degree).numpy()
+        assert np.allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_beyond_its_knots_it_keeps_its_value(generator: torch.Generator) -> None:
+    coefficients = torch.randn(1, 9, 9, generator=generator, dtype=torch.float64)
+    x = torch.tensor([0.3, 1.0, 7.0, 8.5], dtype=torch.float64)
+    inside = torch.full_like(x, 3.2)
+    found = jet(coefficients, Scatter((x, inside)), order=1)
+    assert float(found[0, 0, 0]) == float(found[0, 0, 1])
+    assert float(found[0, 0, 3]) == float(found[0, 0, 2])
+    assert float(found[1, 0, 0]) == float(found[1, 0, 3]) == 0
+    assert float(found[1, 0, 1:3].abs().min()) > 0
 
 
 def test_far_apart_places_skip_the_knots_between(generator: torch.Generator) -> None:
     coefficients = torch.randn(1, 400, generator=generator, dtype=torch.float64)
     x = torch.tensor([1.0, 200.5, 398.0], dtype=torch.float64)
-    on_lattice = evaluate(coefficients, Lattice((x,)), [0])
-    assert torch.allclose(on_lattice, evaluate(coefficients, Scatter((x,)), [0]), atol=1e-13)
+    on_lattice = evaluate(coefficients, Lattice((x,)))
+    assert torch.allclose(on_lattice, evaluate(coefficients, Scatter((x,))), atol=1e-13)
 
 
 def test_many_points_are_the_same_in_chunks(
