@@ -10,10 +10,14 @@ from torch import Tensor
 
 from .forward_models import Boxcar, SliceProfile, SliceStack
 from .grids import Grid
+from .images import STORED_DTYPE
 from .noises import NoiseModel
 from .slices import thick_grid
 
 __all__ = ["simulate_slices"]
+
+# What an image knows of its file, for the one that is written.
+KEPT = (ImageMetaKey.FILENAME_OR_OBJ, STORED_DTYPE)
 
 
 def simulate_slices(
@@ -59,6 +63,6 @@ def simulate_slices(
     if noise is not None:
         seen = noise.add(seen, torch.Generator(seen.device).manual_seed(seed))
     result = thick.to_image(seen)
-    if isinstance(image, MetaTensor) and ImageMetaKey.FILENAME_OR_OBJ in image.meta:
-        result.meta[ImageMetaKey.FILENAME_OR_OBJ] = image.meta[ImageMetaKey.FILENAME_OR_OBJ]
+    if isinstance(image, MetaTensor):
+        result.meta.update({name: image.meta[name] for name in KEPT if name in image.meta})
     return result
