@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,12 @@ TILE_PLACES = 1_000_000
 
 # A quintic whose repetition drives singular values of 0 to 1 towards 1, within 0.7 to 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
+
+# Slope of the last activation on its negative side.
+LEAK = 0.1
+
+# The last layer sums over many channels, whose steps agree: at the rate of the others it diverges.
+TAIL_RATE = 0.1
 
 # What the momentum and the two averages of Adam keep in each step.
 MOMENTUM, BETAS = 0.95, (0.9, 0.99)
@@ -59,9 +66,12 @@ class SliceOperator(nn.Module):
     ) -> None:
         super().__init__()
         self.spatial_dims, self.channels, self.factor = spatial_dims, channels, tuple(factor)
-        self.head = _integral(spatial_dims, channels, width)
-        self.blocks = nn.Sequential(*[_Block(spatial_dims, width) for _ in range(blocks)])
-        self.tail = _integral(spatial_dims, width, channels * math.prod(factor))
+        self.head = _integral(channels, width, (3,) * spatial_dims)
+        kernels = cycle(_planes(spatial_dims))
+        self.blocks = nn.Sequential(
+            *[_Block(width, next(kernels), next(kernels)) for _ in range(blocks)]
+        )
+        self.tail = _integral(width, channels * math.prod(factor), (3,) * spatial_dims)
         for name in ("weight", "bias"):
             nn.init.zeros_(self.tail.get_parameter(name))
         self.to(memory_format=_channels_last(spatial_dims))  # type: ignore[call-overload]
@@ -74,7 +84,9 @@ class SliceOperator(nn.Module):
     def forward(self, coarse: Tensor) -> Tensor:
         """Map (B, C, *coarse) to (B, C, *fine)."""
         coarse = coarse.contiguous(memory_format=_channels_last(self.spatial_dims))
-        answers = self.tail(F.gelu(self.blocks(self.head(coarse)), approximate="tanh"))
+        h = self.blocks(self.head(coarse))
+        # The leak keeps a gradient where all of the stream has turned negative.
+        answers = self.tail(F.gelu(h, approximate="tanh") + LEAK * h)
         return _spread(answers, self.channels, self.factor)
 
     @torch.no_grad()
@@ -100,9 +112,9 @@ class SliceOperator(nn.Module):
 class _Block(nn.Module):
     """x + K2 gelu(K1 x)."""
 
-    def __init__(self, dims: int, width: int) -> None:
+    def __init__(self, width: int, first: Sequence[int], second: Sequence[int]) -> None:
         super().__init__()
-        self.first, self.second = _integral(dims, width, width), _integral(dims, width, width)
+        self.first, self.second = _integral(width, width, first), _integral(width, width, second)
         with torch.no_grad():
             self.second.weight.mul_(0.1)
             self.second.get_parameter("bias").zero_()
@@ -113,9 +125,16 @@ class _Block(nn.Module):
         return x + increment
 
 
-def _integral(dims: int, before: int, after: int) -> nn.Conv2d | nn.Conv3d:
-    kind = nn.Conv2d if dims == 2 else nn.Conv3d
-    return kind(before, after, 3, padding=1)
+def _planes(dims: int) -> list[tuple[int, ...]]:
+    # In three dimensions the kernels lie in the planes of two axes, by turns: a third of the cost.
+    if dims == 2:
+        return [(3, 3)]
+    return [(3, 3, 1), (1, 3, 3), (3, 1, 3)]
+
+
+def _integral(before: int, after: int, kernel: Sequence[int]) -> nn.Conv2d | nn.Conv3d:
+    kind = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
+    return kind(before, after, tuple(kernel), padding=tuple(k // 2 for k in kernel))  # type: ignore[arg-type]
 
 
 def _channels_last(dims: int) -> torch.memory_format:
@@ -133,7 +152,7 @@ def _spread(answers: Tensor, channels: int, factor: Sequence[int]) -> Tensor:
 
 
 class OrthogonalMomentum(torch.optim.Optimizer):
-    """Adam, but for the kernels of blocks, which move along their momentum made orthogonal.
+    """Adam, but for the kernels of the blocks, which move along their momentum made orthogonal.
 
     The nearest orthogonal matrix to the momentum (out, in x taps) is found by a few products, and
     scaled to the size of Adam's steps, so that one rate suits both.
@@ -158,12 +177,15 @@ class OrthogonalMomentum(torch.optim.Optimizer):
     def __init__(self, operator: SliceOperator, peak: float) -> None:
         kernels = [p for p in operator.blocks.parameters() if p.ndim > 1]
         chosen = {id(p) for p in kernels}
+        last = [*operator.tail.parameters()]
+        chosen |= {id(p) for p in last}
         others = [p for p in operator.parameters() if id(p) not in chosen]
         groups = [
-            {"params": kernels, "orthogonal": True},
-            {"params": others, "orthogonal": False},
+            {"params": kernels, "orthogonal": True, "peak": peak},
+            {"params": others, "orthogonal": False, "peak": peak},
+            {"params": last, "orthogonal": False, "peak": TAIL_RATE * peak},
         ]
-        super().__init__([each for each in groups if each["params"]], {"lr": peak, "peak": peak})
+        super().__init__([each for each in groups if each["params"]], {"lr": peak})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -23,7 +23,7 @@ from .slices import thick_grid
 __all__ = ["AxisModel", "Pair", "draw_patches", "resample_axis", "rotated", "scored"]
 
 # Coarse voxels that a patch may hold, and the longest side of one.
-PATCH_PLACES, PATCH_SIDE = 13_824, 24
+PATCH_PLACES, PATCH_SIDE = 8_000, 20
 
 # Fine voxels at the border of a patch that are not scored: beyond it, the operator saw zeros.
 MARGIN = 3

@@ -221,18 +221,25 @@ def slice_view(
     """Slices along ``axis``, by default that of the largest spacing, as thick as that.
 
     Raises:
-        ValueError: if the slices are as fine as the answer, or too few voxels are sharp.
+        ValueError: if the slices are as fine as the answer or as their own voxels, or too few of
+            those are sharp.
     """
     axis = thickest_axis(grid) if axis is None else axis
     result = fine_grid(grid, axis, spacing)
     thick = float(grid.spacing[axis])
     profile = profile or Boxcar(thick if thickness is None else thickness)
+    asked = float(result.spacing[axis])
+    if asked > thick / (1 + SLACK):
+        raise ValueError(
+            f"spacing must be smaller than the {thick:g} mm from slice to slice, got {asked:g}"
+        )
+    # Finer than the slices are within, nothing can be learnt: there the spline takes over.
     within = min(h for d, h in enumerate(grid.spacing.tolist()) if d != axis)
-    factor = math.ceil(thick / min(within, float(result.spacing[axis])) - SLACK)
+    factor = math.ceil(thick / within - SLACK)
     if factor < 2:
         raise ValueError(
-            f"spacing must be smaller than the {thick:g} mm from slice to slice, "
-            f"got {float(result.spacing[axis]):g}"
+            f"slice_axis must be one along which the spacing is larger than the {within:g} mm "
+            f"within the slices, got {axis}, where it is {thick:g}"
         )
     return _Slices(grid, result, axis, profile, factor)
 

@@ -53,10 +53,10 @@ __all__ = ["SuperResolveConfig", "super_resolve"]
 STEPS = 2_000
 
 # Channels and blocks of the operator, for each number of dimensions.
-OPERATORS = {2: (64, 4), 3: (32, 4)}
+OPERATORS = {2: (64, 4), 3: (40, 4)}
 
 # Peak learning rate, the part of the budget in which it rises, and the memory of averaged weights.
-RATE, RISE, MEMORY = 1e-3, 0.1, 0.995
+RATE, RISE, MEMORY = 2e-3, 0.1, 0.995
 
 # Parts of the budget after which the estimate that the pairs are made of is renewed.
 RENEWALS = (0.15, 0.3, 0.5, 0.7)
