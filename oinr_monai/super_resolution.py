@@ -61,6 +61,9 @@ RATE, RISE, MEMORY = 2e-3, 0.1, 0.995
 # Parts of the budget after which the estimate that the pairs are made of is renewed.
 RENEWALS = (0.15, 0.3, 0.5, 0.7)
 
+# Axes are alike whose spacings differ by less than this factor.
+ALIKE = 1.1
+
 # Patches that the averaged weights are scored on, and the times.
 HELD_OUT, SCORES = 8, 10
 
@@ -176,10 +179,6 @@ def _view(
             raise ValueError("slice_axis must be given for an image with no largest spacing")
         return isotropic_view(grid, spacing)
     return slice_view(grid, axis, thickness, profile, spacing)
-
-
-# Axes are alike whose spacings differ by less than this factor.
-ALIKE = 1.1
 
 
 class _Task:
