@@ -61,6 +61,9 @@ RATE, RISE, MEMORY = 2e-3, 0.1, 0.995
 # Parts of the budget after which the estimate that the pairs are made of is renewed.
 RENEWALS = (0.15, 0.3, 0.5, 0.7)
 
+# The most that an estimate is sharpened by before pairs are made of it.
+ROUGHEST = 2.0
+
 # Axes are alike whose spacings differ by less than this factor.
 ALIKE = 1.1
 
@@ -259,13 +262,23 @@ class _Task:
         if self.view.renews:
             estimate = self.view.guess(coarse)
             if self.clock.step:
-                estimate = self.view.keep_data(estimate + self._whole(coarse), coarse)
+                sharper = estimate + self._roughness() * self._whole(coarse)
+                estimate = self.view.keep_data(sharper, coarse)
         pairs = self.view.pairs(estimate, self.generator)
         self.patches = draw_patches(pairs, self.generator, self.view.mirrors, self.view.swaps)
         self.held_out = [next(self.patches) for _ in range(HELD_OUT)]
         # Another estimate is another task: scores before it do not compare.
         self.best.best, self.best.due = -math.inf, self.clock.fraction
         self.best.take()
+
+    def _roughness(self) -> float:
+        # A mean of what is possible is smoother than the truth. Pairs should be as rough as the
+        # image, so that the operator meets there what it will meet in the image.
+        answered, missing = (
+            sum(float(each.square().sum()) for each in values)
+            for values in zip(*self._answers(), strict=True)
+        )
+        return min(max((missing / answered) ** 0.5, 1.0), ROUGHEST) if answered > 0 else 1.0
 
     def _loss(self, answer: Tensor, missing: Tensor) -> Tensor:
         factor = self.view.factor
