@@ -30,6 +30,7 @@ from .registry import register
 from .representation import IntensityScale, Representation
 from .sequences import SequenceOINR
 from .starts import learn_start
+from .super_resolution import SuperResolveConfig, super_resolve
 from .surface import Surface, isosurface
 from .transforms import (
     DenoiseOINR,
@@ -105,6 +106,7 @@ __all__ = [
     "SampleOINRd",
     "SequenceOINR",
     "SplineField",
+    "SuperResolveConfig",
     "Surface",
     "WeightVectors",
     "WorldSignal",
@@ -124,6 +126,7 @@ __all__ = [
     "modulate",
     "region_features",
     "register",
+    "super_resolve",
     "weight_vector",
 ]
 

@@ -78,6 +78,11 @@ class Grid:
         return self.matrix.norm(dim=0)
 
     @property
+    def plane_spacing(self) -> Tensor:
+        """Distance between neighbouring planes across each axis (D,), in mm, along their normal."""
+        return 1 / torch.linalg.inv(self.matrix).norm(dim=1)
+
+    @property
     def directions(self) -> Tensor:
         """Unit world vectors of the axes, as columns (D, D)."""
         return self.matrix / self.spacing
@@ -119,17 +124,17 @@ class Grid:
                 f"start and stop must enclose voxels of a {self.shape} grid, "
                 f"got {tuple(start)} and {tuple(stop)}"
             )
-        return self._moved(start, [last - first for first, last in zip(start, stop, strict=True)])
+        return self.scaled(start, [last - first for first, last in zip(start, stop, strict=True)])
 
     def pad(self, halo: int | Sequence[int]) -> Grid:
         """The grid with ``halo`` more voxels at both ends of each axis."""
         width = [int(extra) for extra in self._per_axis(halo)]
         shape = [size + 2 * extra for size, extra in zip(self.shape, width, strict=True)]
-        return self._moved([-extra for extra in width], shape)
+        return self.scaled([-extra for extra in width], shape)
 
     def shift(self, voxels: Sequence[float]) -> Grid:
         """The grid moved by ``voxels`` (D,) along its own axes; they need not be whole."""
-        return self._moved(voxels, self.shape)
+        return self.scaled(voxels, self.shape)
 
     def refine(self, factor: int | Sequence[int]) -> Grid:
         """Every ``factor``-th voxel of the result is a voxel of this grid: (n - 1) factor + 1.
@@ -144,7 +149,7 @@ class Grid:
             raise ValueError(f"factor must be 1 or more, got {factor}")
         shape = [(size - 1) * each + 1 for size, each in zip(self.shape, factors, strict=True)]
         scale = [1 / each if n > 1 else 1.0 for n, each in zip(self.shape, factors, strict=True)]
-        return self._moved([0] * self.spatial_dims, shape, scale)
+        return self.scaled([0] * self.spatial_dims, shape, scale)
 
     def with_spacing(self, spacing: float | Sequence[float]) -> Grid:
         """The same first voxel centre and axes at another spacing in mm, over the same extent."""
@@ -155,7 +160,24 @@ class Grid:
         # The tolerance keeps the last sample where rounding alone would lose it.
         shape = [int(reach / step + 1e-6) + 1 for reach, step in zip(extent, values, strict=True)]
         scale = [step / before for step, before in zip(values, old, strict=True)]
-        return self._moved([0] * self.spatial_dims, shape, scale)
+        return self.scaled([0] * self.spatial_dims, shape, scale)
+
+    def scaled(
+        self, start: Sequence[float], shape: Sequence[int], scale: Sequence[float] | None = None
+    ) -> Grid:
+        """A grid of another shape along the same axes.
+
+        Args:
+            start: where its first voxel lies, in voxels of this grid (D,), which need not be whole.
+            shape: its number of voxels along each axis.
+            scale: its spacing over that of this grid, along each axis; 1 if None.
+        """
+        affine = self.affine.clone()
+        dims = self.spatial_dims
+        affine[:dims, 3] = self.to_world(torch.tensor(start, dtype=torch.float64))
+        if scale is not None:
+            affine[:dims, :dims] *= torch.tensor(scale, dtype=torch.float64)
+        return Grid(tuple(shape), affine)
 
     def axes_in(self, other: Grid) -> tuple[Tensor, ...] | None:
         """Indices of this grid's planes along the axes of ``other``, if the two share their axes.
@@ -207,16 +229,6 @@ class Grid:
         if len(values) != self.spatial_dims:
             raise ValueError(f"expected one value per axis ({self.spatial_dims}), got {value}")
         return values
-
-    def _moved(
-        self, start: Sequence[float], shape: Sequence[int], scale: Sequence[float] | None = None
-    ) -> Grid:
-        affine = self.affine.clone()
-        dims = self.spatial_dims
-        affine[:dims, 3] = self.to_world(torch.tensor(start, dtype=torch.float64))
-        if scale is not None:
-            affine[:dims, :dims] *= torch.tensor(scale, dtype=torch.float64)
-        return Grid(tuple(shape), affine)
 
 
 def _homogeneous(affine: Tensor | np.ndarray, dims: int) -> Tensor:

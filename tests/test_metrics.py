@@ -136,3 +136,62 @@ def test_bad_arguments_are_named() -> None:
         metrics.psnr(signal, torch.full((1, 4, 4), 2.0))
     with pytest.raises(ValueError, match=r"^spatial dimensions of signal must be one of 2, 3"):
         metrics.ssim(torch.rand(1, 9), torch.rand(1, 9))
+
+
+def test_ssim_inside_a_mask_is_the_mean_of_its_windows(generator: torch.Generator) -> None:
+    signal, reference = pair(1, 30, 26, generator=generator)
+    left, right = torch.zeros(1, 30, 26), torch.zeros(1, 30, 26)
+    left[:, :15], right[:, 15:] = 1, 1
+    parts = [metrics.ssim(signal, reference, mask) for mask in (left, right)]
+    assert parts[0] != pytest.approx(parts[1], abs=1e-4)
+    # 20 rows of windows fit, 10 of them centred in each half.
+    assert sum(parts) / 2 == pytest.approx(metrics.ssim(signal, reference), rel=1e-6)
+    signal[:, 21:] = 0  # windows around the upper ten rows do not see these
+    assert metrics.ssim(signal, reference, left) == pytest.approx(parts[0], rel=1e-6)
+    edge = torch.zeros(1, 30, 26)
+    edge[:, 0] = 1
+    with pytest.raises(ValueError, match="where a window of 11 voxels fits"):
+        metrics.ssim(signal, reference, edge)
+
+
+def test_ssim_inside_a_mask_goes_through_slabs(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal, reference = pair(1, 24, 20, 18, generator=generator)
+    mask = torch.rand(1, 24, 20, 18, generator=generator) > 0.5
+    expected = metrics.ssim(signal, reference, mask)
+    monkeypatch.setattr(metrics, "_SLAB", 800)
+    assert metrics.ssim(signal, reference, mask) == pytest.approx(expected, rel=1e-6)
+
+
+def cosine(shape: tuple[int, ...], waves: tuple[int, ...]) -> tuple[Tensor, float]:
+    """A product of cosines, mirrored by the borders, and what the filter makes of each of them."""
+    value, total = torch.ones(1, *shape, dtype=torch.float64), 0.0
+    for axis, (size, wave) in enumerate(zip(shape, waves, strict=True)):
+        k = math.pi * wave / size
+        row = torch.cos(k * (torch.arange(size).double() + 0.5))
+        value = value * row.reshape([-1 if d == axis + 1 else 1 for d in range(value.ndim)])
+        total += k**2
+    return value, -total * math.exp(-(1.5**2) * total / 2)
+
+
+@pytest.mark.parametrize("shape", [(48, 40), (32, 30, 28)])
+def test_hfen_of_waves_has_a_closed_form(shape: tuple[int, ...]) -> None:
+    reference, gain = cosine(shape, (6, 4, 5)[: len(shape)])
+    wrong, wrong_gain = cosine(shape, (3, 9, 8)[: len(shape)])
+    # Both waves have the same norm.
+    expected = 0.1 * wrong_gain / gain
+    assert metrics.hfen(reference + 0.1 * wrong, reference) == pytest.approx(expected, rel=0.01)
+    assert metrics.hfen(0.7 * reference, reference) == pytest.approx(0.3, rel=1e-9)
+    assert metrics.hfen(reference + 5, reference) == pytest.approx(0, abs=1e-9)
+
+
+def test_hfen_counts_inside_the_mask(generator: torch.Generator) -> None:
+    signal, reference = pair(1, 40, 30, generator=generator)
+    signal[:, :20] = reference[:, :20]
+    mask = torch.zeros(1, 40, 30)
+    mask[:, :10] = 1
+    assert metrics.hfen(signal, reference, mask) == pytest.approx(0, abs=1e-6)
+    assert metrics.hfen(signal, reference) > 0.1
+    with pytest.raises(ValueError, match="reference must hold detail"):
+        metrics.hfen(signal, torch.zeros(1, 40, 30))
