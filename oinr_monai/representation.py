@@ -65,6 +65,10 @@ class IntensityScale:
         """Map intensities (C, ...) to zero mean and unit variance."""
         return (image - _column(self.mean, image)) / _column(self.std, image)
 
+    def restore(self, standardised: Tensor) -> Tensor:
+        """Map standardised values (C, ...) back to intensities."""
+        return standardised * _column(self.std, standardised) + _column(self.mean, standardised)
+
 
 def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(
