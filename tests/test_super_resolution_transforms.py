@@ -66,8 +66,8 @@ def test_from_file_to_file(volume: MetaTensor, tmp_path: Path) -> None:
         SimulateThickSlicesd("image", spacing=5.0),
         SuperResolveOINRd("image", CONFIG),
         SaveImaged(
-            "image", output_dir=tmp_path, output_postfix="again", separate_folder=False, resample=False,
-            print_log=False,
+            "image", output_dir=tmp_path, output_postfix="again", separate_folder=False,
+            resample=False, print_log=False,
         ),
     ]  # fmt: skip
     data = [{"image": str(tmp_path / "fine.nii.gz")}]
