@@ -133,12 +133,14 @@ def eclare(command: str) -> Method:
             source = Path(folder) / "thick.nii.gz"
             plain = nib.Nifti1Image(stack.image[0].numpy(), stack.image.affine.numpy())
             nib.save(plain, source)
-            subprocess.run(
+            done = subprocess.run(
                 [*shlex.split(command), "--in-fpath", source, "--out-dir", folder,
                  "--relative-slice-thickness", str(width / voxel),
                  "--relative-slice-profile-type", "boxcar" if box else "gaussian"],
-                check=True, stdout=subprocess.DEVNULL,
+                capture_output=True, text=True,
             )  # fmt: skip
+            if done.returncode:
+                raise RuntimeError(f"ECLARE must run, got {done.stderr[-500:]}")
             found = read_image(Path(folder) / "thick_eclare.nii.gz")
         return Resampling(Grid.from_image(found), stack.fine, 3).forward(found.as_tensor())
 
