@@ -98,13 +98,17 @@ class Pair:
 
 
 def draw_patches(
-    pairs: Sequence[Pair], generator: torch.Generator, swaps: Sequence[tuple[int, int]]
+    pairs: Sequence[Pair],
+    generator: torch.Generator,
+    mirrors: Sequence[int],
+    swaps: Sequence[tuple[int, int]],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Random patches without end, mirrored at random; where more is missing, more are drawn.
 
     Args:
         pairs: to draw from.
         generator: source of randomness.
+        mirrors: spatial axes that are mirrored at random.
         swaps: spatial axes that are alike, exchanged at random.
 
     Returns:
@@ -113,7 +117,15 @@ def draw_patches(
     typical = sum(float(pair.missing.abs().mean()) for pair in pairs) / len(pairs)
     while True:
         pair = pairs[int(torch.randint(len(pairs), (), generator=generator))]
-        yield _mirrored(*_worthwhile(pair, typical, generator), generator, swaps)
+        coarse, missing = _worthwhile(pair, typical, generator)
+        chosen = (torch.rand(len(mirrors) + len(swaps), generator=generator) < 0.5).tolist()
+        flips = [d + 1 for d, turned in zip(mirrors, chosen, strict=False) if turned]
+        coarse, missing = coarse.flip(flips), missing.flip(flips)
+        for (one, other), turned in zip(swaps, chosen[len(mirrors) :], strict=True):
+            if turned:
+                coarse = coarse.transpose(one + 1, other + 1)
+                missing = missing.transpose(one + 1, other + 1)
+        yield coarse[None], missing[None]
 
 
 def _worthwhile(pair: Pair, typical: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -129,20 +141,6 @@ def _worthwhile(pair: Pair, typical: float, generator: torch.Generator) -> tuple
         if float(missing.abs().mean()) >= typical * float(torch.rand((), generator=generator)):
             break
     return coarse, missing
-
-
-def _mirrored(
-    coarse: Tensor, missing: Tensor, generator: torch.Generator, swaps: Sequence[tuple[int, int]]
-) -> tuple[Tensor, Tensor]:
-    dims = coarse.ndim - 1
-    turned = (torch.rand(dims + len(swaps), generator=generator) < 0.5).tolist()
-    flips = [d + 1 for d in range(dims) if turned[d]]
-    coarse, missing = coarse.flip(flips), missing.flip(flips)
-    for (one, other), swap in zip(swaps, turned[dims:], strict=True):
-        if swap:
-            coarse = coarse.transpose(one + 1, other + 1)
-            missing = missing.transpose(one + 1, other + 1)
-    return coarse[None], missing[None]
 
 
 def scored(values: Tensor, factor: Sequence[int]) -> Tensor:

@@ -77,6 +77,15 @@ class View(ABC):
             if self.factor[i] == self.factor[j] and _same(spacing[i], spacing[j])
         ]
 
+    @property
+    def mirrors(self) -> list[int]:
+        """Axes whose mirror image the scanner sees as the mirror image of what it saw."""
+        return [
+            d
+            for d, m in enumerate(self.models)
+            if m is None or torch.allclose(m.coarse, m.coarse.flip(0, 1), atol=1e-9)
+        ]
+
     def guess(self, coarse: Tensor) -> Tensor:
         """The corrected spline (C, *fine) through an image (C, *coarse)."""
         return along_axes(coarse, [None if m is None else m.guess for m in self.models])

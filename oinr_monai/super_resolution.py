@@ -50,7 +50,7 @@ from .slice_views import View, isotropic_view, slice_view
 __all__ = ["SuperResolveConfig", "super_resolve"]
 
 # Steps that are taken if no budget is given: about four minutes on one core for 128 x 160 x 32.
-STEPS = 2_000
+STEPS = 4_000
 
 # Channels and blocks of the operator, for each number of dimensions.
 OPERATORS = {2: (64, 4), 3: (40, 4)}
@@ -60,6 +60,9 @@ RATE, RISE, MEMORY = 2e-3, 0.1, 0.995
 
 # Parts of the budget after which the estimate that the pairs are made of is renewed.
 RENEWALS = (0.15, 0.3, 0.5, 0.7)
+
+# The most that an estimate is sharpened by before pairs are made of it.
+ROUGHEST = 2.0
 
 # Axes are alike whose spacings differ by less than this factor.
 ALIKE = 1.1
@@ -73,7 +76,7 @@ class SuperResolveConfig:
     """How long to learn, and where.
 
     Args:
-        steps: steps to learn from, each on one patch; 2,000 if neither budget is given.
+        steps: steps to learn from, each on one patch; 4,000 if neither budget is given.
         seconds: seconds to learn, instead of steps; with both, whichever is spent first. The
             answer itself takes about a tenth more.
         seed: seed of the start, the patches and the rotations.
@@ -84,7 +87,7 @@ class SuperResolveConfig:
 
     Example:
         >>> SuperResolveConfig().budget()
-        (2000, None)
+        (4000, None)
     """
 
     steps: int | None = None
@@ -259,13 +262,23 @@ class _Task:
         if self.view.renews:
             estimate = self.view.guess(coarse)
             if self.clock.step:
-                estimate = self.view.keep_data(estimate + self._whole(coarse), coarse)
+                sharper = estimate + self._roughness() * self._whole(coarse)
+                estimate = self.view.keep_data(sharper, coarse)
         pairs = self.view.pairs(estimate, self.generator)
-        self.patches = draw_patches(pairs, self.generator, self.view.swaps)
+        self.patches = draw_patches(pairs, self.generator, self.view.mirrors, self.view.swaps)
         self.held_out = [next(self.patches) for _ in range(HELD_OUT)]
         # Another estimate is another task: scores before it do not compare.
         self.best.best, self.best.due = -math.inf, self.clock.fraction
         self.best.take()
+
+    def _roughness(self) -> float:
+        # A mean of what is possible is smoother than the truth. Pairs should be as rough as the
+        # image, so that the operator meets there what it will meet in the image.
+        answered, missing = (
+            sum(float(each.square().sum()) for each in values)
+            for values in zip(*self._answers(), strict=True)
+        )
+        return min(max((missing / answered) ** 0.5, 1.0), ROUGHEST) if answered > 0 else 1.0
 
     def _loss(self, answer: Tensor, missing: Tensor) -> Tensor:
         factor = self.view.factor
@@ -297,13 +310,12 @@ class _Task:
             return self.average.whole(coarse)
 
     def _ensemble(self) -> Tensor:
-        # The mean over all mirror images of the image.
-        dims = self.view.grid.spatial_dims
-        total = torch.zeros(())
-        for turned in product((False, True), repeat=dims):
-            axes = [d + 1 for d in range(dims) if turned[d]]
-            total = total.to(self.device) + self._whole(self.coarse.flip(axes)).flip(axes)
-        return total / 2**dims
+        # The mean over all mirror images of the image that the scanner sees alike.
+        total, mirrors = torch.zeros((), device=self.device), self.view.mirrors
+        for turned in product((False, True), repeat=len(mirrors)):
+            axes = [d + 1 for d, flip in zip(mirrors, turned, strict=True) if flip]
+            total = total + self._whole(self.coarse.flip(axes)).flip(axes)
+        return total / 2 ** len(mirrors)
 
     def _info(self, values: Tensor, interrupted: bool) -> dict[str, Any]:
         return {

@@ -6,11 +6,12 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from oinr_monai.forward_models import Boxcar, Gaussian, SliceStack
+from oinr_monai.forward_models import Boxcar, Gaussian, SampledProfile, SliceStack
 from oinr_monai.grids import Grid
 from oinr_monai.simulation import simulate_slices
 from oinr_monai.slice_operators import SliceOperator
 from oinr_monai.slice_pairs import AxisModel, Pair, resample_axis, rotated, scored
+from oinr_monai.slice_views import slice_view
 from oinr_monai.super_resolution import SuperResolveConfig, super_resolve
 
 QUICK = SuperResolveConfig(steps=3)
@@ -215,6 +216,15 @@ def test_the_guess_is_seen_as_the_data_and_keeps_constants(profile):
     torch.testing.assert_close(model.coarse @ model.guess, eye, rtol=0, atol=1e-9)
     torch.testing.assert_close(model.coarse @ model.back, eye, rtol=0, atol=1e-9)
     torch.testing.assert_close(model.guess @ ones[:6], ones, rtol=0, atol=1e-9)
+
+
+def test_a_lopsided_profile_is_not_mirrored():
+    grid = Grid((16, 18, 5), oblique((1.0, 1.0, 3.0)))
+    even = slice_view(grid, None, None, Gaussian(3.0), None)
+    lopsided = slice_view(grid, None, None, SampledProfile((-2.0, 1.0, 2.0), (0, 1, 0)), None)
+    assert even.mirrors == [0, 1, 2]
+    assert lopsided.mirrors == [0, 1]
+    assert even.swaps == lopsided.swaps == [(0, 1)]
 
 
 def test_a_pair_adds_up_to_the_fine_image():
