@@ -42,8 +42,9 @@ BLOCK = 64
 # A slice counts where this part of it lies within the volume.
 COVERED = 0.99
 
-# Iterations of a solution, and where it ends: the residual over the data's own.
-STEPS, TOLERANCE = 60, 1e-4
+# Iterations of a solution, and where it ends: the residual over the data's own, while the weight is
+# chosen and at last.
+STEPS, ROUGHLY, EXACTLY = 60, 1e-3, 1e-4
 
 
 def fuse(
@@ -206,7 +207,7 @@ class _Task:
         ]
         found, guess = [], self.guess
         for weight in WEIGHTS:
-            guess = self._solution(weight, kept, guess)
+            guess = self._solution(weight, kept, guess, ROUGHLY)
             found.append((self._error(guess, kept), weight))
             if found[-1][0] > 1.02 * min(found)[0]:
                 break
@@ -215,9 +216,12 @@ class _Task:
 
     def solve(self, weight: float) -> Tensor:
         """The volume (C, *grid.shape)."""
-        return self.base + self._solution(weight, [v.counts for v in self.views], self.guess)
+        counts = [v.counts for v in self.views]
+        return self.base + self._solution(weight, counts, self.guess, EXACTLY)
 
-    def _solution(self, weight: float, counts: Sequence[Tensor], guess: Tensor) -> Tensor:
+    def _solution(
+        self, weight: float, counts: Sequence[Tensor], guess: Tensor, tolerance: float
+    ) -> Tensor:
         each = list(zip(self.views, counts, self.wanted, strict=True))
 
         def normal(x: Tensor) -> Tensor:
@@ -225,7 +229,7 @@ class _Task:
             return seen + weight * self.curvature(self.curvature(x))
 
         wanted = sum((v.model.adjoint(y * c) for v, c, y in each), torch.zeros_like(guess))
-        return conjugate_gradients(normal, wanted, guess, STEPS, TOLERANCE)
+        return conjugate_gradients(normal, wanted, guess, STEPS, tolerance)
 
     def _error(self, x: Tensor, kept: Sequence[Tensor]) -> float:
         squares, count = 0.0, 0
