@@ -61,7 +61,8 @@ class Resampling(ForwardModel):
         # Rounding aside, the places are fixed: looked up once for all images.
         points = source.to_voxel(target.points()).flatten(0, -2)
         limits = torch.tensor([size - 1.0 for size in source.shape], dtype=torch.float64)
-        self.points = points.clamp(torch.zeros_like(limits), limits)
+        points = points.clamp(torch.zeros_like(limits), limits)
+        self.points = points + HALO if order == 3 else 2 * points / limits.clamp_min(1) - 1
 
     def _forward(self, x: Tensor) -> Tensor:
         spread = along_axes(x, self.matrices)
@@ -84,13 +85,11 @@ class Resampling(ForwardModel):
 
     def _looked_up(self, knots: Tensor) -> Tensor:
         if self.order == 3:
-            places = Scatter(tuple((self.points.to(knots.device) + HALO).T))
+            places = Scatter(tuple(self.points.to(knots.device).T))
             values = evaluate(knots, places, [0] * self.source.spatial_dims)
             return values.reshape(len(knots), *self.target.shape)
-        sizes = torch.tensor(self.source.shape, dtype=torch.float64)
-        unit = 2 * self.points / (sizes - 1).clamp_min(1) - 1
-        # grid_sample counts axes from the last.
-        lookup = unit.flip(-1).reshape(1, *self.target.shape, -1).to(knots)
+        # grid_sample counts places from -1 to 1, and axes from the last.
+        lookup = self.points.flip(-1).reshape(1, *self.target.shape, -1).to(knots)
         return F.grid_sample(knots[None], lookup, padding_mode="border", align_corners=True)[0]
 
 
