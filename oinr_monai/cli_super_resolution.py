@@ -15,7 +15,6 @@ from .arguments import (
     Output,
     Seed,
     Spacing,
-    Steps,
     check_budget,
     check_grid,
     check_output,
@@ -50,7 +49,9 @@ SCORES = (
 Thickness = Annotated[
     float | None,
     typer.Option(
-        "--slice-thickness", metavar="MM", help="Of a slice, or width at half maximum; else MM."
+        "--slice-thickness",
+        metavar="MM",
+        help="Of a slice, or width at half maximum; else its spacing.",
     ),
 ]
 
@@ -71,7 +72,9 @@ def super_resolve(  # noqa: PLR0913
         Literal["boxcar", "gaussian"] | None,
         typer.Option("--slice-profile", help="How a slice weighs what lies across it; boxcar."),
     ] = None,
-    steps: Steps = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Steps to learn from, not the default.")
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds to learn from one image, not steps.")
     ] = None,
@@ -167,7 +170,7 @@ def simulate(  # noqa: PLR0913
     sigma: Annotated[
         float | None, typer.Option(metavar="S", help="Size of the noise, in intensities.")
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Make thick slices of an image, as a scanner would have seen it.
