@@ -17,6 +17,7 @@ from .families import Family, fit_family, interpolate_slices
 from .family_field import FamilyField
 from .fields import Field, JointField
 from .fitting import fit
+from .fusion import fuse
 from .grids import Grid
 from .inferers import OINRInferer
 from .modulations import OperatorConfig, learn_operator, modulate
@@ -29,8 +30,15 @@ from .regions import region_features
 from .registry import register
 from .representation import IntensityScale, Representation
 from .sequences import SequenceOINR
+from .simulation import simulate_slices
 from .starts import learn_start
 from .super_resolution import SuperResolveConfig, super_resolve
+from .super_resolution_transforms import (
+    SimulateThickSlices,
+    SimulateThickSlicesd,
+    SuperResolveOINR,
+    SuperResolveOINRd,
+)
 from .surface import Surface, isosurface
 from .transforms import (
     DenoiseOINR,
@@ -105,8 +113,12 @@ __all__ = [
     "SampleOINR",
     "SampleOINRd",
     "SequenceOINR",
+    "SimulateThickSlices",
+    "SimulateThickSlicesd",
     "SplineField",
     "SuperResolveConfig",
+    "SuperResolveOINR",
+    "SuperResolveOINRd",
     "Surface",
     "WeightVectors",
     "WorldSignal",
@@ -117,6 +129,7 @@ __all__ = [
     "fit_family",
     "fit_many",
     "fit_occupancy",
+    "fuse",
     "interpolate_slices",
     "isosurface",
     "label_map",
@@ -126,6 +139,7 @@ __all__ = [
     "modulate",
     "region_features",
     "register",
+    "simulate_slices",
     "super_resolve",
     "weight_vector",
 ]

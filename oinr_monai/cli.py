@@ -40,7 +40,7 @@ from .cli_denoise import denoise
 from .cli_derive import derive
 from .cli_interpolate import interpolate
 from .cli_mesh import mesh
-from .cli_super_resolution import simulate
+from .cli_super_resolution import simulate, super_resolve
 from .cli_weight_space import classify, cohort_features, write_regions
 from .console import about, hush, message_of, refuse, say, show, usage_of
 
@@ -158,6 +158,7 @@ def _fit_of(labels: bool) -> Callable[..., Representation]:
 app.command()(denoise)
 app.command()(interpolate)
 app.command()(simulate)
+app.command("super-resolve", cls=ManyValues)(super_resolve)
 app.add_typer(cohort, name="cohort")
 cohort.command("features")(cohort_features)
 cohort.command()(classify)

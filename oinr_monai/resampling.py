@@ -16,7 +16,7 @@ from .grids import Grid
 from .positions import Scatter
 from .splines import bspline_weights, evaluate
 
-__all__ = ["Resampling"]
+__all__ = ["Resampling", "share_axes"]
 
 # Knots beyond each border that a cubic spline needs at its outermost places.
 HALO = 2
@@ -50,16 +50,19 @@ class Resampling(ForwardModel):
         check_one_of("order", order, (1, 3))
         self.order = order
         knots = [_knots(size, order) for size in source.shape]
+        self.knots = tuple(len(each) for each in knots)
         self.axes: tuple[int, ...] | None = None
+        self.matrices = [_unless_identity(each) for each in knots]
         if (matched := _matched(source, target)) is not None:
             self.axes, places = matched
-            self.matrices = [_taps(p, m, order) for p, m in zip(places, knots, strict=True)]
+            taps = [_taps(p, m, order) for p, m in zip(places, knots, strict=True)]
+            self.matrices = [_unless_identity(each) for each in taps]
             return
-        self.matrices = knots
         # Rounding aside, the places are fixed: looked up once for all images.
         points = source.to_voxel(target.points()).flatten(0, -2)
         limits = torch.tensor([size - 1.0 for size in source.shape], dtype=torch.float64)
-        self.points = points.clamp(torch.zeros_like(limits), limits)
+        points = points.clamp(torch.zeros_like(limits), limits)
+        self.points = points + HALO if order == 3 else 2 * points / limits.clamp_min(1) - 1
 
     def _forward(self, x: Tensor) -> Tensor:
         spread = along_axes(x, self.matrices)
@@ -68,13 +71,13 @@ class Resampling(ForwardModel):
         return spread.permute(0, *(1 + d for d in self.axes))
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        transposed = [m.T for m in self.matrices]
+        transposed = [None if m is None else m.T for m in self.matrices]
         if self.axes is not None:
             inverse = [self.axes.index(d) for d in range(len(self.axes))]
             return along_axes(y.permute(0, *(1 + d for d in inverse)), transposed)
         # Looking up is linear in the knots: its adjoint is its derivative, at any knots.
         with torch.inference_mode(False), torch.enable_grad():
-            knots = y.new_zeros(len(y), *(len(m) for m in self.matrices), requires_grad=True)
+            knots = y.new_zeros(len(y), *self.knots, requires_grad=True)
             (spread,) = torch.autograd.grad(
                 self._looked_up(knots), knots, y.clone(), create_graph=y.requires_grad
             )
@@ -82,14 +85,23 @@ class Resampling(ForwardModel):
 
     def _looked_up(self, knots: Tensor) -> Tensor:
         if self.order == 3:
-            places = Scatter(tuple((self.points.to(knots.device) + HALO).T))
+            places = Scatter(tuple(self.points.to(knots.device).T))
             values = evaluate(knots, places)
             return values.reshape(len(knots), *self.target.shape)
-        sizes = torch.tensor(self.source.shape, dtype=torch.float64)
-        unit = 2 * self.points / (sizes - 1).clamp_min(1) - 1
-        # grid_sample counts axes from the last.
-        lookup = unit.flip(-1).reshape(1, *self.target.shape, -1).to(knots)
+        # grid_sample counts places from -1 to 1, and axes from the last.
+        lookup = self.points.flip(-1).reshape(1, *self.target.shape, -1).to(knots)
         return F.grid_sample(knots[None], lookup, padding_mode="border", align_corners=True)[0]
+
+
+def share_axes(one: Grid, other: Grid) -> bool:
+    """Whether the axes of two grids run along each other, in any order and direction.
+
+    Example:
+        >>> flipped = torch.diag(torch.tensor([-2.0, 2.0, 2.0, 1.0]))
+        >>> share_axes(Grid((4, 4, 4), torch.eye(4)), Grid((9, 9, 9), flipped))
+        True
+    """
+    return _matched(one, other) is not None
 
 
 def _matched(source: Grid, target: Grid) -> tuple[tuple[int, ...], list[Tensor]] | None:
@@ -108,6 +120,12 @@ def _reordered(grid: Grid, axes: Sequence[int]) -> Grid:
     affine = grid.affine.clone()
     affine[:, : len(axes)] = grid.affine[:, list(axes)]
     return Grid(tuple(grid.shape[d] for d in axes), affine)
+
+
+def _unless_identity(matrix: Tensor) -> Tensor | None:
+    size, same = len(matrix), matrix.shape[0] == matrix.shape[1]
+    eye = torch.eye(size, dtype=matrix.dtype)
+    return None if same and torch.allclose(matrix, eye, rtol=0, atol=1e-12) else matrix
 
 
 def _knots(size: int, order: int) -> Tensor:

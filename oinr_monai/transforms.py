@@ -8,20 +8,19 @@ its transforms with one that asks, such as ``SampleOINRd``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Randomizable, Transform
-from monai.utils import ImageMetaKey, ensure_tuple, ensure_tuple_rep
+from monai.transforms import Randomizable, Transform
+from monai.utils import ImageMetaKey, ensure_tuple
 from torch import Tensor
 
 from .denoising import DenoiseConfig, denoise
 from .derivatives import MAPS, check_maps, derivative_maps
+from .dictionaries import DictionaryTwin
 from .encodings import FourierEncoding
 from .families import fit_family, interpolate_slices
 from .fields import Field
@@ -368,53 +367,13 @@ class LabelsOINR(_Ask):
         return label_map(representation, grid)
 
 
-class _Dictionary(MapTransform):
-    """Apply the array transform to every key.
-
-    Args:
-        keys: keys of the items to transform.
-        output_keys: key of each result, one for each of ``keys``; the result replaces the item if
-            None.
-        allow_missing_keys: skip keys that are missing.
-        args: what the array transform takes.
-        kwargs: what the array transform takes by name; and the key of the item that it takes beside
-            each item, under that item's name (``mask`` or ``like``).
-    """
-
-    array_transform: type[Transform]
-    beside: str | None = None
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        *args: Any,
-        output_keys: KeysCollection | None = None,
-        allow_missing_keys: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.output_keys = (
-            self.keys if output_keys is None else ensure_tuple_rep(output_keys, len(self.keys))
-        )
-        self.beside_key: Hashable | None = kwargs.pop(self.beside, None) if self.beside else None
-        self.transform = self.array_transform(*args, **kwargs)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """A copy of ``data`` with the results."""
-        result = dict(data)
-        other = {} if self.beside_key is None else {str(self.beside): data[self.beside_key]}
-        for key, output_key in self.key_iterator(result, self.output_keys):
-            result[output_key] = self.transform(data[key], **other)
-        return result
-
-
-class EncodeGridd(_Dictionary):
+class EncodeGridd(DictionaryTwin):
     """Dictionary version of :class:`EncodeGrid`; ``output_keys`` too."""
 
     array_transform = EncodeGrid
 
 
-class FitOINRd(_Dictionary):
+class FitOINRd(DictionaryTwin):
     """Dictionary version of :class:`FitOINR`; ``output_keys`` and a key for ``mask`` too.
 
     Without ``output_keys`` the representation replaces the image.
@@ -423,25 +382,25 @@ class FitOINRd(_Dictionary):
     array_transform, beside = FitOINR, "mask"
 
 
-class FitOccupancyOINRd(_Dictionary):
+class FitOccupancyOINRd(DictionaryTwin):
     """Dictionary version of :class:`FitOccupancyOINR`; ``output_keys`` too."""
 
     array_transform = FitOccupancyOINR
 
 
-class DenoiseOINRd(_Dictionary):
+class DenoiseOINRd(DictionaryTwin):
     """Dictionary version of :class:`DenoiseOINR`; ``output_keys`` and a key for ``mask`` too."""
 
     array_transform, beside = DenoiseOINR, "mask"
 
 
-class InterpolateOINRd(_Dictionary):
+class InterpolateOINRd(DictionaryTwin):
     """Dictionary version of :class:`InterpolateOINR`; ``output_keys`` too."""
 
     array_transform = InterpolateOINR
 
 
-class RandFitOINRd(Randomizable, _Dictionary):
+class RandFitOINRd(Randomizable, DictionaryTwin):
     """Dictionary version of :class:`RandFitOINR`; ``output_keys`` and a key for ``mask`` too."""
 
     array_transform, beside = RandFitOINR, "mask"
@@ -456,25 +415,25 @@ class RandFitOINRd(Randomizable, _Dictionary):
         return self
 
 
-class SampleOINRd(_Dictionary):
+class SampleOINRd(DictionaryTwin):
     """Dictionary version of :class:`SampleOINR`; ``output_keys`` and a key for ``like`` too."""
 
     array_transform, beside = SampleOINR, "like"
 
 
-class DeriveOINRd(_Dictionary):
+class DeriveOINRd(DictionaryTwin):
     """Dictionary version of :class:`DeriveOINR`; ``output_keys`` and a key for ``like`` too."""
 
     array_transform, beside = DeriveOINR, "like"
 
 
-class FeaturesOINRd(_Dictionary):
+class FeaturesOINRd(DictionaryTwin):
     """Dictionary version of :class:`FeaturesOINR`; ``output_keys`` and a key for ``like`` too."""
 
     array_transform, beside = FeaturesOINR, "like"
 
 
-class LabelsOINRd(_Dictionary):
+class LabelsOINRd(DictionaryTwin):
     """Dictionary version of :class:`LabelsOINR`; ``output_keys`` and a key for ``like`` too."""
 
     array_transform, beside = LabelsOINR, "like"

@@ -21,6 +21,7 @@ BUNDLES = Path(__file__).parents[1] / "bundles"
 SOURCE = BUNDLES / "volume_oinr_representation"
 PICTURES = BUNDLES / "image_oinr_representation"
 SEQUENCES = BUNDLES / "sequence_oinr_interpolation"
+SLICES = BUNDLES / "mri_oinr_super_resolution"
 SAME_IN_2D = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.json")
 SAME = (
     *SAME_IN_2D,
@@ -129,6 +130,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Keys of inference.json that mean nothing where the answer comes from no network that was fitted.
+UNUSED = ("fitted", "answer", "fitting_inferer", "trained_inferer")
+
 # What the bundle of sequences says instead: its answer comes from all frames, and from no network
 # that train.json fits, which is one of a single frame.
 BETWEEN = {
@@ -154,6 +158,37 @@ METADATA_OF_SEQUENCES = {
 FRAMES_ANSWERED = {
     "channel_def": {"0": "intensity, in the image's own units; the fourth axis is time"}
 }
+
+
+# What the bundle of thick slices says instead: its operator learns anew for each stack, and what it
+# answers on is not the grid that train.json fits.
+FINER = {
+    "_target_": "oinr_monai.inferers.EachInferer",
+    "transform": {
+        "_target_": "oinr_monai.SuperResolveOINR",
+        "config": "@learn",
+        "spacing": "@spacing",
+        "slice_axis": "@slice_axis",
+        "slice_thickness": "@slice_thickness",
+        "profile": "@profile",
+    },
+}
+LEARN = {
+    "_target_": "oinr_monai.SuperResolveConfig",
+    "steps": "@steps",
+    "seconds": "@seconds",
+    "seed": "@seed",
+    "device": "$str(@device)",
+}
+METADATA_OF_SLICES = {
+    "name": "MRI O-INR super-resolution",
+    "task": "Isotropic volume from one stack of thick slices, without training data",
+    "description": "Learns an operator on the sharp axes of one stack of thick slices, from that "
+    "stack alone, applies it across the slices and keeps the slices. train.json fits its network "
+    "to the stack as it is.",
+    "image_classes": "a stack of thick slices, one or more channels, MRI or CT",
+}
+FINER_ANSWERED = {"channel_def": {"0": "intensity, in the image's own units"}}
 
 
 # What the 2-D bundle says instead. Pixels are whole numbers of 8 bits, and PIL would cut and wrap.
@@ -186,7 +221,11 @@ METADATA_IN_2D = {
 
 def made(name: str) -> dict[str, bytes]:
     """Files of bundle ``name`` that follow from the source."""
-    special = {PICTURES.name: _made_in_2d, SEQUENCES.name: _made_of_sequences}
+    special = {
+        PICTURES.name: _made_in_2d,
+        SEQUENCES.name: _made_of_sequences,
+        SLICES.name: _made_of_slices,
+    }
     return special[name]() if name in special else _made_in_3d(OTHERS[name])
 
 
@@ -222,6 +261,24 @@ def _made_of_sequences() -> dict[str, bytes]:
     return files
 
 
+def _made_of_slices() -> dict[str, bytes]:
+    files = {path: (SOURCE / path).read_bytes() for path in SAME}
+    config: dict[str, Any] = {}
+    constants = {"slice_axis": None, "slice_thickness": None, "profile": None, "seconds": None}
+    for key, value in _read("inference").items():
+        if key == "factor":
+            config |= constants
+        elif key == "inferer":
+            config |= {"learn": LEARN, key: FINER}
+        elif key not in (*UNUSED, "preset", "fit"):
+            config[key] = value
+    config["postprocessing"]["transforms"][0]["output_postfix"] = "super_resolved"
+    files["configs/inference.json"] = _json(config)
+    metadata = {"metadata": METADATA_OF_SLICES, "answered": FINER_ANSWERED}
+    files["configs/metadata.json"] = _json(_metadata(metadata))
+    return files
+
+
 def _train_one_frame() -> dict[str, Any]:
     config: dict[str, Any] = {}
     constants = {"frame": 0, "one_frame": ONE_FRAME | {"keys": "image"}}
@@ -235,11 +292,10 @@ def _train_one_frame() -> dict[str, Any]:
 
 def _interpolate() -> dict[str, Any]:
     config: dict[str, Any] = {}
-    unused = ("fitted", "spacing", "answer", "fitting_inferer", "trained_inferer")
     for key, value in _read("inference").items():
         if key == "factor":
             config |= {"at": None, "factor": "$2 if @at is None else None", "motion": True}
-        elif key not in unused:
+        elif key not in (*UNUSED, "spacing"):
             config[key] = value
     config["inferer"] = BETWEEN
     config["postprocessing"]["transforms"][0]["output_postfix"] = "interpolated"
@@ -305,7 +361,7 @@ def _json(config: dict[str, Any]) -> bytes:
 
 def write() -> None:
     """Write the shared files of all bundles."""
-    for name in (*OTHERS, PICTURES.name, SEQUENCES.name):
+    for name in (*OTHERS, PICTURES.name, SEQUENCES.name, SLICES.name):
         for path, content in made(name).items():
             file = BUNDLES / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -316,7 +372,7 @@ def different() -> list[str]:
     """Files that are not what the source makes of them."""
     files = (
         (BUNDLES / name / path, content)
-        for name in (*OTHERS, PICTURES.name, SEQUENCES.name)
+        for name in (*OTHERS, PICTURES.name, SEQUENCES.name, SLICES.name)
         for path, content in made(name).items()
     )
     return [

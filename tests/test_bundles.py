@@ -23,11 +23,13 @@ from monai.bundle import (
     verify_metadata,
     verify_net_in_out,
 )
+from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from PIL import Image
 
-from oinr_monai import ConvOINR, Grid, Representation
+from oinr_monai import ConvOINR, Grid, Representation, simulate_slices
 from oinr_monai.metrics import iou, psnr
+from oinr_monai.slices import fine_grid
 
 ROOT = Path(__file__).parents[1]
 BUNDLES = ROOT / "bundles"
@@ -39,6 +41,7 @@ CHANNELS = {
     "volume_oinr_denoising": 1,
     "volume_oinr_occupancy": 1,
     "sequence_oinr_interpolation": 1,
+    "mri_oinr_super_resolution": 1,
 }
 POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
     "image_oinr_representation": "sampled",
@@ -46,6 +49,7 @@ POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
     "volume_oinr_denoising": "denoised",
     "volume_oinr_occupancy": "labels",
     "sequence_oinr_interpolation": "interpolated",
+    "mri_oinr_super_resolution": "super_resolved",
 }
 # Three frames, and two between them, along the fourth axis.
 FRAMES, ANSWERED = 3, CHANNELS | {"sequence_oinr_interpolation": 5}
@@ -58,7 +62,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 each_bundle = pytest.mark.parametrize("name", CHANNELS)
-answering = [name for name in CHANNELS if name != "sequence_oinr_interpolation"]
+learning_anew = ("sequence_oinr_interpolation", "mri_oinr_super_resolution")
+answering = [name for name in CHANNELS if name not in learning_anew]
 
 
 def dims_of(name: str) -> int:
@@ -111,12 +116,27 @@ def series(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image_for(image: Path, slice_: Path, mask: Path, series: Path) -> Callable[[str], Path]:
+def thick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A crop of the template at 4 mm, 24 x 24 voxels in 6 slices of 16 mm."""
+    datasets = pytest.importorskip("nilearn.datasets")
+    template = datasets.load_mni152_template(resolution=4).slicer[12:36, 16:40, 10:34]
+    volume = MetaTensor(template.get_fdata(dtype=np.float32)[None], affine=template.affine)
+    slices = simulate_slices(volume, 16.0)
+    path = tmp_path_factory.mktemp("thick") / "brain.nii.gz"
+    nib.save(nib.Nifti1Image(slices[0].numpy(), slices.affine.numpy()), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def image_for(
+    image: Path, slice_: Path, mask: Path, series: Path, thick: Path
+) -> Callable[[str], Path]:
     """``image_for(name)``: an image of the kind that the bundle takes."""
     special = {
         "image_oinr_representation": slice_,
         "volume_oinr_occupancy": mask,
         "sequence_oinr_interpolation": series,
+        "mri_oinr_super_resolution": thick,
     }
     return lambda name: special.get(name, image)
 
@@ -388,6 +408,7 @@ def test_inference_writes_what_reloads(
     written = nib.load(tmp_path / f"{source}_{POSTFIX[name]}.nii.gz")
     fitted_grid = Grid.from_image(first_channel(image))
     grid = fitted_grid.refine(2) if POSTFIX[name] == "sampled" else fitted_grid
+    grid = fine_grid(grid, axis=2) if POSTFIX[name] == "super_resolved" else grid
     assert written.shape[:dims] == grid.shape
     assert np.allclose(written.affine, grid.affine.numpy(), atol=1e-5)
     values = torch.from_numpy(written.get_fdata(dtype=np.float32))
@@ -460,6 +481,18 @@ def test_frames_at_chosen_times(
     # the other frame, a voxel away, is far worse
     shifted = psnr(torch.from_numpy(frames[..., :1]), torch.from_numpy(frames[..., 1:]))
     assert psnr(torch.from_numpy(written.get_fdata()), torch.from_numpy(frames)) > shifted + 3
+
+
+def test_thick_slices_are_kept(
+    thick: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    how = {"steps": 3, "profile": {"_target_": "oinr_monai.forward_models.Boxcar", "thickness": 8}}
+    where = {"image": str(thick), "output_dir": str(tmp_path)}
+    run_bundle("mri_oinr_super_resolution", "inference", **how, **where)
+    written: Any = nib.load(tmp_path / "brain_super_resolved.nii.gz")
+    assert written.shape == (24, 24, 24)
+    inner = written.get_fdata().reshape(24, 24, 6, 4)[..., 1:3].mean(axis=3)
+    assert np.abs(inner - nib.load(thick).get_fdata()).max() < 0.01 * inner.max()
 
 
 def test_two_bundles_in_one_process(image: Path, tmp_path: Path) -> None:

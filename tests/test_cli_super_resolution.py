@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from test_cli import blob, load_values, oblique_affine, refused, run, save_nifti
 
+from oinr_monai.cli import main
+
 __all__ = ["refused", "run"]  # the fixtures
 
 SHAPE = (18, 16, 14)
@@ -87,3 +89,105 @@ def test_simulate_refuses(
 def test_simulate_refuses_what_is_no_image(refused: Callable[..., str], fine: Path) -> None:
     assert "must end in" in refused("simulate", fine, "-o", "thick.oinr", "--spacing", "3")
     assert "no such file" in refused("simulate", "no.nii", "-o", "thick.nii", "--spacing", "3")
+
+
+# super-resolve
+
+QUICK = ("--steps", 3, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def thick(fine: Path) -> list[Path]:
+    """Slices across each axis, 2.7 to 3.3 mm thick."""
+    paths = [fine.with_name(f"across{axis}.nii.gz") for axis in range(3)]
+    for axis, (path, spacing) in enumerate(zip(paths, (2.7, 3.3, 2.7), strict=True)):
+        options = ["--axis", axis, "--spacing", spacing]
+        assert main([str(x) for x in ("simulate", fine, "-o", path, *options)]) == 0
+    return paths
+
+
+@pytest.fixture(scope="module")
+def axial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five slices of 24 x 24 voxels, 3.6 mm apart."""
+    affine = oblique_affine()
+    affine[:3, :3] *= [1, 0.9 / 1.1, 3.6 / 2.5]
+    path = tmp_path_factory.mktemp("axial") / "axial.nii.gz"
+    return save_nifti(path, blob((24, 24, 5)), affine)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "spacing"),
+    [
+        ([], (24, 24, 20), [0.9, 0.9, 0.9]),
+        (["--spacing", 1.2], (18, 18, 15), [1.2, 1.2, 1.2]),
+        (["--spacing", 0.9, 0.9, 1.8], (24, 24, 10), [0.9, 0.9, 1.8]),
+        (["--slice-profile", "gaussian", "--slice-thickness", 3], (24, 24, 20), [0.9] * 3),
+    ],
+)
+def test_super_resolve_fills_the_cells_of_the_slices(
+    run: Callable[..., Any],
+    axial: Path,
+    tmp_path: Path,
+    options: list[object],
+    shape: tuple[int, ...],
+    spacing: list[float],
+) -> None:
+    output = tmp_path / "fine.nii.gz"
+    done = run("super-resolve", "-o", output, *QUICK, *options, axial)
+    assert done["output"] == str(output)
+    assert (done["shape"], done["steps"]) == (list(shape), 3)
+    assert done["spacing"] == pytest.approx(spacing)
+    written, stack = nib.load(output), nib.load(axial)
+    assert written.shape == shape
+    corners = [image.affine @ [-0.5, -0.5, -0.5, 1] for image in (written, stack)]
+    np.testing.assert_allclose(*corners, atol=1e-5)
+
+
+def test_super_resolve_keeps_the_slices(
+    run: Callable[..., Any], axial: Path, tmp_path: Path
+) -> None:
+    run("super-resolve", axial, "-o", tmp_path / "fine.nii.gz", *QUICK)
+    again = load_values(tmp_path / "fine.nii.gz").reshape(24, 24, 5, 4).mean(axis=3)
+    np.testing.assert_allclose(again, load_values(axial), atol=0.05)
+
+
+def test_super_resolve_fuses_stacks(
+    run: Callable[..., Any], fine: Path, thick: list[Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "fused.nii.gz"
+    done = run("super-resolve", *thick[::-1], "-o", output)
+    assert (done["stacks"], done["shape"]) == (3, [18, 16, 12])
+    truth = load_values(fine)[..., :12]  # four slices of three voxels; two are left over
+    assert np.abs(load_values(output) - truth).mean() < 0.2
+    done = run("super-resolve", *thick[::-1], "-o", output, "--spacing", 1.8)
+    assert done["spacing"] == pytest.approx([1.8] * 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--steps", "2", "--seconds", "1"], "must not both be given"),
+        (["--seconds", "-1"], "seconds must be positive"),
+        (["--spacing", "0"], "--spacing must be positive"),
+        (["--spacing", "1", "2"], "--spacing must be 3 numbers"),
+        (["--slice-thickness", "0"], "must be positive"),
+        (["--slice-profile", "triangle"], "triangle"),
+        (["--axis", "4"], "--axis"),
+    ],
+)
+def test_super_resolve_refuses(
+    refused: Callable[..., str], axial: Path, options: list[str], reason: str
+) -> None:
+    assert reason in refused("super-resolve", axial, "-o", "fine.nii.gz", *options)
+
+
+def test_super_resolve_refuses_stacks_apart(
+    refused: Callable[..., str], axial: Path, thick: list[Path], tmp_path: Path
+) -> None:
+    far = oblique_affine()
+    far[:3, 3] += 900
+    elsewhere = save_nifti(tmp_path / "far.nii.gz", blob((9, 9, 4)), far)
+    reason = refused("super-resolve", thick[2], elsewhere, "-o", "fine.nii.gz")
+    assert "must all reach the volume" in reason
+    assert "must end in" in refused("super-resolve", axial, "-o", "fine.oinr")
+    assert "no such file" in refused("super-resolve", axial, "no.nii", "-o", "fine.nii")
