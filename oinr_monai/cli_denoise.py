@@ -67,10 +67,11 @@ def denoise(  # noqa: PLR0913
 ) -> None:
     """Remove noise from an image, each channel or frame by itself.
 
+    An output REP.oinr keeps the clean image as a function, for exact derivatives of it.
     Five channels or more are taken for repeated frames, whose differences tell sigma.
     """
     check_budget(steps, seconds)
-    check_output(output, IMAGE_SUFFIXES)
+    check_output(output, (*IMAGE_SUFFIXES, ".oinr"))
     model = _model(noise, sigma, counts, readout)
     from dataclasses import replace
 
@@ -90,13 +91,19 @@ def denoise(  # noqa: PLR0913
             estimated = replace(estimated, sigma=min(sigma))  # type: ignore[call-arg]
         config = replace(config, noise=estimated)
     frames = _frames(image, volume, frame)
+    as_function = output.name.lower().endswith(".oinr")
+    if as_function and len(frames) > 1:
+        raise ValueError(f"--frame must be given for {output}, which holds one of {len(frames)}")
     with about(image):
         found = _each(frames, config, inside)
     if any(each.info["interrupted"] for each in found):
         say(f"interrupted; {output} is not written")
         raise typer.Exit(130)
     with about(output):
-        write_image(output, _together(volume, found), f"denoised, {noise}")
+        if as_function:
+            found[0].save(output)
+        else:
+            write_image(output, _together(volume, found), f"denoised, {noise}")
     show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
 
 

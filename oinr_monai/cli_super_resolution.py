@@ -84,10 +84,11 @@ def super_resolve(  # noqa: PLR0913
 ) -> None:
     """Make thick slices isotropic, learning from them alone, or fuse several stacks.
 
-    Stacks are fused by least squares, which takes no budget and no seed.
+    Stacks are fused by least squares, which takes no budget and no seed. An output REP.oinr keeps
+    the answer as a function.
     """
     check_budget(steps, seconds)
-    check_output(output, IMAGE_SUFFIXES)
+    check_output(output, (*IMAGE_SUFFIXES, ".oinr"))
     from .images import read_image, write_image
     from .super_resolution import SuperResolveConfig
 
@@ -114,7 +115,10 @@ def super_resolve(  # noqa: PLR0913
         say(f"interrupted; {output} is not written")
         raise typer.Exit(130)
     with about(output):
-        write_image(output, found.sample(), "super-resolved")
+        if output.name.lower().endswith(".oinr"):
+            found.save(output)
+        else:
+            write_image(output, found.sample(), "super-resolved")
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
     show({"output": str(output), **place, **scores}, as_json)

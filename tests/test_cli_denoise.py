@@ -64,5 +64,18 @@ def test_denoise_refuses(
     assert reason in refused("denoise", noisy, "-o", "clean.nii.gz", *options)
 
 
+def test_denoise_keeps_the_function(
+    run: Callable[..., Any], refused: Callable[..., str], noisy: Path, tmp_path: Path
+) -> None:
+    common = ("denoise", noisy, "--steps", 3, "--sigma", 3, "--device", "cpu", "-o")
+    run(*common, tmp_path / "clean.oinr")
+    run(*common, tmp_path / "clean.nii.gz")
+    clean = run("sample", tmp_path / "clean.oinr", "-o", tmp_path / "sampled.nii.gz")["output"]
+    wanted = nib.load(tmp_path / "clean.nii.gz").get_fdata()
+    np.testing.assert_allclose(nib.load(clean).get_fdata(), wanted, atol=1e-3)
+    series = save_nifti(tmp_path / "series.nii.gz", np.stack([blob(SHAPE)] * 2, -1).astype("f4"))
+    assert "--frame must be given" in refused("denoise", series, "-o", tmp_path / "two.oinr")
+
+
 def test_denoise_refuses_another_kind_of_file(refused: Callable[..., str], noisy: Path) -> None:
-    assert "must end in" in refused("denoise", noisy, "-o", "clean.oinr")
+    assert "must end in" in refused("denoise", noisy, "-o", "clean.txt")
