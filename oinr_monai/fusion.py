@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ BLOCK = 64
 
 # A slice counts where this part of it lies within the volume.
 COVERED = 0.99
+
+# Voxels of a stack around the volume that splines and profiles may need.
+MARGIN = 3
 
 # Iterations of a solution, and where it ends: the residual over the data's own, while the weight is
 # chosen and at last.
@@ -151,7 +155,10 @@ class _View:
         grid: Grid,
     ) -> None:
         plain = image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
+        start, stop = _box(stack, grid)
+        plain = plain[(slice(None), *(slice(i, j) for i, j in zip(start, stop, strict=True)))]
         self.samples = plain.to(torch.promote_types(plain.dtype, torch.float32))
+        stack = stack.crop(start, stop)
         spacing = stack.spacing.tolist()
         spacing[axis] = min(float(grid.spacing.min()), spacing[axis])
         fine = fine_grid(stack, axis, spacing)
@@ -165,6 +172,17 @@ class _View:
         """The spline of the samples on ``grid``, and where it has data."""
         within = _within(grid, self.stack)[None].to(samples)
         return _resampling(self.stack, grid).forward(samples) * within, within
+
+
+def _box(stack: Grid, grid: Grid) -> tuple[list[int], list[int]]:
+    """First and last (exclusive) voxels of a stack that a volume may need, one at least."""
+    ends = [(-0.5, size - 0.5) for size in grid.shape]
+    corners = torch.tensor(list(product(*ends)), dtype=torch.float64)
+    voxels = stack.to_voxel(grid.to_world(corners))
+    low, high = voxels.amin(dim=0).floor().tolist(), voxels.amax(dim=0).ceil().tolist()
+    start = [min(max(int(a) - MARGIN, 0), n - 1) for a, n in zip(low, stack.shape, strict=True)]
+    sizes = zip(high, start, stack.shape, strict=True)
+    return start, [min(max(int(b) + MARGIN + 1, a + 1), n) for b, a, n in sizes]
 
 
 def _resampling(source: Grid, target: Grid) -> Resampling:

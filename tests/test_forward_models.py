@@ -164,6 +164,20 @@ def test_damped_projection_is_the_least_squares_answer(model: ForwardModel) -> N
     assert float(gradient.norm()) < 1e-5 * float(model.adjoint(data).norm())
 
 
+@pytest.mark.gpu
+@each_model
+def test_on_a_gpu(model: ForwardModel) -> None:
+    x, y = random(model.source, 2).float(), random(model.target, 3).float()
+
+    def damped(x: Tensor, y: Tensor) -> Tensor:
+        return model.project(x, y, damping=0.1)
+
+    for ask, given in ((model.forward, (x,)), (model.adjoint, (y,)), (damped, (x, y))):
+        found = ask(*(each.cuda() for each in given))
+        assert found.device.type == "cuda"
+        torch.testing.assert_close(found.cpu(), ask(*given), rtol=1e-3, atol=1e-3)
+
+
 def test_projection_refuses_negative_damping() -> None:
     model = Blur(oblique(), (1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="damping must be 0 or more"):
