@@ -25,7 +25,7 @@ from oinr_monai.forward_models import Boxcar, SliceProfile, SliceStack
 from oinr_monai.images import read_image
 from oinr_monai.resampling import Resampling
 
-SIREN_SECONDS, BACK_PROJECTIONS = 60.0, 10
+BACK_PROJECTIONS = 10
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ def siren(seconds: float) -> Method:
     return run
 
 
-def ours(seconds: float | None) -> Method:
+def ours(steps: int | None) -> Method:
     """``super_resolve``, told the true profile."""
 
     def run(stack: Stack) -> Tensor:
-        config = SuperResolveConfig(seconds=seconds, device="cpu")
+        config = SuperResolveConfig(steps=steps, device="cpu")
         found = super_resolve(
             stack.image, config, spacing=stack.fine.spacing.tolist(), slice_axis=2,
             profile=stack.profile,
@@ -147,16 +147,22 @@ def eclare(command: str) -> Method:
     return run
 
 
-def methods(seconds: float | None, program: str | None) -> dict[str, Method]:
-    """Everything that is compared, by its name in the tables."""
+def methods(steps: int | None, seconds: float, program: str | None) -> dict[str, Method]:
+    """Everything that is compared, by its name in the tables.
+
+    Args:
+        steps: of ours; its own number if None.
+        seconds: of the SIREN.
+        program: command of ECLARE, if it is there.
+    """
     found: dict[str, Method] = {
         "linear": linear,
         "cubic B-spline (SciPy)": cubic,
         "cubic B-spline (MONAI)": monai_cubic,
         "cubic, back-projected": back_projection,
         "windowed sinc (SimpleITK)": windowed_sinc,
-        "SIREN": siren(SIREN_SECONDS if seconds is None else seconds),
-        "`super_resolve`": ours(seconds),
+        "SIREN": siren(seconds),
+        "`super_resolve`": ours(steps),
     }
     return found | ({} if program is None else {"ECLARE": eclare(program)})
 

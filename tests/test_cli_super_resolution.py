@@ -181,6 +181,17 @@ def test_super_resolve_refuses(
     assert reason in refused("super-resolve", axial, "-o", "fine.nii.gz", *options)
 
 
+def test_super_resolve_keeps_the_function(
+    run: Callable[..., Any], axial: Path, tmp_path: Path
+) -> None:
+    common = ("super-resolve", axial, "--steps", 2, "--device", "cpu", "-o")
+    run(*common, tmp_path / "fine.oinr")
+    run(*common, tmp_path / "fine.nii.gz")
+    run("sample", tmp_path / "fine.oinr", "-o", tmp_path / "sampled.nii.gz")
+    sampled, wanted = (load_values(tmp_path / f"{n}.nii.gz") for n in ("sampled", "fine"))
+    np.testing.assert_allclose(sampled, wanted, atol=1e-3)
+
+
 def test_super_resolve_refuses_stacks_apart(
     refused: Callable[..., str], axial: Path, thick: list[Path], tmp_path: Path
 ) -> None:
@@ -189,5 +200,5 @@ def test_super_resolve_refuses_stacks_apart(
     elsewhere = save_nifti(tmp_path / "far.nii.gz", blob((9, 9, 4)), far)
     reason = refused("super-resolve", thick[2], elsewhere, "-o", "fine.nii.gz")
     assert "must all reach the volume" in reason
-    assert "must end in" in refused("super-resolve", axial, "-o", "fine.oinr")
+    assert "must end in" in refused("super-resolve", axial, "-o", "fine.txt")
     assert "no such file" in refused("super-resolve", axial, "no.nii", "-o", "fine.nii")
