@@ -185,7 +185,9 @@ a share of the range; errors at voxel centres, three voxels from the borders or 
 
 - ours, exact: `fit` with preset exact, the quintic B-spline; ours, best: the trained preset.
 - with noise: `denoise` (sigma of the noise estimated), then derivatives at sigma 0.7 mm, chosen
-  once for all cells, or at the best of {sigmas} mm, chosen cell by cell with the answer at hand.
+  once for all cells, or at the best of {sigmas} mm, chosen
+  cell by cell with the answer at hand. Vesselness is of that one scale, and 0.7 mm is narrow for
+  tubes of 1.5 to 4 mm: `oinr derive` takes several.
 - recursive Gaussian: SimpleITK's, at the best of the same sigmas, in mm or in voxels, for each cell
   and metric, with the answer at hand.
 - SIREN: 128 x 3, for as long as ours took (clean: {seconds:.0f} s), differentiated exactly.
