@@ -405,7 +405,8 @@ def main() -> None:
 
 def write(arguments: argparse.Namespace) -> None:
     options = {"data": "DIR", "eclare": "COMMAND"}
-    options |= {name: f"{getattr(arguments, name)}" for name in ("steps", "seconds")}
+    plain = ("volume", "factor", "profile", "steps", "seconds")
+    options |= {name: f"{getattr(arguments, name)}" for name in plain}
     given = [f"--{name} {value}" for name, value in options.items() if getattr(arguments, name)]
     head = HEAD.format(
         command=" ".join(["python scripts/bench_super_resolution.py", *given]),
