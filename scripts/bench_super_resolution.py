@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -203,7 +204,8 @@ def run_cell(
         for row in read(arguments.output / "super_resolution.csv")
         if (row.volume, row.factor, row.profile) == (volume.name, factor, profile)
     }
-    slices = int(int(volume.image.shape[3] / factor + 1e-6) * factor + 1e-6)
+    # Planes beyond the last slice have no answer.
+    slices = math.ceil(int(volume.image.shape[3] / factor + 1e-6) * factor - 1e-6)
     volume = volume.cropped(slices)
     fine = Grid.from_image(volume.image)
     (thick,) = stacks(volume, factor, profile, [2])
