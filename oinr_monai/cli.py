@@ -346,7 +346,7 @@ def _overview(
 # ---- what goes in -----------------------------------------------------------------------------
 
 
-def _opened(images: Sequence[Path], memory: float | None) -> tuple[Sequence[Any], Grid]:
+def _opened(images: Sequence[Path], memory: float | None) -> tuple[Any, Grid]:
     """The images, in memory or left on disk, and the grid of the first."""
     from .images import read_image
     from .stored import open_image
@@ -373,7 +373,10 @@ def _write_samples(path: Path, representation: Representation, grid: Grid, label
     from .images import write_image, write_slabs
     from .occupancy import label_map
 
-    nifti, channels = path.name.lower().endswith((".nii", ".nii.gz")), len(representation.scale.mean)
+    nifti, channels = (
+        path.name.lower().endswith((".nii", ".nii.gz")),
+        len(representation.scale.mean),
+    )
     if labels:
         write_image(path, label_map(representation, grid), "label")
     elif nifti and channels == 1 and grid.spatial_dims == 3:

@@ -89,12 +89,12 @@ def fit(
             result = _interpolated(objective, start, started)
         else:
             result = _Task(objective, start, started).run(checkpoint, resume, log_dir, progress)
-    if isinstance(image, StoredImage):
-        result.source = image.source
-        return result
-    first = image[0] if isinstance(image, list | tuple) else image
-    result.source = image_source(first)
-    result.info |= stored_dtype(first)
+    first: Any = image[0] if isinstance(image, list | tuple) else image
+    if isinstance(first, StoredImage):
+        result.source = first.source
+    else:
+        result.source = image_source(first)
+        result.info |= stored_dtype(first)
     return result
 
 
@@ -114,7 +114,10 @@ def _objective_of(
 def _interpolated(
     objective: Objective, start: Representation | None, started: float
 ) -> Representation:
-    if not (isinstance(objective, ImageObjective) and len(objective.scans) == 1) or start is not None:
+    if (
+        not (isinstance(objective, ImageObjective) and len(objective.scans) == 1)
+        or start is not None
+    ):
         raise ValueError(
             "preset must train something for several images, another start or an image on disk, "
             'got "exact"'
@@ -130,9 +133,7 @@ def _interpolated(
 class _Task:
     """One fit: the parts that its steps share."""
 
-    def __init__(
-        self, objective: Objective, start: Representation | None, started: float
-    ) -> None:
+    def __init__(self, objective: Objective, start: Representation | None, started: float) -> None:
         self.start = None if start is None else digest(start)
         self.objective, self.grid, config = objective, objective.grid, objective.config
         self.config, self.device = config, chosen_device(config.device)

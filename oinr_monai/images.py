@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -294,13 +295,14 @@ def write_slabs(
     nothing = np.broadcast_to(np.float32(0), tuple(shape))
     header = _nifti(nothing, affine, description).header
     header.set_slope_inter(1, 0)
-    packed = path.name.lower().endswith(".gz")
-    with replacing(path) as temporary:
-        with gzip.open(temporary, "wb", 1) if packed else temporary.open("wb") as file:
-            header.write_to(file)
-            file.write(bytes(int(header["vox_offset"]) - file.tell()))
-            for slab in slabs:  # the first axis runs fastest in the file, and the last slowest
-                file.write(np.asarray(slab, dtype="<f4").tobytes(order="F"))
+    opened: Callable[..., Any] = open
+    if path.suffix.lower() == ".gz":
+        opened = partial(gzip.open, compresslevel=1)
+    with replacing(path) as temporary, opened(temporary, "wb") as file:
+        header.write_to(file)
+        file.write(bytes(int(header["vox_offset"]) - file.tell()))
+        for slab in slabs:  # the first axis runs fastest in the file, and the last slowest
+            file.write(np.asarray(slab, dtype="<f4").tobytes(order="F"))
 
 
 def _write_nifti(

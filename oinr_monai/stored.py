@@ -26,8 +26,8 @@ class StoredImage:
     """An image (C, *spatial) that stays on disk; :func:`~oinr_monai.fit` reads it box by box.
 
     Args:
-        values: what holds it, (C, *spatial), sliced as NumPy slices: a ``numpy.memmap``, or an array
-            of Zarr or HDF5.
+        values: what holds it, (C, *spatial), sliced as NumPy slices: a ``numpy.memmap``, or an
+            array of Zarr or HDF5.
         affine: from voxel indices to world mm.
         memory: MiB that the parts read at once may take; the fitted numbers come on top, 20 bytes
             for each.
@@ -94,8 +94,8 @@ class StoredImage:
 def open_image(path: str | os.PathLike[str], memory: float = 256.0) -> StoredImage:
     """Open a NIfTI file that need not fit into memory.
 
-    A ``.nii`` is mapped: what is not asked for is not read. A ``.nii.gz`` cannot be, and is unpacked
-    to a file in the folder of temporary files, which goes when nothing needs it any more.
+    A ``.nii`` is mapped: what is not asked for is not read. A ``.nii.gz`` cannot be, and is
+    unpacked to a file in the folder of temporary files, which goes when nothing needs it any more.
 
     Args:
         path: the file, ``.nii`` or ``.nii.gz``; its fourth axis becomes the channels.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from itertools import pairwise, product
 from pathlib import Path
@@ -66,8 +68,8 @@ def scale_of(image: StoredImage) -> tuple[IntensityScale, float]:
 class StoredInterpolant:
     """The cubic B-spline through all samples of an image on disk, mirrored at its outermost ones.
 
-    Its coefficients, 4 bytes for each voxel, are worked out block by block and kept in a file in the
-    folder of temporary files, which goes with this object. A lattice reads the rows that it needs.
+    Its coefficients, 4 bytes for each voxel, are worked out block by block and kept in a file in
+    the folder of temporary files, which goes with this object. A lattice reads the rows it needs.
 
     Args:
         image: the image.
@@ -80,11 +82,14 @@ class StoredInterpolant:
     def __init__(self, image: StoredImage, scale: IntensityScale) -> None:
         self.image, self.scale = image, scale
         self.shape = (image.channels, *[n + 2 * BEYOND for n in image.grid.shape])
-        self._folder = tempfile.TemporaryDirectory(prefix="oinr-")
-        self._path = Path(self._folder.name) / "coefficients"
+        folder = tempfile.mkdtemp(prefix="oinr-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._path = Path(folder) / "coefficients"
         self._map("w+")
-        for first, stop in self._blocks():
+        self.blocks = 0
+        for first, stop in self._boxes():
             self._write(first, stop)
+            self.blocks += 1
 
     def __call__(self, positions: Positions) -> Tensor:
         """Values (C, *positions.shape) at voxel coordinates between the outermost samples."""
@@ -104,7 +109,9 @@ class StoredInterpolant:
             places.append(torch.searchsorted(knots, cells.long()) + (u - cells))
         # A new map each time, lest every page that was ever read counts as memory of the process.
         coefficients = self._map("r")
-        rows = np.stack([channel[np.ix_(*chosen)] if chosen else channel for channel in coefficients])
+        rows = np.stack(
+            [channel[np.ix_(*chosen)] if chosen else channel for channel in coefficients]
+        )
         return evaluate(torch.from_numpy(rows), Lattice((*places, last)))
 
     def _at_points(self, axes: Sequence[Tensor]) -> Tensor:
@@ -124,7 +131,7 @@ class StoredInterpolant:
     def _map(self, mode: str) -> NDArray[np.float32]:
         return np.memmap(self._path, np.float32, mode, shape=self.shape)  # type: ignore[call-overload]
 
-    def _blocks(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    def _boxes(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         shape = self.image.grid.shape
         voxels = self.image.memory * 2**20 / (BYTES_A_VOXEL * self.image.channels)
         widths = [w - 2 * HALO for w in edges([n + 2 * HALO for n in shape], voxels)]

@@ -48,7 +48,7 @@ def edges(shape: Sequence[int], places: float) -> list[int]:
 
 
 def slabs(shape: Sequence[int], voxels: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """First voxels, and those behind the last, of slabs across the last axis, of at most about ``voxels``.
+    """First and one-past-last voxels of slabs across the last axis, of about ``voxels`` at most.
 
     Example:
         >>> list(slabs((4, 5, 3), voxels=40))
