@@ -32,6 +32,7 @@ from .representation import IntensityScale, Representation
 from .sequences import SequenceOINR
 from .simulation import simulate_slices
 from .starts import learn_start
+from .stored import StoredImage, open_image
 from .super_resolution import SuperResolveConfig, super_resolve
 from .super_resolution_transforms import (
     SimulateThickSlices,
@@ -116,6 +117,7 @@ __all__ = [
     "SimulateThickSlices",
     "SimulateThickSlicesd",
     "SplineField",
+    "StoredImage",
     "SuperResolveConfig",
     "SuperResolveOINR",
     "SuperResolveOINRd",
@@ -137,6 +139,7 @@ __all__ = [
     "learn_operator",
     "learn_start",
     "modulate",
+    "open_image",
     "region_features",
     "register",
     "simulate_slices",

@@ -96,6 +96,10 @@ def fit(  # noqa: PLR0913
     log_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where TensorBoard files go.")
     ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="MIB", min=1, help="Leave IMAGE on disk, and read so much at once."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -104,12 +108,12 @@ def fit(  # noqa: PLR0913
     check_budget(steps, seconds)
     if labels and len(images) > 1:
         raise ValueError(f"--labels must go with one image, got {len(images)}")
+    if memory is not None and (labels or mask is not None or len(images) > 1):
+        raise ValueError("--memory must go with one image, without --labels and --mask")
     check_output(output, (".oinr",))
-    from .images import read_image
     from .presets import FitConfig
 
-    volumes = [read_image(image) for image in images]
-    grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
+    volumes, grid = _opened(images, memory)
     config = FitConfig(
         preset=preset,
         steps=steps,
@@ -228,14 +232,10 @@ def sample(
     check_output(output, IMAGE_SUFFIXES)
     representation = load_representation(file, device)
     grid = chosen_grid(representation, factor, spacing, like)
-    from .images import write_image
-    from .occupancy import label_map
-
     if labels and "occupancy" not in representation.info:
         raise ValueError(f"{file}: must be a fit of labels for --labels; fit with --labels")
-    values = label_map(representation, grid) if labels else representation.sample(grid)
     with about(output):
-        write_image(output, values, "label" if labels else "intensity")
+        _write_samples(output, representation, grid, labels)
     show({"output": str(output), **place_of(grid)}, as_json)
 
 
@@ -346,6 +346,19 @@ def _overview(
 # ---- what goes in -----------------------------------------------------------------------------
 
 
+def _opened(images: Sequence[Path], memory: float | None) -> tuple[Any, Grid]:
+    """The images, in memory or left on disk, and the grid of the first."""
+    from .images import read_image
+    from .stored import open_image
+
+    if memory is not None:
+        stored = open_image(images[0], memory)
+        return stored, stored.grid
+    volumes = [read_image(image) for image in images]
+    grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
+    return volumes, grid
+
+
 def _prepare_checkpoint(path: Path, resume: bool) -> None:
     if not resume:
         path.unlink(missing_ok=True)
@@ -354,6 +367,24 @@ def _prepare_checkpoint(path: Path, resume: bool) -> None:
 
 
 # ---- what comes out ---------------------------------------------------------------------------
+
+
+def _write_samples(path: Path, representation: Representation, grid: Grid, labels: bool) -> None:
+    from .images import write_image, write_slabs
+    from .occupancy import label_map
+
+    nifti, channels = (
+        path.name.lower().endswith((".nii", ".nii.gz")),
+        len(representation.scale.mean),
+    )
+    if labels:
+        write_image(path, label_map(representation, grid), "label")
+    elif nifti and channels == 1 and grid.spatial_dims == 3:
+        # Slab by slab, however large the grid is.
+        slabs = (slab[0].numpy() for slab in representation.slabs(grid))
+        write_slabs(path, grid.shape, grid.affine.numpy(), slabs, "intensity")
+    else:
+        write_image(path, representation.sample(grid), "intensity")
 
 
 def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:

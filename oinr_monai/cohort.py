@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .descent import Objective, adam, answer, descend, weighted_mse
+from .descent import ImageObjective, adam, answer, descend, weighted_mse
 from .handlers import BestOfEach, Clock, OneCycle, ProgressBar
 from .machine import chosen_device
 from .neural_field import ContinuousField, NeuralField
@@ -144,7 +144,7 @@ class _Batch:
         first = scans[0]
         self.device = chosen_device(config.device)
         together = Scan(torch.cat([scan.image for scan in scans]), first.grid, None, first.origin)
-        self.objective = Objective([together], config)
+        self.objective = ImageObjective([together], config)
         steps, seconds = budget(first.grid, config)
         self.clock = Clock(steps, None if seconds is None else seconds * self.count)
         self.field = _field(first, config, start).to(self.device)
@@ -202,7 +202,7 @@ class _Batch:
         if self.best.weights:
             self.stack.load_state_dict(self.best.weights)
         return [
-            Objective([scan], self.config).result(self.stack.member(i), taken)
+            ImageObjective([scan], self.config).result(self.stack.member(i), taken)
             for i, scan in enumerate(self.scans)
         ]
 

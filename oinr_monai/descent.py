@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from .grids import Grid
 from .handlers import Clock, ProgressBar, TensorBoard
 from .metrics import psnr
-from .neural_field import ContinuousField, LatticeField, few_threads
+from .neural_field import ContinuousField, LatticeField, NeuralField, few_threads
 from .positions import Positions, Scatter
 from .presets import FitConfig, places_of
 from .representation import IntensityScale, Representation
@@ -21,37 +23,76 @@ from .samplers import LatticeSampler, WholeLattice
 from .scans import Scan
 from .splines import CubicInterpolant
 
-__all__ = ["Objective", "adam", "answer", "descend", "to_device", "weighted_mse"]
+__all__ = [
+    "Batch",
+    "ImageObjective",
+    "Objective",
+    "adam",
+    "answer",
+    "descend",
+    "peak_ratio",
+    "to_device",
+    "weighted_mse",
+]
 
 # Places at which psnr_between is measured, at most so many for each voxel, and their seed: the same
 # for every fit of an image.
 BETWEEN_PLACES, PLACES_A_VOXEL, BETWEEN_SEED = 65_536, 4, 20_240_721
 
 # Inputs, targets, and the network's other arguments.
-_Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]
+Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]
 
 
-class Objective:
-    """What a fit is held against: the images, standardised, and the splines through them.
+class Objective(ABC):
+    """What a fit is held against: an image, standardised, and the spline through it.
 
     Args:
-        scans: what it sees; the first one's intensities, grid and scores are the result's.
+        grid: grid of the image, and of the result.
+        channels: channels of the image.
+        scale: its intensity scale.
+        peak: range of its intensities, of those that count.
+        truth: the spline through its standardised copy.
         config: how to fit.
     """
 
-    def __init__(self, scans: Sequence[Scan], config: FitConfig) -> None:
-        self.scans, self.first, self.config = scans, scans[0], config
-        self.grid = self.first.grid
-        self.scale = IntensityScale.of(self.first.image, self.first.mask)
-        self.truths = [CubicInterpolant(self.scale.standardise(scan.filled)) for scan in scans]
+    def __init__(
+        self,
+        grid: Grid,
+        channels: int,
+        scale: IntensityScale,
+        peak: float,
+        truth: Callable[[Positions], Tensor],
+        config: FitConfig,
+    ) -> None:
+        self.grid, self.channels, self.scale, self.peak = grid, channels, scale, peak
+        self.truth, self.config = truth, config
+
+    @property
+    @abstractmethod
+    def identity(self) -> object:
+        """What tells the image from another, for a checkpoint."""
+
+    @abstractmethod
+    def check(self, field: ContinuousField) -> None:
+        """Raise ValueError if a field of this kind cannot be held against it."""
+
+    @abstractmethod
+    def samplers(
+        self, field: ContinuousField, generator: torch.Generator
+    ) -> Sequence[LatticeSampler | WholeLattice]:
+        """Where steps may look: one sampler for each image."""
+
+    @abstractmethod
+    def psnr_grid(self, result: Representation) -> float:
+        """PSNR at the voxels that count, in dB."""
 
     def batches(self, field: ContinuousField, clock: Clock) -> Iterator[dict[str, object]]:
-        """Where the steps look, and what is there.
+        """Where the steps look, and what is there; in a step at one of the images.
 
         Each step draws from a seed of its own, so that a resumed fit sees the places it missed.
         """
         generator = torch.Generator()
-        samplers = self._samplers(field, generator)
+        samplers = self.samplers(field, generator)
         while True:
             generator.manual_seed(((self.config.seed << 32) + clock.step) % (1 << 63))
             chosen = 0
@@ -59,14 +100,72 @@ class Objective:
                 chosen = int(torch.randint(len(samplers), (), generator=generator))
             yield samplers[chosen].draw()
 
-    def held_out(self, field: ContinuousField, device: torch.device) -> list[_Batch]:
+    def held_out(self, field: ContinuousField, device: torch.device) -> list[Batch]:
         """One batch for each image, the same for every fit, which no step sees."""
-        samplers = self._samplers(field, torch.Generator().manual_seed(BETWEEN_SEED))
+        samplers = self.samplers(field, torch.Generator().manual_seed(BETWEEN_SEED))
         return [to_device(sampler.draw(), device) for sampler in samplers]
 
-    def _samplers(
+    def result(self, field: ContinuousField, taken: dict[str, Any]) -> Representation:
+        """The representation that ``field`` is; its ``info`` holds what it took, and its scores."""
+        result = Representation(field, self.grid, self.scale)
+        result.info = {
+            "settings": self.config.settings(),
+            **taken,
+            "parameters": result.parameters,
+            "psnr_grid": self.psnr_grid(result),
+            "psnr_between": self.psnr_between(result),
+        }
+        return result
+
+    def psnr_between(self, result: Representation, mask: Tensor | None = None) -> float:
+        """PSNR at random places, against the spline, in dB; where the nearest voxel counts."""
+        generator = torch.Generator().manual_seed(BETWEEN_SEED)
+        last = torch.tensor(self.grid.shape, dtype=torch.float64) - 1
+        places = _between_places(result.field, math.prod(self.grid.shape))
+        voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
+        if mask is not None:
+            voxels = voxels[mask[tuple(voxels.round().long().T)]]
+        truth = self.scale.restore(self.truth(Scatter(tuple(voxels.T))))
+        error = result.at(self.grid.to_world(voxels)).T.cpu() - truth
+        return peak_ratio(float((error.double() ** 2).mean()), self.peak)
+
+
+class ImageObjective(Objective):
+    """What a fit of images in memory is held against.
+
+    Args:
+        scans: what it sees; the first one's intensities, grid and scores are the result's.
+        config: how to fit.
+    """
+
+    def __init__(self, scans: Sequence[Scan], config: FitConfig) -> None:
+        self.scans, self.first = scans, scans[0]
+        scale = IntensityScale.of(self.first.image, self.first.mask)
+        self.truths = [CubicInterpolant(scale.standardise(scan.filled)) for scan in scans]
+        peak = float(self.first.counted.max() - self.first.counted.min())
+        channels = len(self.first.image)
+        super().__init__(self.first.grid, channels, scale, peak, self.truths[0], config)
+
+    @property
+    def identity(self) -> object:
+        """Grids and intensities."""
+        grids = [(scan.grid.shape, scan.grid.affine.tolist()) for scan in self.scans]
+        return grids, self.scale
+
+    def check(self, field: ContinuousField) -> None:
+        """Several images have nodes of their own, unless places need none around them."""
+        fixed = field.network is field.with_spacing([1.0] * self.grid.spatial_dims).network
+        alone = isinstance(field, NeuralField) and field.anywhere
+        if len(self.scans) > 1 and fixed and not alone:
+            raise ValueError(
+                f"network must be pointwise after its first layer or a CKConvOINR for several "
+                f"images, got {type(field.network).__name__} on {len(self.scans)} of them"
+            )
+
+    def samplers(
         self, field: ContinuousField, generator: torch.Generator
-    ) -> list[LatticeSampler | WholeLattice]:
+    ) -> Sequence[LatticeSampler | WholeLattice]:
+        """Random lattices, or the whole one for an operator that needs it."""
         return [
             self._sampler(field, scan, truth, generator)
             for scan, truth in zip(self.scans, self.truths, strict=True)
@@ -93,38 +192,26 @@ class Objective:
             origin=scan.origin,
         )
 
-    def result(self, field: ContinuousField, taken: dict[str, Any]) -> Representation:
-        """The representation that ``field`` is; its ``info`` holds what it took, and its scores."""
-        result = Representation(field, self.grid, self.scale)
-        result.info = {
-            "settings": self.config.settings(),
-            **taken,
-            "parameters": result.parameters,
-            "psnr_grid": psnr(
-                result.sample().as_tensor(),
-                self.first.image,
-                None if self.first.mask is None else self.first.mask[None],
-            ),
-            "psnr_between": self._psnr_between(result),
-        }
-        return result
+    def psnr_grid(self, result: Representation) -> float:
+        """PSNR at the first image's voxels that count."""
+        mask = None if self.first.mask is None else self.first.mask[None]
+        return psnr(result.sample().as_tensor(), self.first.image, mask)
 
-    def _psnr_between(self, result: Representation) -> float:
-        generator = torch.Generator().manual_seed(BETWEEN_SEED)
-        last = torch.tensor(self.grid.shape, dtype=torch.float64) - 1
-        # Inner kernels ask for a whole neighbourhood around every place.
-        field = result.field
-        around = field.numbers(0, scattered=True) // field.numbers(0, scattered=False)
-        wanted = min(BETWEEN_PLACES, PLACES_A_VOXEL * math.prod(self.grid.shape))
-        places = max(wanted // around, 1_024)
-        voxels = torch.rand(places, len(last), generator=generator, dtype=torch.float64) * last
-        if self.first.mask is not None:
-            voxels = voxels[self.first.mask[tuple(voxels.round().long().T)]]
-        z = self.truths[0](Scatter(tuple(voxels.T)))
-        std, mean = (torch.tensor(v)[:, None] for v in (self.scale.std, self.scale.mean))
-        error = result.at(self.grid.to_world(voxels)).T.cpu() - (z * std + mean)
-        span = float(self.first.counted.max() - self.first.counted.min())
-        return 10 * math.log10(span**2 / max(float((error.double() ** 2).mean()), 1e-30))
+    def psnr_between(self, result: Representation, mask: Tensor | None = None) -> float:
+        """PSNR at random places of the first image, where the nearest voxel counts."""
+        return super().psnr_between(result, self.first.mask)
+
+
+def _between_places(field: ContinuousField, voxels: int) -> int:
+    """At how many places between so many voxels the PSNR is measured."""
+    # Inner kernels ask for a whole neighbourhood around every place.
+    around = field.numbers(0, scattered=True) // field.numbers(0, scattered=False)
+    return max(min(BETWEEN_PLACES, PLACES_A_VOXEL * voxels) // around, 1_024)
+
+
+def peak_ratio(error: float, span: float) -> float:
+    """PSNR in dB of a mean squared error, for values that span so much."""
+    return 10 * math.log10(span**2 / max(error, 1e-30))
 
 
 def adam(
@@ -221,7 +308,7 @@ def answer(network: nn.Module, places: Positions | None, **options: Any) -> Tens
     return signal
 
 
-def to_device(batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any) -> _Batch:
+def to_device(batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any) -> Batch:
     """A batch in the form that MONAI's engines take: inputs, targets, the network's options."""
     positions, (target, weight) = batch["image"], batch["label"]
     if positions is not None:

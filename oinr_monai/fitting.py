@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import time
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .descent import Objective, adam, answer, descend, weighted_mse
+from .descent import ImageObjective, Objective, adam, answer, descend, peak_ratio, weighted_mse
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
 from .interpolants import spline_field
 from .machine import chosen_device, gains_from_bfloat16
@@ -22,14 +21,18 @@ from .neural_field import NeuralField
 from .positions import Lattice
 from .presets import EXACT, FitConfig, budget
 from .representation import Representation, image_source, stored_dtype
-from .scans import Scan, checked_scans
+from .scans import checked_scans
+from .stored import StoredImage
+from .streaming import StoredObjective
 from .warm_start import begin, digest
 
 __all__ = ["fit"]
 
+Image = Tensor | np.ndarray
+
 
 def fit(
-    image: Tensor | np.ndarray | Sequence[Tensor | np.ndarray],
+    image: Image | Sequence[Image] | StoredImage,
     config: FitConfig | None = None,
     *,
     start: Representation | None = None,
@@ -51,12 +54,13 @@ def fit(
     Args:
         image: (C, *spatial) with 1 to 3 spatial dimensions, its affine that of a MetaTensor or
             else unit spacing; or several of them, along the same axes, the finest first: its grid,
-            its intensity scale and its scores are those of the representation.
+            its intensity scale and its scores are those of the representation. A
+            :class:`~oinr_monai.StoredImage` stays on disk, and is read block by block.
         config: how to fit.
         start: another fit to begin with, of the same kind, instead of random weights; see
             :func:`~oinr_monai.warm_start.begin` for what is carried over. The result is never worse
             than it at the places that choose the best weights.
-        mask: voxels that count, (*spatial) or (1, *spatial); all if None. For one image only.
+        mask: voxels that count, (*spatial) or (1, *spatial); all if None. For one image in memory.
         checkpoint: file to save the state of the fit to every 15 seconds.
         resume: go on from ``checkpoint`` if it exists.
         log_dir: directory for TensorBoard.
@@ -80,27 +84,47 @@ def fit(
     started = time.monotonic()
     # A transform or an inferer may be called where gradients are off; a fit needs them.
     with torch.inference_mode(False), torch.enable_grad():
-        images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
-        scans = checked_scans(images, mask)
+        objective = _objective_of(image, config, mask)
         if config.preset == EXACT:
-            result = _interpolated(scans, config, start, started)
+            result = _interpolated(objective, start, started)
         else:
-            task = _Task(scans, config, start, started)
-            result = task.run(checkpoint, resume, log_dir, progress)
-    result.source = image_source(images[0])
-    result.info |= stored_dtype(images[0])
+            result = _Task(objective, start, started).run(checkpoint, resume, log_dir, progress)
+    first: Any = image[0] if isinstance(image, list | tuple) else image
+    if isinstance(first, StoredImage):
+        result.source = first.source
+    else:
+        result.source = image_source(first)
+        result.info |= stored_dtype(first)
     return result
 
 
+def _objective_of(
+    image: Image | Sequence[Image] | StoredImage,
+    config: FitConfig,
+    mask: Tensor | np.ndarray | None,
+) -> Objective:
+    if isinstance(image, StoredImage):
+        if mask is not None:
+            raise ValueError("mask must be None for an image on disk, got one")
+        return StoredObjective(image, config)
+    images: list[Any] = list(image) if isinstance(image, list | tuple) else [image]
+    return ImageObjective(checked_scans(images, mask), config)
+
+
 def _interpolated(
-    scans: Sequence[Scan], config: FitConfig, start: Representation | None, started: float
+    objective: Objective, start: Representation | None, started: float
 ) -> Representation:
-    if len(scans) > 1 or start is not None:
+    if (
+        not (isinstance(objective, ImageObjective) and len(objective.scans) == 1)
+        or start is not None
+    ):
         raise ValueError(
-            'preset must train something for several images or another start, got "exact"'
+            "preset must train something for several images, another start or an image on disk, "
+            'got "exact"'
         )
-    objective, device = Objective(scans, config), chosen_device(config.device)
-    field = spline_field(objective.scale.standardise(scans[0].filled), objective.grid).to(device)
+    device = chosen_device(objective.config.device)
+    filled = objective.scale.standardise(objective.first.filled)
+    field = spline_field(filled, objective.grid).to(device)
     seconds = round(time.monotonic() - started, 3)
     taken = {"steps": 0, "seconds": seconds, "interrupted": False, "device": str(device)}
     return objective.result(field, taken)
@@ -109,39 +133,18 @@ def _interpolated(
 class _Task:
     """One fit: the parts that its steps share."""
 
-    def __init__(
-        self,
-        scans: Sequence[Scan],
-        config: FitConfig,
-        start: Representation | None,
-        started: float,
-    ) -> None:
+    def __init__(self, objective: Objective, start: Representation | None, started: float) -> None:
         self.start = None if start is None else digest(start)
-        self.config, self.scans, self.grid = config, scans, scans[0].grid
-        self.device = chosen_device(config.device)
-        self.objective = Objective(scans, config)
-        channels = len(scans[0].image)
-        self.field = begin(self.grid, channels, config, start).to(self.device)
-        self._check_nodes()
+        self.objective, self.grid, config = objective, objective.grid, objective.config
+        self.config, self.device = config, chosen_device(config.device)
+        self.field = begin(self.grid, objective.channels, config, start).to(self.device)
+        objective.check(self.field)
         weights = dict(self.field.named_parameters())
         self.optimizer = adam(self.field, config.learning_rate, weights)
         self.clock = Clock(*budget(self.grid, config), started=started)
         self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
         if start is not None:
             self.best.take()
-
-    def _check_nodes(self) -> None:
-        field = self.field
-        fixed = field.network is field.with_spacing([1.0] * self.grid.spatial_dims).network
-        if (
-            len(self.scans) > 1
-            and fixed
-            and not (isinstance(field, NeuralField) and field.anywhere)
-        ):
-            raise ValueError(
-                f"network must be pointwise after its first layer or a CKConvOINR for several "
-                f"images, got {type(field.network).__name__} on {len(self.scans)} of them"
-            )
 
     def run(
         self,
@@ -178,8 +181,7 @@ class _Task:
 
     def _held_out_psnr(self) -> Callable[[], float]:
         held_out = self.objective.held_out(self.field, self.device)
-        z = self.objective.scale.standardise(self.scans[0].counted)
-        span = float(z.max() - z.min())
+        span = self.objective.peak / max(self.objective.scale.std)
 
         def score() -> float:
             with torch.no_grad():
@@ -187,7 +189,7 @@ class _Task:
                     float(weighted_mse(answer(self.field, places, **options), label))
                     for places, label, _, options in held_out
                 ]
-            return 10 * math.log10(span**2 / max(sum(errors) / len(errors), 1e-20))
+            return peak_ratio(max(sum(errors) / len(errors), 1e-20), span)
 
         return score
 
@@ -204,10 +206,8 @@ class _Task:
         }
 
     def _identity(self) -> str:
-        grids = [(scan.grid.shape, scan.grid.affine.tolist()) for scan in self.scans]
-        return repr(
-            (grids, self.objective.scale, self.config.settings(), repr(self.field), self.start)
-        )
+        settings = self.config.settings()
+        return repr((self.objective.identity, settings, repr(self.field), self.start))
 
     def _resume(self, path: Path) -> None:
         remedy = "remove it, or repeat the image and settings it is of"

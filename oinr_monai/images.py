@@ -1,9 +1,11 @@
 """Images on disk: NIfTI, NRRD, MetaImage, DICOM, PNG and JPEG, each with an affine in RAS mm."""
 
+import gzip
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 from .files import replacing
 
-__all__ = ["STORED_DTYPE", "read_image", "write_image"]
+__all__ = ["STORED_DTYPE", "map_nifti", "read_image", "write_image", "write_slabs"]
 
 # Key in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative.
 STORED_DTYPE = "stored_dtype"
@@ -136,14 +138,39 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
         ) from error
 
 
+def map_nifti(path: Path) -> tuple[NDArray[Any], float, float, NDArray[np.float64]]:
+    """Map the voxels of an unpacked NIfTI file into memory, where only those looked at are read.
+
+    Returns:
+        Values (C, *spatial), slope and intercept that make intensities of them, affine in mm.
+    """
+    import nibabel as nib
+
+    with _reading(path, "NIfTI"):
+        nifti: Any = nib.load(path)
+        values = nifti.dataobj.get_unscaled()
+    slope, intercept = float(nifti.dataobj.slope), float(nifti.dataobj.inter)
+    values, affine = _with_channels(path, values, _nifti_affine(nifti))
+    _check_affine(path, affine)
+    return values, slope, intercept, affine
+
+
+def _nifti_affine(nifti: Any) -> NDArray[np.float64]:  # noqa: ANN401 (nibabel has no types)
+    affine = np.array(nifti.affine, dtype=np.float64)
+    affine[:3] *= _MM[nifti.header.get_xyzt_units()[0]]
+    return affine
+
+
 def _read_nifti(path: Path) -> _Read:
     import nibabel as nib
 
     with _reading(path, "NIfTI"):
         nifti: Any = nib.load(path)
-        values = np.asarray(nifti.dataobj)
-        affine = np.array(nifti.affine, dtype=np.float64)
-        affine[:3] *= _MM[nifti.header.get_xyzt_units()[0]]
+        values, affine = np.asarray(nifti.dataobj), _nifti_affine(nifti)
+    return _with_channels(path, values, affine)
+
+
+def _with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> _Read:
     if values.ndim == 5 and values.shape[3] == 1:  # NIfTI's layout of a vector image
         values = values[:, :, :, 0]
     if values.ndim > 4:
@@ -245,6 +272,39 @@ def _read_picture(path: Path) -> _Read:
     return (values.T if values.ndim == 3 else values.T[None]), np.eye(4)
 
 
+def write_slabs(
+    path: str | os.PathLike[str],
+    shape: Sequence[int],
+    affine: NDArray[np.float64],
+    slabs: Iterable[NDArray[np.float32]],
+    description: str = "",
+) -> None:
+    """Write an image of one channel that need not fit into memory, complete or not at all.
+
+    Args:
+        path: the file, ``.nii`` or ``.nii.gz``.
+        shape: its shape, two or three sizes.
+        affine: from voxel indices to world mm, (4, 4).
+        slabs: its parts across the last axis, in their order, (*shape[:-1], any thickness).
+        description: a note for the header.
+
+    Raises:
+        OSError: if the file cannot be written there.
+    """
+    path = Path(path)
+    nothing = np.broadcast_to(np.float32(0), tuple(shape))
+    header = _nifti(nothing, affine, description).header
+    header.set_slope_inter(1, 0)
+    opened: Callable[..., Any] = open
+    if path.suffix.lower() == ".gz":
+        opened = partial(gzip.open, compresslevel=1)
+    with replacing(path) as temporary, opened(temporary, "wb") as file:
+        header.write_to(file)
+        file.write(bytes(int(header["vox_offset"]) - file.tell()))
+        for slab in slabs:  # the first axis runs fastest in the file, and the last slowest
+            file.write(np.asarray(slab, dtype="<f4").tobytes(order="F"))
+
+
 def _write_nifti(
     path: Path,
     values: NDArray[np.float32],
@@ -255,6 +315,12 @@ def _write_nifti(
     import nibabel as nib
 
     voxels = values[0] if len(values) == 1 else np.moveaxis(_as_volume(values), 0, -1)
+    nib.save(_nifti(voxels, affine, description), path)
+
+
+def _nifti(voxels: NDArray[np.float32], affine: NDArray[np.float64], description: str) -> Any:  # noqa: ANN401
+    import nibabel as nib
+
     nifti = nib.Nifti1Image(voxels, affine)
     nifti.header.set_xyzt_units("mm")
     nifti.header["descrip"] = description.encode("ascii", "replace")[:79]
@@ -262,7 +328,7 @@ def _write_nifti(
     nifti.set_qform(affine, code=1)
     if not np.allclose(nifti.get_qform(), affine, rtol=1e-4, atol=1e-4):
         nifti.set_qform(affine, code=0)  # a qform cannot hold shears: leave the sform to speak
-    nib.save(nifti, path)
+    return nifti
 
 
 def _write_itk(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,14 @@ from .neural_field import ContinuousField, field_of
 from .positions import Lattice, Positions, Scatter, second_order_pairs
 from .registry import build, describe
 from .smoothing import SmoothedField
-from .tiling import TILE_NUMBERS, tiles
+from .tiling import TILE_NUMBERS, slabs, tiles
 
 __all__ = ["IntensityScale", "Representation", "image_source", "stored_dtype"]
 
 FORMAT_VERSION = 1
+
+# Voxels of a slab: 64 MiB of float32.
+SLAB_VOXELS = 1 << 24
 
 # What building from a header that was tampered with may raise.
 MALFORMED = (AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError)
@@ -123,6 +126,19 @@ class Representation:
         if STORED_DTYPE in self.info:
             image.meta[STORED_DTYPE] = self.info[STORED_DTYPE]
         return image
+
+    def slabs(self, grid: Grid | None = None, voxels: int = SLAB_VOXELS) -> Iterator[Tensor]:
+        """The same by slabs across the last axis, (C, *grid.shape[:-1], thickness) each.
+
+        So that what is written to disk slab by slab never is in memory as a whole.
+
+        Args:
+            grid: where, the fitted grid if None.
+            voxels: voxels of a slab, about; one plane at least.
+        """
+        grid = grid or self.grid
+        for start, stop in slabs(grid.shape, voxels):
+            yield self.sample(grid.crop(start, stop)).as_tensor()
 
     def at(self, points: Tensor) -> Tensor:
         """Intensities (N, C) at world points (N, D) in mm."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .positions import Lattice
-from .splines import CubicInterpolant
+from .positions import Lattice, Positions
 
 __all__ = ["LatticeSampler", "WholeLattice"]
 
@@ -29,7 +28,7 @@ class LatticeSampler:
     without them a fit between samples would run ahead of the fit on them.
 
     Args:
-        truth: interpolant of the standardised image (C, *shape).
+        truth: interpolant of the standardised image, (C, *positions.shape) at voxel coordinates.
         shape: size of the image.
         spacing: voxel spacing of each axis, in mm.
         places: places of a lattice, about.
@@ -39,7 +38,7 @@ class LatticeSampler:
         origin: where the image's first voxel centre lies, in mm; 0 on every axis if None.
     """
 
-    truth: CubicInterpolant
+    truth: Callable[[Positions], Tensor]
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     places: int

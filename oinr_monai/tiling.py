@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-__all__ = ["TILE_NUMBERS", "tiles"]
+__all__ = ["TILE_NUMBERS", "edges", "slabs", "tiles"]
 
 # Numbers a tile may hold in one layer; 2^22 floats are 16 MiB, and a handful of them live at once.
 TILE_NUMBERS = 1 << 22
@@ -22,19 +23,38 @@ def tiles(shape: Sequence[int], places: int) -> Iterator[tuple[slice, ...]]:
         >>> [tuple((s.start, s.stop) for s in tile) for tile in tiles((3, 2), places=4)]
         [((0, 2), (0, 2)), ((2, 3), (0, 2))]
     """
-    edges = _edges(shape, places)
-    starts = [range(0, size, edge) for size, edge in zip(shape, edges, strict=True)]
+    widths = edges(shape, places)
+    starts = [range(0, size, edge) for size, edge in zip(shape, widths, strict=True)]
     for corner in product(*starts):
         yield tuple(
             slice(start, min(start + edge, size))
-            for start, edge, size in zip(corner, edges, shape, strict=True)
+            for start, edge, size in zip(corner, widths, shape, strict=True)
         )
 
 
-def _edges(shape: Sequence[int], places: int) -> list[int]:
+def edges(shape: Sequence[int], places: float) -> list[int]:
+    """Widths along each axis of the most nearly cubic tile of at most about ``places`` places.
+
+    Example:
+        >>> edges((4, 100, 100), places=400)
+        [4, 10, 10]
+    """
     # Shortest axes first, so that what they leave unused goes to the longer ones.
-    edges, left = [1] * len(shape), float(places)
+    widths, left = [1] * len(shape), float(places)
     for rank, axis in enumerate(sorted(range(len(shape)), key=lambda d: shape[d])):
-        edges[axis] = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
-        left /= edges[axis]
-    return edges
+        widths[axis] = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
+        left /= widths[axis]
+    return widths
+
+
+def slabs(shape: Sequence[int], voxels: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """First and one-past-last voxels of slabs across the last axis, of about ``voxels`` at most.
+
+    Example:
+        >>> list(slabs((4, 5, 3), voxels=40))
+        [((0, 0, 0), (4, 5, 2)), ((0, 0, 2), (4, 5, 3))]
+    """
+    *others, last = shape
+    thick = max(voxels // max(math.prod(others), 1), 1)
+    for first in range(0, last, thick):
+        yield (*[0] * len(others), first), (*others, min(first + thick, last))
