@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .fields import Field
+from .fields import Field, SeparableField
 from .networks import LatticeOperator, LocalOperator
 from .positions import Lattice, Positions, Scatter, jet_derivatives, jet_size
 from .splines import CubicInterpolant
@@ -143,7 +143,9 @@ class NeuralField(ContinuousField):
         """Numbers that an answer at one place holds at once, about."""
         network = self.network
         taps = math.prod(2 * r + 1 for r in network.first.radii)
-        numbers = max(*network.channels, network.in_channels * taps)
+        # The layer that reads a separable field makes one-dimensional tables, and no columns.
+        columns = 0 if isinstance(self.encoding, SeparableField) else network.in_channels * taps
+        numbers = max(*network.channels, columns)
         around = math.prod(2 * r + 1 for r in network.halo(1)) if scattered else 1
         return numbers * around * jet_size(network.spatial_dims, order)
 
@@ -171,13 +173,28 @@ class NeuralField(ContinuousField):
     def _answer(
         self, positions: Positions, dilation: Sequence[int], order: int, layer: int | None
     ) -> Tensor:
-        jet = self._first_layer(positions, order).unsqueeze(1)
-        if order == 0 or max(self.network.halo(1, layer)):
+        if max(self.network.halo(1, layer)):
+            jet = self._first_layer(positions, order).unsqueeze(1)
             return self.network.propagate(jet, dilation, layer).squeeze(1)
-        # Pointwise from here on, and ten times as much as values: by parts that a cache holds.
-        rows = max(CACHED_NUMBERS * jet.shape[3] // max(jet.numel(), 1), 1)
-        parts = [self.network.propagate(part, dilation, layer) for part in jet.split(rows, dim=3)]
+        # Pointwise from here on: by parts that a cache holds.
+        parts = [
+            self.network.propagate(part, dilation, layer)
+            for part in self._first_by_parts(positions, order)
+        ]
         return torch.cat(parts, dim=3).squeeze(1)
+
+    def _first_by_parts(self, positions: Positions, order: int) -> Iterator[Tensor]:
+        # Jets (J, 1, C, *part) before the first sine; ``part`` is some rows of the first axis.
+        first, places = self.network.first, math.prod(positions.shape)
+        numbers = max(self.network.channels) * jet_size(positions.spatial_dims, order) * places
+        rows = max(CACHED_NUMBERS * positions.shape[0] // max(numbers, 1), 1)
+        if max(first.radii) or type(self.encoding).integrate is not Field.integrate:
+            # The field has a shorter way to the integral than by its values.
+            yield from self._first_layer(positions, order).unsqueeze(1).split(rows, dim=3)
+            return
+        for part in self.encoding(positions, order).unsqueeze(1).split(rows, dim=3):
+            with torch.autocast(part.device.type, enabled=False):
+                yield first.jet(part, (1,) * positions.spatial_dims, self.network.omega_0)
 
     def _answer_points(
         self, points: Scatter, halo: Sequence[int], order: int, layer: int | None
