@@ -192,9 +192,17 @@ class NeuralField(ContinuousField):
             # The field has a shorter way to the integral than by its values.
             yield from self._first_layer(positions, order).unsqueeze(1).split(rows, dim=3)
             return
-        for part in self.encoding(positions, order).unsqueeze(1).split(rows, dim=3):
-            with torch.autocast(part.device.type, enabled=False):
-                yield first.jet(part, (1,) * positions.spatial_dims, self.network.omega_0)
+        with torch.autocast(positions.axes[0].device.type, enabled=False):
+            values = self.encoding(positions, order).unsqueeze(1)
+        for part in values.split(rows, dim=3):
+            yield self._mixed(part)
+
+    def _mixed(self, values: Tensor) -> Tensor:
+        # The first layer where it is pointwise, in full precision like any other first layer.
+        with torch.autocast(values.device.type, enabled=False):
+            return self.network.first.jet(
+                values, (1,) * self.network.spatial_dims, self.network.omega_0
+            )
 
     def _answer_points(
         self, points: Scatter, halo: Sequence[int], order: int, layer: int | None
