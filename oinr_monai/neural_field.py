@@ -144,8 +144,10 @@ class NeuralField(ContinuousField):
         network = self.network
         taps = math.prod(2 * r + 1 for r in network.first.radii)
         # The layer that reads a separable field makes one-dimensional tables, and no columns.
-        columns = 0 if isinstance(self.encoding, SeparableField) else network.in_channels * taps
-        numbers = max(*network.channels, columns)
+        columns = 1 if isinstance(self.encoding, SeparableField) else network.in_channels * taps
+        # Hidden layers that go by parts are never whole.
+        hidden = () if self._mixes_values else network.channels
+        numbers = max(columns, network.out_channels, *hidden)
         around = math.prod(2 * r + 1 for r in network.halo(1)) if scattered else 1
         return numbers * around * jet_size(network.spatial_dims, order)
 
@@ -185,17 +187,22 @@ class NeuralField(ContinuousField):
 
     def _first_by_parts(self, positions: Positions, order: int) -> Iterator[Tensor]:
         # Jets (J, 1, C, *part) before the first sine; ``part`` is some rows of the first axis.
-        first, places = self.network.first, math.prod(positions.shape)
+        places = math.prod(positions.shape)
         numbers = max(self.network.channels) * jet_size(positions.spatial_dims, order) * places
         rows = max(CACHED_NUMBERS * positions.shape[0] // max(numbers, 1), 1)
-        if max(first.radii) or type(self.encoding).integrate is not Field.integrate:
-            # The field has a shorter way to the integral than by its values.
+        if not self._mixes_values:
             yield from self._first_layer(positions, order).unsqueeze(1).split(rows, dim=3)
             return
         with torch.autocast(positions.axes[0].device.type, enabled=False):
             values = self.encoding(positions, order).unsqueeze(1)
         for part in values.split(rows, dim=3):
             yield self._mixed(part)
+
+    @property
+    def _mixes_values(self) -> bool:
+        # Pointwise all through, over a field without a shorter way to an integral than by values.
+        plain = type(self.encoding).integrate is Field.integrate
+        return plain and max(self.network.halo()) == 0
 
     def _mixed(self, values: Tensor) -> Tensor:
         # The first layer where it is pointwise, in full precision like any other first layer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -32,9 +33,11 @@ def tiles(shape: Sequence[int], places: int) -> Iterator[tuple[slice, ...]]:
 
 
 def _edges(shape: Sequence[int], places: int) -> list[int]:
-    # Shortest axes first, so that what they leave unused goes to the longer ones.
+    # Shortest axes first, so that what they leave unused goes to the longer ones; and no thin rest
+    # at the end of an axis, which would cost as many calls as a whole tile.
     edges, left = [1] * len(shape), float(places)
     for rank, axis in enumerate(sorted(range(len(shape)), key=lambda d: shape[d])):
-        edges[axis] = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
+        most = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
+        edges[axis] = math.ceil(shape[axis] / math.ceil(shape[axis] / most))
         left /= edges[axis]
     return edges
