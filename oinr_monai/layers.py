@@ -108,10 +108,7 @@ class Integral(nn.Module, ABC):
         """Apply ``gain`` times the kernel, with another bias or with none."""
         weight = gain * self.weight
         if max(self.radii) == 0:
-            # One matrix for all places: from more axes, or channels first, torch makes many small.
-            places = u.movedim(1, -1)
-            mixed = F.linear(places.flatten(0, -2), weight.flatten(1), bias)
-            return mixed.view(places.shape[:-1] + mixed.shape[-1:]).movedim(-1, 1)
+            return F.linear(u.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
         u = self.pad(u, dilation)
         if self.spatial_dims == 1:
             return F.conv1d(u, weight, bias, dilation=dilation)

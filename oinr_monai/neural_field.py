@@ -211,11 +211,12 @@ class NeuralField(ContinuousField):
         return plain and max(self.network.halo()) == 0
 
     def _mixed(self, values: Tensor) -> Tensor:
-        # The first layer where it is pointwise, in full precision like any other first layer.
+        # The first layer where it is pointwise, in full precision like any other first layer; along
+        # one axis, since of more, channels first, torch makes many small products.
+        first, gain = self.network.first, self.network.omega_0
         with torch.autocast(values.device.type, enabled=False):
-            return self.network.first.jet(
-                values, (1,) * self.network.spatial_dims, self.network.omega_0
-            )
+            jet = first.jet(values.flatten(3), (1,) * self.network.spatial_dims, gain)
+        return jet.unflatten(3, values.shape[3:])
 
     def _answer_points(
         self, points: Scatter, halo: Sequence[int], order: int, layer: int | None
