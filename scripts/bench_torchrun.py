@@ -89,7 +89,7 @@ def measure(processes: int, places: int, steps: int, size: int, folder: Path) ->
     return Run(processes, places, steps, seconds, psnr(answer, volume.as_tensor()))
 
 
-def report_of(runs: list[Run], size: int) -> str:
+def report_of(runs: list[Run], size: int, load: float) -> str:
     """Return the report."""
     lines = [
         "# One process and several, by torchrun",
@@ -98,6 +98,7 @@ def report_of(runs: list[Run], size: int) -> str:
         f"on {machine()}, one thread a process, gloo, {os.cpu_count()} cores.",
         f"Bundle volume_oinr_representation with multi_gpu_train.json, a phantom of {size}³;",
         "wall-clock seconds of the steps alone, PSNR on the grid after them.",
+        f"Other work on the machine as it began: a load of {load:.1f}.",
         "",
         "| processes | places of a step | steps | s | places a second | speed-up | efficiency "
         "| PSNR, dB |",
@@ -119,9 +120,10 @@ def main() -> None:
     plans = [(1, arguments.places)]
     for processes in arguments.processes:
         plans += [(processes, arguments.places), (processes, processes * arguments.places)]
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         runs = [measure(*plan, arguments.steps, arguments.size, Path(folder)) for plan in plans]
-    report = report_of(runs, arguments.size)
+    report = report_of(runs, arguments.size, load)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "torchrun.md").write_text(report)
     print(report)
