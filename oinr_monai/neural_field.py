@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .fields import Field
+from .fields import Field, SeparableField
 from .networks import LatticeOperator, LocalOperator
 from .positions import Lattice, Positions, Scatter, jet_derivatives, jet_size
 from .splines import CubicInterpolant
@@ -89,6 +89,10 @@ class ContinuousField(nn.Module, ABC):
 # Numbers of a jet that stay in a core's cache from layer to layer.
 CACHED_NUMBERS = 1 << 19
 
+# Numbers of a field's values that are there at once: the system takes larger pieces of memory back
+# each time, and to get them again cost a quarter of sampling.
+SLAB_NUMBERS = 1 << 20
+
 
 class NeuralField(ContinuousField):
     """The signal of a local operator, which reads the field around each place.
@@ -143,7 +147,11 @@ class NeuralField(ContinuousField):
         """Numbers that an answer at one place holds at once, about."""
         network = self.network
         taps = math.prod(2 * r + 1 for r in network.first.radii)
-        numbers = max(*network.channels, network.in_channels * taps)
+        # The layer that reads a separable field makes one-dimensional tables, and no columns.
+        columns = 1 if isinstance(self.encoding, SeparableField) else network.in_channels * taps
+        # Hidden layers that go by parts are never whole.
+        hidden = () if self._mixes_values else network.channels
+        numbers = max(columns, network.out_channels, *hidden)
         around = math.prod(2 * r + 1 for r in network.halo(1)) if scattered else 1
         return numbers * around * jet_size(network.spatial_dims, order)
 
@@ -171,13 +179,44 @@ class NeuralField(ContinuousField):
     def _answer(
         self, positions: Positions, dilation: Sequence[int], order: int, layer: int | None
     ) -> Tensor:
-        jet = self._first_layer(positions, order).unsqueeze(1)
-        if order == 0 or max(self.network.halo(1, layer)):
+        # A program for any number of places has no loop over parts of them.
+        if max(self.network.halo(1, layer)) or torch.compiler.is_exporting():
+            jet = self._first_layer(positions, order).unsqueeze(1)
             return self.network.propagate(jet, dilation, layer).squeeze(1)
-        # Pointwise from here on, and ten times as much as values: by parts that a cache holds.
-        rows = max(CACHED_NUMBERS * jet.shape[3] // max(jet.numel(), 1), 1)
-        parts = [self.network.propagate(part, dilation, layer) for part in jet.split(rows, dim=3)]
+        # Pointwise from here on: by parts that a cache holds.
+        parts = [
+            self.network.propagate(part, dilation, layer)
+            for part in self._first_by_parts(positions, order)
+        ]
         return torch.cat(parts, dim=3).squeeze(1)
+
+    def _first_by_parts(self, positions: Positions, order: int) -> Iterator[Tensor]:
+        # Jets (J, 1, C, *part) before the first sine; ``part`` is some rows of the first axis.
+        places = math.prod(positions.shape)
+        numbers = max(self.network.channels) * jet_size(positions.spatial_dims, order) * places
+        rows = max(CACHED_NUMBERS * positions.shape[0] // max(numbers, 1), 1)
+        if not self._mixes_values:
+            yield from self._first_layer(positions, order).unsqueeze(1).split(rows, dim=3)
+            return
+        for slab in _slabs(positions, SLAB_NUMBERS // self.encoding.channels):
+            with torch.autocast(positions.axes[0].device.type, enabled=False):
+                values = self.encoding(slab, order).unsqueeze(1)
+            for part in values.split(rows, dim=3):
+                yield self._mixed(part)
+
+    @property
+    def _mixes_values(self) -> bool:
+        # Pointwise all through, over a field without a shorter way to an integral than by values.
+        plain = type(self.encoding).integrate is Field.integrate
+        return plain and max(self.network.halo()) == 0
+
+    def _mixed(self, values: Tensor) -> Tensor:
+        # The first layer where it is pointwise, in full precision like any other first layer; along
+        # one axis, since of more, channels first, torch makes many small products.
+        first, gain = self.network.first, self.network.omega_0
+        with torch.autocast(values.device.type, enabled=False):
+            jet = first.jet(values.flatten(3), (1,) * self.network.spatial_dims, gain)
+        return jet.unflatten(3, values.shape[3:])
 
     def _answer_points(
         self, points: Scatter, halo: Sequence[int], order: int, layer: int | None
@@ -193,6 +232,17 @@ class NeuralField(ContinuousField):
         with torch.autocast(positions.axes[0].device.type, enabled=False):
             jet = self.encoding.integrate(gain * first.weight, positions, self.spacing, order)
             return first.shift_value(jet.unsqueeze(1), gain).squeeze(1)
+
+
+def _slabs(positions: Positions, places: int) -> Iterator[Positions]:
+    # A lattice by rows of its first axis; points as they are, since splines take them by parts.
+    if not isinstance(positions, Lattice):
+        yield positions
+        return
+    first, *others = positions.axes
+    rows = max(places * len(first) // max(math.prod(positions.shape), 1), 1)
+    for some in first.split(rows):
+        yield Lattice((some, *others))
 
 
 class LatticeField(ContinuousField):

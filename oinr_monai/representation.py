@@ -296,18 +296,24 @@ class Representation:
 
     def _in_the_world(self, jet: Tensor, inside: Tensor) -> Jet:
         # From standardised intensities and mm along the axes to the image's own and the world's.
-        dims, value = self.grid.spatial_dims, jet[0]
-        turn = torch.linalg.inv(self.grid.directions).to(jet)
+        value = jet[0]
         intensities = value * _column(self.scale.std, value) + _column(self.scale.mean, value)
         slopes = jet[1:] * (inside * _column(self.scale.std, value))
-        first, second = slopes[:dims], slopes[dims:]  # either may be empty
-        gradient = torch.tensordot(turn[: len(first)].T, first, dims=1)
-        hessian = torch.tensordot(_turn_twice(turn)[:, : len(second)], second, dims=1)
         return Jet(
             torch.where(inside, intensities, _column(self.scale.outside, value)),
-            gradient.movedim(1, 0)[:, : len(first)],
-            _symmetric(hessian, dims).movedim(2, 0)[:, : len(second)],
+            *self._turned(slopes),
         )
+
+    def _turned(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        # World gradient and Hessian; of no derivatives, or of no second ones, they are empty.
+        dims = self.grid.spatial_dims
+        first, second = slopes[:dims], slopes[dims:]
+        turn = torch.linalg.inv(self.grid.directions).to(slopes)
+        gradient = torch.tensordot(turn.T, first, dims=1) if len(first) else first
+        if not len(second):
+            return gradient.movedim(1, 0), second[:, None].movedim(2, 0)
+        hessian = torch.tensordot(_turn_twice(turn), second, dims=1)
+        return gradient.movedim(1, 0), _symmetric(hessian, dims).movedim(2, 0)
 
     def _places(self, order: int, scattered: bool) -> int:
         return max(TILE_NUMBERS // self.field.numbers(order, scattered), 1)

@@ -39,10 +39,12 @@ def edges(shape: Sequence[int], places: float) -> list[int]:
         >>> edges((4, 100, 100), places=400)
         [4, 10, 10]
     """
-    # Shortest axes first, so that what they leave unused goes to the longer ones.
+    # Shortest axes first, so that what they leave unused goes to the longer ones; and no thin rest
+    # at the end of an axis, which would cost as many calls as a whole tile.
     widths, left = [1] * len(shape), float(places)
     for rank, axis in enumerate(sorted(range(len(shape)), key=lambda d: shape[d])):
-        widths[axis] = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
+        most = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
+        widths[axis] = math.ceil(shape[axis] / math.ceil(shape[axis] / most))
         left /= widths[axis]
     return widths
 
