@@ -30,6 +30,9 @@ __all__ = ["StoredInterpolant", "StoredObjective", "scale_of"]
 # Samples around a block that tell its coefficients to single precision: 0.268^16 = 7e-10.
 HALO = 16
 
+# A block is at least so wide, without the samples around it.
+LEAST = 8
+
 # Coefficients beyond each border, which continue the image by its mirror images.
 BEYOND = 2
 
@@ -134,10 +137,10 @@ class StoredInterpolant:
     def _boxes(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         shape = self.image.grid.shape
         voxels = self.image.memory * 2**20 / (BYTES_A_VOXEL * self.image.channels)
-        widths = [w - 2 * HALO for w in edges([n + 2 * HALO for n in shape], voxels)]
-        if any(width < min(HALO, n) for width, n in zip(widths, shape, strict=True)):
+        widths = edges(shape, voxels, HALO)
+        if any(width < min(LEAST, n) for width, n in zip(widths, shape, strict=True)):
             raise ValueError(
-                f"memory must have room for blocks of {3 * HALO} voxels along each axis, got "
+                f"memory must have room for blocks of {LEAST + 2 * HALO} voxels along each axis, got "
                 f"{self.image.memory} MiB; give more"
             )
         cuts = [[*range(0, n, width), n] for n, width in zip(shape, widths, strict=True)]

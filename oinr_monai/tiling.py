@@ -32,8 +32,13 @@ def tiles(shape: Sequence[int], places: int) -> Iterator[tuple[slice, ...]]:
         )
 
 
-def edges(shape: Sequence[int], places: float) -> list[int]:
+def edges(shape: Sequence[int], places: float, halo: int = 0) -> list[int]:
     """Widths along each axis of the most nearly cubic tile of at most about ``places`` places.
+
+    Args:
+        shape: size of each axis.
+        places: places that a tile may hold, with the halo around it; at least one along every axis.
+        halo: places around a tile, on both sides of each axis.
 
     Example:
         >>> edges((4, 100, 100), places=400)
@@ -43,9 +48,10 @@ def edges(shape: Sequence[int], places: float) -> list[int]:
     # at the end of an axis, which would cost as many calls as a whole tile.
     widths, left = [1] * len(shape), float(places)
     for rank, axis in enumerate(sorted(range(len(shape)), key=lambda d: shape[d])):
-        most = max(1, min(shape[axis], int(left ** (1 / (len(shape) - rank)) + 1e-9)))
+        most = int(left ** (1 / (len(shape) - rank)) + 1e-9) - 2 * halo
+        most = max(1, min(shape[axis], most))
         widths[axis] = math.ceil(shape[axis] / math.ceil(shape[axis] / most))
-        left /= widths[axis]
+        left /= widths[axis] + 2 * halo
     return widths
 
 
