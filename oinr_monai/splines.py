@@ -30,6 +30,9 @@ __all__ = [
 # Points evaluated at once, so that the 64 neighbours of each stay within tens of megabytes.
 POINTS_AT_ONCE = 65_536
 
+# Taps of a place along one axis, for the greatest degree.
+FEW_TAPS = 6
+
 
 def bspline_weights(fraction: Tensor, derivative: int = 0, degree: int = 3) -> Tensor:
     r"""Weights (..., degree + 1) of the knots around ``fraction`` in [0, 1] past one of them.
@@ -90,7 +93,8 @@ def jet(
         )
     ]
     if isinstance(positions, Lattice):
-        return torch.stack(_on_lattice(coefficients, taps, order))
+        entries = _on_lattice(coefficients, taps, order)
+        return entries[0][None] if order == 0 else torch.stack(entries)
     rows, knots = coefficients.flatten(1).T.contiguous(), coefficients.shape[1:]
     tables = [(first, *weights) for first, weights in taps]
     if torch.compiler.is_exporting():  # a program for any number of points has no loop over them
@@ -121,9 +125,7 @@ def _on_lattice(values: Tensor, taps: Sequence[_Taps], order: int, axis: int = 0
     if axis == len(taps):
         return [values]
     first, weights = taps[axis]
-    # The knots that no place needs are left out.
-    low, high = int(first.min()), int(first.max()) + weights[0].shape[1]
-    near = values.narrow(axis + 1, low, high - low)
+    low, near = _needed(values, axis + 1, first, weights[0].shape[1])
     found: dict[tuple[int, ...], Tensor] = {}
     for n in range(order + 1):
         part = _along(near, axis + 1, first - low, weights[n].to(near.dtype))
@@ -131,6 +133,15 @@ def _on_lattice(values: Tensor, taps: Sequence[_Taps], order: int, axis: int = 0
         entries = _on_lattice(part, taps, order - n, axis + 1)
         found |= {(n, *others): entry for others, entry in zip(rest, entries, strict=True)}
     return [found[derivatives] for derivatives in jet_derivatives(len(taps) - axis, order)]
+
+
+def _needed(values: Tensor, axis: int, first: Tensor, width: int) -> tuple[int, Tensor]:
+    # The knots that no place needs are left out, where they are many: the gradient of a part costs
+    # a copy of the whole.
+    low, high = int(first.min()), int(first.max()) + width
+    if 4 * (high - low) > 3 * values.shape[axis]:
+        return 0, values
+    return low, values.narrow(axis, low, high - low)
 
 
 def _along(values: Tensor, axis: int, first: Tensor, weights: Tensor) -> Tensor:
@@ -200,9 +211,14 @@ class _RowSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:  # noqa: ANN401
         index, weights = ctx.saved_tensors
-        each = (weights[..., None] * grad[:, None]).flatten(0, 1)
         rows = grad.new_zeros(ctx.rows, grad.shape[1])
-        return None, rows.index_add(0, index.flatten(), each), None
+        if index.shape[1] > FEW_TAPS:
+            each = (weights[..., None] * grad[:, None]).flatten(0, 1)
+            return None, rows.index_add_(0, index.flatten(), each), None
+        # Long rows, as lattices have them: one tap after the other, since all at once are too much.
+        for near, weight in zip(index.unbind(1), weights.unbind(1), strict=True):
+            rows.index_add_(0, near, weight[:, None] * grad)
+        return None, rows, None
 
     @staticmethod
     def vmap(
