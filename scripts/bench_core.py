@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import math
-import platform
 import shlex
 import sys
 import time
@@ -21,56 +19,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from baselines import Baseline, Siren
-from monai.data import MetaTensor
-from monai.transforms import CenterSpatialCrop, LoadImage
+from measuring import PLACES, Problem, machine, make_problem
 from published import PublishedOINR3d
-from scipy import ndimage
 from torch import Tensor
 
 if TYPE_CHECKING:
     from oinr_monai import Representation
 
-BLOCK = 64
-PLACES = 65_536
 LADDER_START = 0.5
 PRESETS = ("fast", "balanced", "best")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A block to fit and the places between its voxels where it is judged as well.
-
-    Args:
-        image: the block, shape (1, X, Y, Z), with its affine.
-        voxels: fixed random voxel coordinates, shape (N, 3).
-        between: the truth there, shape (N,).
-    """
-
-    image: MetaTensor
-    voxels: Tensor
-    between: Tensor
-
-    @property
-    def volume(self) -> Tensor:
-        """Intensities, shape (X, Y, Z)."""
-        return self.image.as_tensor()[0]
-
-    @property
-    def points(self) -> Tensor:
-        """World positions of ``voxels`` in mm, shape (N, 3)."""
-        affine = torch.as_tensor(self.image.affine, dtype=torch.float64)
-        return self.voxels @ affine[:3, :3].T + affine[:3, 3]
-
-    @property
-    def psnr_of_mean(self) -> float:
-        """PSNR of the constant mean: what a method has before it knows any structure."""
-        return self.psnr(self.volume.mean().expand_as(self.volume), self.volume)
-
-    def psnr(self, prediction: Tensor, truth: Tensor) -> float:
-        """Return the PSNR in dB with the range of the block as peak."""
-        error = (prediction.double() - truth.double()).square().mean().item()
-        peak = (self.volume.max() - self.volume.min()).item()
-        return 10 * math.log10(peak**2 / max(error, 1e-300))
 
 
 @dataclass(frozen=True)
@@ -84,27 +41,6 @@ class Score:
     seconds: float
     psnr_grid: float
     psnr_between: float | None
-
-
-def load_image(source: str) -> MetaTensor:
-    """Return the MNI152 T1 template at 1 mm (``mni152``) or the image file ``source``."""
-    if source != "mni152":
-        return LoadImage(image_only=True, ensure_channel_first=True)(source)
-    from nilearn.datasets import load_mni152_template
-
-    template = load_mni152_template(resolution=1)
-    return MetaTensor(template.get_fdata()[None], affine=template.affine)
-
-
-def make_problem(source: str) -> Problem:
-    """Cut the central block and interpolate it at fixed random places."""
-    image = CenterSpatialCrop(BLOCK)(load_image(source)[:1]).float()
-    ends = torch.tensor(image.shape[1:]) - 1
-    generator = torch.Generator().manual_seed(0)
-    voxels = torch.rand(PLACES, 3, generator=generator, dtype=torch.float64) * ends
-    volume = image.as_tensor()[0].double().numpy()
-    between = ndimage.map_coordinates(volume, voxels.T.numpy(), order=3, mode="mirror")
-    return Problem(image, voxels, torch.from_numpy(between))
 
 
 def score_baseline(
@@ -251,19 +187,6 @@ def time_to_match(published: Score, rungs: list[Score], psnr_of_mean: float) -> 
         f"{ours.seconds:.2f} s ({ours.psnr_grid:.2f} dB): {ratio:.1f} times "
         f"{'faster' if ratio >= 1 else 'as fast: a loss'}."
     )
-
-
-def cpu_model() -> str:
-    """Return the name of the processor."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def machine() -> str:
-    """Return processor, threads and torch version."""
-    return f"{cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def setting_of(problem: Problem, arguments: argparse.Namespace) -> list[str]:
