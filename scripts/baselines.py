@@ -1,4 +1,4 @@
-"""The interface of the benchmarks' competitors, coordinate networks, and SIREN as its authors do."""
+"""The interface of the benchmarks' competitors, coordinate networks, and SIREN."""
 
 from __future__ import annotations
 

@@ -19,14 +19,15 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-import fitting_rivals as rivals
 import matplotlib as mpl
 import torch
-from baselines import CoordinateNetwork, Training
+from baselines import CoordinateNetwork
+from fitting_rivals import RIVALS, SPLINE
 from measuring import Problem, machine, make_problem
 from published import PublishedOINR3d
 
@@ -35,32 +36,7 @@ from oinr_monai import FitConfig, fit
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
 PRESETS = ("fast", "balanced", "best")
 OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"
-EARLY, MARKS = (2.0, 5.0, 15.0), 8
-SHOWN_SPLINE = ("SIREN", "hash grid", "dense grid")
-
-
-@dataclass(frozen=True)
-class Rival:
-    """How a method of ``fitting_rivals`` is made, and at which rates it is tried.
-
-    Args:
-        make: makes it from an image, its training, and its size.
-        rates: three rates, its authors' among them where they are known.
-        sizes: sizes to choose from where its parameters are to be those of another.
-    """
-
-    make: Callable[..., CoordinateNetwork]
-    rates: tuple[float, ...]
-    sizes: Sequence[int]
-
-
-RIVALS = {
-    "SIREN": Rival(rivals.siren, (5e-4, 1.5e-3, 5e-3), range(16, 1_024, 4)),
-    "WIRE": Rival(rivals.wire, (1.5e-3, 5e-3, 2e-2), range(16, 1_024, 4)),
-    "Fourier MLP": Rival(rivals.fourier, (7e-4, 2e-3, 6e-3), range(16, 1_024, 4)),
-    "hash grid": Rival(rivals.hash_grid, (3e-3, 1e-2, 3e-2), range(256, 65_536, 128)),
-    "dense grid": Rival(rivals.dense_grid, (3e-3, 1e-2, 3e-2), range(6, 300)),
-}
+EARLY = (2.0, 5.0, 15.0)
 
 
 @dataclass(frozen=True)
@@ -84,10 +60,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """What a fit came to: PSNR in dB, relative RMS error of the gradient, peak MiB of the process.
-
-    ``curve`` holds pairs of seconds and PSNR between samples on the way.
-    """
+    """What a fit came to: PSNR in dB, relative RMS error of the gradient, peak process memory."""
 
     volume: str
     method: str
@@ -101,7 +74,6 @@ class Row:
     psnr_between: float
     gradient_error: float
     peak_mib: float
-    curve: str
 
     @property
     def cell(self) -> Cell:
@@ -122,100 +94,85 @@ def measure(cell: Cell, arguments: argparse.Namespace) -> Row:
     """Make one fit and score it."""
     torch.set_num_threads(arguments.threads)
     problem = problem_of(cell.volume, arguments)
-    preset = cell.method.removeprefix(OURS.format(""))
-    run = ours if preset in PRESETS else rival
-    return run(cell, problem)
+    found, taken = (ours if preset_of(cell) else rival)(cell, problem)
+    kept = {name: value for name, value in asdict(cell).items() if name not in ("seconds",)}
+    kept["budget"], kept["matched"] = cell.seconds, kept.pop("parameters")
+    return Row(**kept, **taken, **scores(problem, found))
 
 
-def ours(cell: Cell, problem: Problem) -> Row:
+def preset_of(cell: Cell) -> str | None:
+    """The preset of a fit of ours, None of a rival."""
+    return next((preset for preset in PRESETS if cell.method == OURS.format(preset)), None)
+
+
+def ours(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
     """A complete fit with a preset, after one of noise that pays what is paid once."""
     fit(torch.rand(1, 12, 12, 12), FitConfig(preset="fast", steps=3))
-    preset = cell.method.removeprefix(OURS.format(""))
+    config = FitConfig(preset=preset_of(cell), seconds=cell.seconds)
     started = time.perf_counter()
-    result = fit(problem.image, FitConfig(preset=preset, seconds=cell.seconds))
-    seconds, peak = time.perf_counter() - started, peak_mib()
-    found = result.sample().as_tensor()[0], result.at(problem.points)[:, 0]
-    slopes = result.gradient_at(problem.points)[:, 0]
-    taken = result.parameters, int(result.info["steps"])
-    return row(cell, problem, *taken, seconds, peak, *found, slopes)
+    result = fit(problem.image, config)
+    taken = {
+        "seconds": time.perf_counter() - started,
+        "steps": result.info["steps"],
+        "parameters": result.parameters,
+        "peak_mib": peak_mib(),
+    }
+    slopes, between = result.gradient_at(problem.points)[:, 0], result.at(problem.points)[:, 0]
+    return Answers(result.sample().as_tensor()[0], between, slopes), taken
 
 
-def rival(cell: Cell, problem: Problem) -> Row:
-    """A rival, trained until its budget is spent; the clock stands while it is scored."""
-    torch.manual_seed(0)
-    image = problem.image.as_tensor()
-    made_of(cell, torch.rand(1, 12, 12, 12)).step(0.0)
+def rival(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
+    """A rival, trained until its budget is spent, after a step on noise."""
+    made_of(replace(cell, parameters=0), torch.rand(1, 12, 12, 12)).step(0.0)
     started = time.perf_counter()
-    method = made_of(cell, image)
+    method = made_of(cell, problem.image.as_tensor())
     elapsed, steps = time.perf_counter() - started, 0
-    curve: list[tuple[float, float]] = []
-    few = slice(0, 8_192)
     while elapsed < cell.seconds:
         started = time.perf_counter()
         method.step(elapsed / cell.seconds)
         elapsed += time.perf_counter() - started
         steps += 1
-        if elapsed * MARKS >= cell.seconds * (len(curve) + 1):
-            some = method.at(problem.voxels[few])
-            if some is not None:
-                curve.append((round(elapsed, 2), problem.psnr(some[:, 0], problem.between[few])))
-    peak = peak_mib()
-    between, slopes = method.at(problem.voxels), None
-    if isinstance(method, CoordinateNetwork):
-        slopes = problem.grid.gradient_to_world(method.gradient_at(problem.voxels).double())
-    found = method.on_grid()[0], None if between is None else between[:, 0]
-    taken = method.parameters, steps, elapsed, peak
-    return row(cell, problem, *taken, *found, slopes, curve)
+    taken = {"seconds": elapsed, "steps": steps, "parameters": method.parameters}
+    return answers_of(method, problem), {**taken, "peak_mib": peak_mib()}
+
+
+def answers_of(method: CoordinateNetwork | PublishedOINR3d, problem: Problem) -> Answers:
+    """What a rival says."""
+    on_grid = method.on_grid()[0]
+    if not isinstance(method, CoordinateNetwork):
+        return Answers(on_grid, None, None)
+    slopes = problem.grid.gradient_to_world(method.gradient_at(problem.voxels).double())
+    return Answers(on_grid, method.at(problem.voxels)[:, 0], slopes)
 
 
 def made_of(cell: Cell, image: torch.Tensor) -> CoordinateNetwork | PublishedOINR3d:
-    """The rival of a cell, at its authors' size or at that which has as many parameters."""
+    """The rival of a cell, untrained."""
     if cell.method == RECIPE:
         return PublishedOINR3d(image)
-    name = cell.method.removesuffix(rivals.SPLINE)
-    training = Training(cell.rate, between=name != cell.method)
-    make, sizes = RIVALS[name].make, RIVALS[name].sizes
-    if not cell.parameters:
-        return make(image, training)
-    # Parameters grow with the size: the one nearest to what is asked for, by halving.
-    low, high = 0, len(sizes) - 1
-    while low < high:
-        middle = (low + high) // 2
-        enough = make(image, training, sizes[middle]).parameters >= cell.parameters
-        low, high = (low, middle) if enough else (middle + 1, high)
     torch.manual_seed(0)
-    return make(image, training, sizes[low])
+    return RIVALS[cell.method].begin(image, cell.rate, cell.parameters)
 
 
-def row(
-    cell: Cell,
-    problem: Problem,
-    parameters: int,
-    steps: int,
-    seconds: float,
-    peak: float,
-    on_grid: torch.Tensor,
-    between: torch.Tensor | None,
-    slopes: torch.Tensor | None,
-    curve: Sequence[tuple[float, float]] = (),
-) -> Row:
-    """Score a fit; what a method does not have is NaN."""
+@dataclass(frozen=True)
+class Answers:
+    """What a fit says: on the grid, and between samples with world gradients where it can."""
+
+    on_grid: torch.Tensor
+    between: torch.Tensor | None
+    slopes: torch.Tensor | None
+
+
+def scores(problem: Problem, found: Answers) -> dict[str, float]:
+    """Score what a fit says; what a method does not have is NaN."""
     nan, truth = float("nan"), problem.grid.gradient_to_world(problem.slopes)
-    return Row(
-        cell.volume,
-        cell.method,
-        cell.seconds,
-        cell.rate,
-        cell.parameters,
-        parameters,
-        steps,
-        round(seconds, 2),
-        round(problem.psnr(on_grid, problem.volume), 3),
-        nan if between is None else round(problem.psnr(between, problem.between), 3),
-        nan if slopes is None else round(float((slopes.double() - truth).norm() / truth.norm()), 4),
-        round(peak, 1),
-        ";".join(f"{s:g}:{db:.2f}" for s, db in curve),
-    )
+    between, slopes = found.between, found.slopes
+    return {
+        "psnr_grid": problem.psnr(found.on_grid, problem.volume),
+        "psnr_between": nan if between is None else problem.psnr(between, problem.between),
+        "gradient_error": nan
+        if slopes is None
+        else float((slopes.double() - truth).norm() / truth.norm()),
+    }
 
 
 def peak_mib() -> float:
@@ -247,7 +204,8 @@ class Measured:
 
     def best_rate(self, volume: str, method: str, seconds: float) -> float:
         """The rate with the best PSNR between samples."""
-        tried = [self.of(Cell(volume, method, seconds, rate)) for rate in RIVALS[method].rates]
+        name = method.removesuffix(SPLINE)
+        tried = [self.of(Cell(volume, name, seconds, rate)) for rate in RIVALS[name].rates]
         return max(tried, key=lambda each: each.psnr_between).rate
 
     def _run(self, cell: Cell) -> Row:
@@ -274,29 +232,25 @@ def parsed(values: dict[str, str]) -> Row:
     return Row(**{f.name: kinds[str(f.type)](values[f.name]) for f in fields(Row)})
 
 
-def main_cells(measured: Measured, volume: str, seconds: Sequence[float]) -> Iterator[Cell]:
-    """Every method at its authors' size, the shortest budget first."""
-    shortest = min(seconds)
-    for budget in sorted(seconds):
-        for preset in PRESETS:
-            yield Cell(volume, OURS.format(preset), budget)
-        for name in RIVALS:
+def main_cells(measured: Measured, volume: str, budget: float, shortest: float) -> Iterator[Cell]:
+    """Every method at its own size; those shown the spline at the shortest budget alone."""
+    for preset in PRESETS:
+        yield Cell(volume, OURS.format(preset), budget)
+    for name, each in RIVALS.items():
+        if budget == shortest or not each.between:
             yield Cell(volume, name, budget, measured.best_rate(volume, name, shortest))
-        if budget == shortest:
-            for name in SHOWN_SPLINE:
-                rate = measured.best_rate(volume, name, shortest)
-                yield Cell(volume, name + rivals.SPLINE, budget, rate)
+    if budget == shortest:
         yield Cell(volume, RECIPE, budget)
 
 
-def equal_cells(measured: Measured, volume: str, seconds: Sequence[float]) -> Iterator[Cell]:
+def equal_cells(measured: Measured, volume: str, shortest: float) -> Iterator[Cell]:
     """The rivals with as many parameters as ours with preset balanced."""
-    shortest = min(seconds)
     same = Cell(volume, OURS.format("balanced"), shortest)
     yield same
-    for name in RIVALS:
-        rate = measured.best_rate(volume, name, shortest)
-        yield Cell(volume, name, shortest, rate, measured.of(same).parameters)
+    for name, each in RIVALS.items():
+        if each.largest is not None:
+            rate = measured.best_rate(volume, name, shortest)
+            yield Cell(volume, name, shortest, rate, measured.of(same).parameters)
 
 
 def early_cells(volume: str) -> Iterator[Cell]:
@@ -355,7 +309,7 @@ def report_of(
     lines = ["# Fitting, beside every peer", ""]
     lines += [f"Made by `{shlex.join(['python', 'scripts/bench_fitting.py', *sys.argv[1:]])}`"]
     lines += [f"on {machine()} (fits: {threads} threads). Central {size}³ blocks.", ""]
-    lines += (__doc__ or "").split("\n\n")[-1].split("\n") + [""]
+    lines += [(__doc__ or "").split("\n\n")[-1]]
     for volume, parts in plans.items():
         for title, cells in parts.items():
             rows = [measured.rows[cell] for cell in cells if cell in measured.rows]
@@ -369,7 +323,10 @@ def draw(measured: Measured, volumes: Sequence[str], shortest: float, path: Path
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(2, len(volumes), figsize=(5 * len(volumes), 8), squeeze=False)
-    names = [*[OURS.format(preset) for preset in PRESETS], *RIVALS]
+    names = [
+        *[OURS.format(preset) for preset in PRESETS],
+        *[n for n, r in RIVALS.items() if not r.between],
+    ]
     colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
     for column, volume in zip(axes.T, volumes, strict=True):
         for name in names:
@@ -415,28 +372,34 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def plan_of(measured: Measured, volume: str, seconds: Sequence[float]) -> dict[str, list[Cell]]:
+    """Measure a volume's cells, the shortest budget first; the cells of each table."""
+    shortest, *longer = sorted(seconds)
+    tables = {
+        f"{shortest:g} s": main_cells(measured, volume, shortest, shortest),
+        "our shorter fits": early_cells(volume),
+        f"{shortest:g} s, equal parameters": equal_cells(measured, volume, shortest),
+        **{f"{s:g} s": main_cells(measured, volume, s, shortest) for s in longer},
+    }
+    plan: dict[str, list[Cell]] = {}
+    for title, cells in tables.items():
+        plan[title] = []
+        for cell in cells:
+            measured.of(cell)
+            plan[title].append(cell)
+    return plan
+
+
 def main() -> None:
     """Measure what is missing, and write the page and the figure."""
     arguments = parse_arguments()
     if arguments.cell:
         print(json.dumps(asdict(measure(Cell(**json.loads(arguments.cell)), arguments))))
         return
-    measured, plans = Measured(arguments), {}
-    there = [
-        v for v in arguments.volume if v == "MNI152" or (arguments.data / f"{v}.nii.gz").is_file()
-    ]
-    for volume in there:
-        seconds, plan = sorted(arguments.seconds), {}
-        plans[volume] = plan
-        cells = []
-        for cell in main_cells(measured, volume, seconds):
-            measured.of(cell)
-            cells.append(cell)
-        for budget in seconds:
-            plan[f"{budget:g} s"] = [cell for cell in cells if cell.seconds == budget]
-        plan[f"{seconds[0]:g} s, equal parameters"] = list(equal_cells(measured, volume, seconds))
-        for cell in [*plan[f"{seconds[0]:g} s, equal parameters"], *early_cells(volume)]:
-            measured.of(cell)
+    measured = Measured(arguments)
+    kept = [v for v in VOLUMES if v in arguments.volume]
+    there = [v for v in kept if v == "MNI152" or (arguments.data / f"{v}.nii.gz").is_file()]
+    plans = {volume: plan_of(measured, volume, arguments.seconds) for volume in there}
     report = report_of(measured, plans, arguments.size, arguments.threads)
     (arguments.output / "fitting.md").write_text(report)
     draw(measured, there, min(arguments.seconds), arguments.output / "fitting.png")
