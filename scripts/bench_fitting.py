@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +122,24 @@ def ours(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
 
 def rival(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
     """A rival, trained until its budget is spent, after a step on noise."""
-    made_of(replace(cell, parameters=0), torch.rand(1, 12, 12, 12)).step(0.0)
+    made_of(cell, torch.rand(1, 12, 12, 12), None).step(0.0)
+    image = problem.image.as_tensor()
+    size = RIVALS[cell.method].size(image, cell.parameters) if cell.parameters else None
     started = time.perf_counter()
-    method = made_of(cell, problem.image.as_tensor())
+    method = made_of(cell, image, size)
     elapsed, steps = time.perf_counter() - started, 0
     while elapsed < cell.seconds:
         started = time.perf_counter()
         method.step(elapsed / cell.seconds)
         elapsed += time.perf_counter() - started
         steps += 1
-    taken = {"seconds": elapsed, "steps": steps, "parameters": method.parameters}
-    return answers_of(method, problem), {**taken, "peak_mib": peak_mib()}
+    taken = {
+        "seconds": elapsed,
+        "steps": steps,
+        "parameters": method.parameters,
+        "peak_mib": peak_mib(),
+    }
+    return answers_of(method, problem), taken
 
 
 def answers_of(method: CoordinateNetwork | PublishedOINR3d, problem: Problem) -> Answers:
@@ -145,12 +151,14 @@ def answers_of(method: CoordinateNetwork | PublishedOINR3d, problem: Problem) ->
     return Answers(on_grid, method.at(problem.voxels)[:, 0], slopes)
 
 
-def made_of(cell: Cell, image: torch.Tensor) -> CoordinateNetwork | PublishedOINR3d:
+def made_of(
+    cell: Cell, image: torch.Tensor, size: int | None
+) -> CoordinateNetwork | PublishedOINR3d:
     """The rival of a cell, untrained."""
     if cell.method == RECIPE:
         return PublishedOINR3d(image)
     torch.manual_seed(0)
-    return RIVALS[cell.method].begin(image, cell.rate, cell.parameters)
+    return RIVALS[cell.method].begin(image, cell.rate, size)
 
 
 @dataclass(frozen=True)
@@ -176,8 +184,9 @@ def scores(problem: Problem, found: Answers) -> dict[str, float]:
 
 
 def peak_mib() -> float:
-    """Greatest memory that this process has had, PyTorch itself included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    """Greatest memory that this process has had since it began, PyTorch itself included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
 
 
 # ---- which fits, and in what order ---------------------------------------------------------------
@@ -206,7 +215,7 @@ class Measured:
         """The rate with the best PSNR between samples."""
         name = method.removesuffix(SPLINE)
         tried = [self.of(Cell(volume, name, seconds, rate)) for rate in RIVALS[name].rates]
-        return max(tried, key=lambda each: each.psnr_between).rate
+        return max(tried, key=lambda each: (each.psnr_between > 0, each.psnr_between)).rate
 
     def _run(self, cell: Cell) -> Row:
         options = self.arguments

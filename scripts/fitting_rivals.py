@@ -260,14 +260,13 @@ class Rival:
     largest: int | None = None
     between: bool = False
 
-    def begin(self, image: Tensor, rate: float, goal: int = 0) -> CoordinateNetwork:
-        """Return it untrained, of the least size that has ``goal`` parameters, or its own if 0."""
+    def begin(self, image: Tensor, rate: float, size: int | None = None) -> CoordinateNetwork:
+        """Return it untrained, of a size or of its own."""
         training = Training(rate, points=POINTS, between=self.between)
-        if not goal:
-            return self.make(image, training)
-        return self.make(image, training, self._size(image, goal))
+        return self.make(image, training, *([] if size is None else [size]))
 
-    def _size(self, image: Tensor, goal: int) -> int:
+    def size(self, image: Tensor, goal: int) -> int:
+        """Return the least size that has ``goal`` parameters."""
         return bisect.bisect_left(
             range(self.largest),
             goal,
