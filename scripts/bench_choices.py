@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from bench_core import machine, make_problem
+from measuring import machine, make_problem
 
 from oinr_monai import CoordinateField, FitConfig, FourierEncoding, Grid, SplineField, fit
 from oinr_monai.fields import Field, JointField

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_choices import splines
-from bench_core import machine
+from measuring import machine
 from published import PublishedOINR2d
 from torch import Tensor
 

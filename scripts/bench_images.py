@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from baselines import Baseline, Siren
 from bench_choices import Choice, fourier, splines
-from bench_core import load_image, machine
+from measuring import load_image, machine
 from monai.data import MetaTensor
 from published import PublishedOINR2d
 from torch import Tensor

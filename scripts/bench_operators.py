@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from bench_core import machine, make_problem
+from measuring import machine, make_problem
 from monai.data import MetaTensor
 from paper_cases import SIZES, on_canvas, picture
 from torch.nn.functional import conv3d, interpolate

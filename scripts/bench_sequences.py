@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_choices import splines
-from bench_core import machine
+from measuring import machine
 from monai.data import MetaTensor
 from published import PublishedSequence
 from scipy.interpolate import CubicSpline

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from bench_cohort import write_section
-from bench_core import load_image, machine
+from measuring import load_image, machine
 from monai.data import MetaTensor
 from pictures import brain
 from torch import Tensor

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from bench_core import machine
+from measuring import machine
 from monai.data import MetaTensor
 from nilearn.datasets import load_mni152_template
 from scipy.ndimage import binary_erosion, binary_fill_holes, label

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from bench_core import machine
+from measuring import machine
 
 from oinr_monai import FitConfig, Grid
 from oinr_monai.presets import build_field, places_of

@@ -1,11 +1,92 @@
-"""What the benches share: the machine that they ran on."""
+"""What several benchmarks share: the machine, the images, and what is true between their voxels."""
 
 from __future__ import annotations
 
+import math
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from monai.data import MetaTensor
+from monai.transforms import CenterSpatialCrop, LoadImage
+from scipy import ndimage
+from torch import Tensor
+
+from oinr_monai import Grid
+from oinr_monai.positions import Scatter
+from oinr_monai.splines import CubicInterpolant
+
+BLOCK = 64
+PLACES = 65_536
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A block to fit and the places between its voxels where it is judged as well.
+
+    Args:
+        image: the block, shape (1, X, Y, Z), with its affine.
+        voxels: fixed random voxel coordinates, shape (N, 3).
+        between: the truth there, shape (N,).
+    """
+
+    image: MetaTensor
+    voxels: Tensor
+    between: Tensor
+
+    @property
+    def volume(self) -> Tensor:
+        """Intensities, shape (X, Y, Z)."""
+        return self.image.as_tensor()[0]
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid.from_image(self.image)
+
+    @property
+    def points(self) -> Tensor:
+        """World positions of ``voxels`` in mm, shape (N, 3)."""
+        return self.grid.to_world(self.voxels)
+
+    @property
+    def slopes(self) -> Tensor:
+        """The true gradient at ``voxels``, per voxel, shape (N, 3)."""
+        spline = CubicInterpolant(self.image.as_tensor().double())
+        return spline.jet(Scatter(tuple(self.voxels.T)), order=1)[1:, 0].T
+
+    @property
+    def psnr_of_mean(self) -> float:
+        """PSNR of the constant mean: what a method has before it knows any structure."""
+        return self.psnr(self.volume.mean().expand_as(self.volume), self.volume)
+
+    def psnr(self, prediction: Tensor, truth: Tensor) -> float:
+        """Return the PSNR in dB with the range of the block as peak."""
+        error = (prediction.double() - truth.double()).square().mean().item()
+        peak = (self.volume.max() - self.volume.min()).item()
+        return 10 * math.log10(peak**2 / max(error, 1e-300))
+
+
+def load_image(source: str) -> MetaTensor:
+    """Return the MNI152 T1 template at 1 mm (``mni152``) or the image file ``source``."""
+    if source != "mni152":
+        return LoadImage(image_only=True, ensure_channel_first=True)(source)
+    from nilearn.datasets import load_mni152_template
+
+    template = load_mni152_template(resolution=1)
+    return MetaTensor(template.get_fdata()[None], affine=template.affine)
+
+
+def make_problem(source: str, size: int = BLOCK) -> Problem:
+    """Cut the central block and interpolate it at fixed random places."""
+    image = CenterSpatialCrop(size)(load_image(source)[:1]).float()
+    ends = torch.tensor(image.shape[1:]) - 1
+    generator = torch.Generator().manual_seed(0)
+    voxels = torch.rand(PLACES, 3, generator=generator, dtype=torch.float64) * ends
+    volume = image.as_tensor()[0].double().numpy()
+    between = ndimage.map_coordinates(volume, voxels.T.numpy(), order=3, mode="mirror")
+    return Problem(image, voxels, torch.from_numpy(between))
 
 
 def cpu_model() -> str:

@@ -9,8 +9,8 @@ from functools import partial
 
 import torch
 from baselines import Baseline
-from bench_core import make_problem
 from bench_sequences import SMALL, Real, frames_of, linear
+from measuring import make_problem
 from monai.data import MetaTensor
 from pictures import Crop, Slice
 from PIL import Image

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from bench_core import machine
+from measuring import machine
 from paper_cases import ROWS, SCORES, Case, Fitted, Options
 from pictures import Comparison
 from published import PublishedOINR2d
