@@ -140,8 +140,8 @@ class StoredInterpolant:
         widths = edges(shape, voxels, HALO)
         if any(width < min(LEAST, n) for width, n in zip(widths, shape, strict=True)):
             raise ValueError(
-                f"memory must have room for blocks of {LEAST + 2 * HALO} voxels along each axis, got "
-                f"{self.image.memory} MiB; give more"
+                f"memory must have room for blocks of {LEAST + 2 * HALO} voxels along each axis, "
+                f"got {self.image.memory} MiB; give more"
             )
         cuts = [[*range(0, n, width), n] for n, width in zip(shape, widths, strict=True)]
         return [tuple(zip(*cell, strict=True)) for cell in product(*map(pairwise, cuts))]  # type: ignore[misc]

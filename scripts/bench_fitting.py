@@ -229,7 +229,9 @@ class Measured:
     def _append(self, found: Row) -> None:
         new = not self.path.is_file()
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+            writer = csv.DictWriter(
+                file, [field.name for field in fields(Row)], lineterminator="\n"
+            )
             if new:
                 writer.writeheader()
             writer.writerow(asdict(found))

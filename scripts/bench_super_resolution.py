@@ -204,11 +204,11 @@ def run_cell(
         for row in read(arguments.output / "super_resolution.csv")
         if (row.volume, row.factor, row.profile) == (volume.name, factor, profile)
     }
-    # Planes beyond the last slice have no answer.
-    slices = math.ceil(int(volume.image.shape[3] / factor + 1e-6) * factor - 1e-6)
-    volume = volume.cropped(slices)
+    # Whole slices, and of the planes those whose cells lie within them: others have no answer.
+    reach = int(volume.image.shape[3] / factor + 1e-6) * factor
+    (thick,) = stacks(volume.cropped(math.ceil(reach - 1e-6)), factor, profile, [2])
+    volume = volume.cropped(int(reach + 1e-6))
     fine = Grid.from_image(volume.image)
-    (thick,) = stacks(volume, factor, profile, [2])
     stack, found = Stack(thick, fine, across(volume, factor, profile, 2)), {}
     work = {
         name: lambda method=method: method(stack)
@@ -251,7 +251,7 @@ def append(path: Path, row: Row) -> None:
     )
     new = not path.is_file()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(asdict(row))
