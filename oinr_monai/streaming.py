@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 import weakref
@@ -80,6 +81,7 @@ class StoredInterpolant:
 
     Raises:
         ValueError: if the image's memory is too little for blocks wider than what is read around.
+        OSError: if the disk has no room for the file.
     """
 
     def __init__(self, image: StoredImage, scale: IntensityScale) -> None:
@@ -88,7 +90,7 @@ class StoredInterpolant:
         folder = tempfile.mkdtemp(prefix="oinr-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._path = Path(folder) / "coefficients"
-        self._map("w+")
+        self._reserve()
         self.blocks = 0
         for first, stop in self._boxes():
             self._write(first, stop)
@@ -130,6 +132,15 @@ class StoredInterpolant:
                 places = Scatter((moved, *[x[inside] for x in axes[1:]]))
                 values[:, inside] = evaluate(rows, places)
         return values
+
+    def _reserve(self) -> None:
+        # At once: where the disk is full, a map of what is not there yet would end the process.
+        size = 4 * math.prod(self.shape)
+        with self._path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
 
     def _map(self, mode: str) -> NDArray[np.float32]:
         return np.memmap(self._path, np.float32, mode, shape=self.shape)  # type: ignore[call-overload]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +56,25 @@ def test_spline_is_that_of_the_whole(shape: tuple[int, ...], memory: float) -> N
     axes = tuple(torch.cat([ends, inner], dim=1))
     for places in (Lattice(axes), Scatter(axes)):
         torch.testing.assert_close(spline(places), whole(places), rtol=0, atol=2e-6)
+
+
+def test_a_full_disk_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    stored = StoredImage(values((1, 40, 40)), np.eye(4))
+    with pytest.raises(OSError, match="No space left"):
+        StoredInterpolant(stored, scale_of(stored)[0])
+
+
+def test_its_file_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    stored = StoredImage(values((1, 40, 40)), np.eye(4))
+    spline = StoredInterpolant(stored, scale_of(stored)[0])
+    assert len(list(tmp_path.iterdir())) == 1
+    del spline
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
