@@ -35,7 +35,7 @@ from oinr_monai import FitConfig, fit
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
 PRESETS = ("fast", "balanced", "best")
 OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"
-EARLY = (2.0, 5.0, 15.0)
+EARLY, TICKS = (2.0, 5.0, 15.0), (2, 5, 15, 60, 180)
 
 
 @dataclass(frozen=True)
@@ -298,19 +298,33 @@ def table_of(rows: Sequence[Row]) -> list[str]:
 
 
 def verdict_of(rows: Sequence[Row]) -> list[str]:
-    """By how much each of ours is ahead of the best rival of each kind, or behind it."""
+    """By how much ours are ahead of each rival, or behind: PSNR between, times gradient error."""
     mine = [each for each in rows if each.method.startswith("`fit`")]
-    lines = []
-    for each in mine:
-        words = []
-        for other in rows:
-            if other in mine or other.psnr_between != other.psnr_between:
-                continue
-            decibel = each.psnr_between - other.psnr_between
-            ratio = each.gradient_error / other.gradient_error
-            words.append(f"{other.method} {decibel:+.1f} dB, {ratio:.2f} times")
-        lines.append(f"- {each.method}, PSNR between and gradient error: {'; '.join(words)}.")
+    others = [each for each in rows if each not in mine and each.psnr_between > 0]
+    if not others:
+        return []
+    lines = ["Ours less the rival's PSNR between samples, and ours over its gradient error:", ""]
+    lines += [
+        f"| | {' | '.join(each.method for each in mine)} |",
+        "|---" + "|---:" * len(mine) + "|",
+    ]
+    for other in others:
+        cells = [
+            f"{each.psnr_between - other.psnr_between:+.1f} dB, "
+            f"{each.gradient_error / other.gradient_error:.2f}"
+            for each in mine
+        ]
+        lines.append(f"| {other.method} | {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """The command line, without this machine's own folders."""
+    told = list(arguments)
+    for option, word in (("--data", "DIR"), ("--output", "docs")):
+        if option in told:
+            told[told.index(option) + 1] = word
+    return shlex.join(["python", "scripts/bench_fitting.py", *told])
 
 
 def report_of(
@@ -318,8 +332,12 @@ def report_of(
 ) -> str:
     """The page: what was measured so far, of what was asked for."""
     lines = ["# Fitting, beside every peer", ""]
-    lines += [f"Made by `{shlex.join(['python', 'scripts/bench_fitting.py', *sys.argv[1:]])}`"]
-    lines += [f"on {machine()} (fits: {threads} threads). Central {size}³ blocks.", ""]
+    lines += [f"Made by `{command_of(sys.argv[1:])}`"]
+    lines += [f"on {machine()} (fits: {threads} threads). Central {size}³ blocks,"]
+    lines += [
+        f"{size**3:,} voxels; the gradient error is its root mean square over the gradient's.",
+        "",
+    ]
     lines += [(__doc__ or "").split("\n\n")[-1]]
     for volume, parts in plans.items():
         for title, cells in parts.items():
@@ -344,17 +362,23 @@ def draw(measured: Measured, volumes: Sequence[str], shortest: float, path: Path
             rows = [r for r in measured.rows.values() if (r.volume, r.method) == (volume, name)]
             best = best_of([r for r in rows if not r.matched])
             mine = name.startswith("`fit`")
-            style = {"color": colours[name], "marker": "o" if mine else "x", "label": name}
+            style = {
+                "color": colours[name],
+                "marker": "o" if mine else "x",
+                "label": name.replace("`", ""),
+            }
             column[0].plot(*zip(*best, strict=True), lw=2 if mine else 1, **style)
             some = [r for r in rows if r.budget == shortest]
             sizes = sorted({(r.parameters, top_of(some, r.parameters)) for r in some})
             column[1].plot(*zip(*sizes, strict=True), ls="none", **style)
         column[0].set(title=volume, xscale="log", xlabel="seconds of a complete fit")
+        column[0].set_xticks(TICKS, map(str, TICKS))
+        column[0].minorticks_off()
         column[1].set(xscale="log", xlabel=f"parameters, {shortest:g} s")
         for each in column:
             each.set_ylabel("PSNR between samples (dB)")
             each.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
+    axes[0, 0].legend(fontsize=8, loc="upper left")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
