@@ -10,6 +10,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,15 +54,35 @@ def bspline_weights(fraction: Tensor, derivative: int = 0, degree: int = 3) -> T
         >>> bspline_weights(torch.tensor(0.0)).mul(6).round().tolist()
         [1.0, 4.0, 1.0, 0.0]
     """
-    t = fraction[..., None]
-    weights = torch.ones_like(t)
+    powers = [torch.ones_like(fraction)]
+    for _ in range(degree - derivative):
+        powers.append(powers[-1] * fraction)
+    table = torch.tensor(_polynomials(degree, derivative), dtype=powers[0].dtype)
+    return torch.stack(powers, dim=-1) @ table.to(fraction.device)
+
+
+@cache
+def _polynomials(degree: int, derivative: int) -> list[list[float]]:
+    # Rows are powers of t, columns knots: the recursion once and for all, and exact.
+    zero, weights = Fraction(0), [[Fraction(1)]]
     for p in range(1, degree - derivative + 1):
-        j = torch.arange(p, dtype=t.dtype, device=t.device)
-        up, stay = weights * (t + (p - 1) - j), weights * (1 - t + j)
-        weights = (F.pad(up, (1, 0)) + F.pad(stay, (0, 1))) / p
+        none = [zero] * p
+        weights = [
+            [
+                ((p - j) * a + a_lower + (1 + j) * b - b_lower) / p
+                for a, a_lower, b, b_lower in zip(
+                    [*before, zero], [zero, *before], [*here, zero], [zero, *here], strict=True
+                )
+            ]
+            for j, (before, here) in enumerate(pairwise([none, *weights, none]))
+        ]
     for _ in range(derivative):
-        weights = F.pad(weights, (1, 0)) - F.pad(weights, (0, 1))
-    return weights
+        none = [zero] * len(weights[0])
+        weights = [
+            [a - b for a, b in zip(before, here, strict=True)]
+            for before, here in pairwise([none, *weights, none])
+        ]
+    return [[float(w[k]) for w in weights] for k in range(len(weights[0]))]
 
 
 def evaluate(coefficients: Tensor, positions: Positions) -> Tensor:
