@@ -427,10 +427,11 @@ def plan_of(measured: Measured, volume: str, seconds: Sequence[float]) -> dict[s
     plan: dict[str, list[Cell]] = {}
     for title, cells in tables.items():
         plan[title] = []
-        with suppress(LookupError):
+        with suppress(LookupError):  # of a rate that cannot be known yet
             for cell in cells:
-                measured.of(cell)
-                plan[title].append(cell)
+                with suppress(LookupError):
+                    measured.of(cell)
+                    plan[title].append(cell)
     return {title: cells for title, cells in plan.items() if cells}
 
 
