@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -500,6 +501,8 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[1],
+        # a shell's background jobs, and so what they start, ignore interrupts unless told not to
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -514,7 +517,7 @@ def test_an_interrupted_fit_is_saved_and_goes_on(
     run: Callable[..., Any], capfd: pytest.CaptureFixture[str], scan: Path, tmp_path: Path
 ) -> None:
     output, log = tmp_path / "a.oinr", tmp_path / "log"
-    # in steps, not seconds: on a busy machine TensorBoard alone may take seconds to open
+    # in steps, not seconds: TensorBoard alone may take seconds to open
     arguments = ["fit", scan, "-o", output, *FAST, "--steps", 3_000]
     process = start(*arguments, "--log-dir", log, "--json")
     while not (log.is_dir() and any(log.iterdir())) and process.poll() is None:
