@@ -373,13 +373,10 @@ def _write_samples(path: Path, representation: Representation, grid: Grid, label
     from .images import write_image, write_slabs
     from .occupancy import label_map
 
-    nifti, channels = (
-        path.name.lower().endswith((".nii", ".nii.gz")),
-        len(representation.scale.mean),
-    )
+    nifti = path.name.lower().endswith((".nii", ".nii.gz"))
     if labels:
         write_image(path, label_map(representation, grid), "label")
-    elif nifti and channels == 1 and grid.spatial_dims == 3:
+    elif nifti and len(representation.scale.mean) == 1 and grid.spatial_dims == 3:
         # Slab by slab, however large the grid is.
         slabs = (slab[0].numpy() for slab in representation.slabs(grid))
         write_slabs(path, grid.shape, grid.affine.numpy(), slabs, "intensity")

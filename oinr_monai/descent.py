@@ -51,6 +51,7 @@ class Objective(ABC):
         channels: channels of the image.
         scale: its intensity scale.
         peak: range of its intensities, of those that count.
+        span: range of its standardised intensities, of those that count.
         truth: the spline through its standardised copy.
         config: how to fit.
     """
@@ -61,10 +62,12 @@ class Objective(ABC):
         channels: int,
         scale: IntensityScale,
         peak: float,
+        span: float,
         truth: Callable[[Positions], Tensor],
         config: FitConfig,
     ) -> None:
-        self.grid, self.channels, self.scale, self.peak = grid, channels, scale, peak
+        self.grid, self.channels, self.scale = grid, channels, scale
+        self.peak, self.span = peak, span
         self.truth, self.config = truth, config
 
     @property
@@ -142,9 +145,12 @@ class ImageObjective(Objective):
         self.scans, self.first = scans, scans[0]
         scale = IntensityScale.of(self.first.image, self.first.mask)
         self.truths = [CubicInterpolant(scale.standardise(scan.filled)) for scan in scans]
-        peak = float(self.first.counted.max() - self.first.counted.min())
-        channels = len(self.first.image)
-        super().__init__(self.first.grid, channels, scale, peak, self.truths[0], config)
+        peak, span = (
+            float(values.max() - values.min())
+            for values in (self.first.counted, scale.standardise(self.first.counted))
+        )
+        channels, truth = len(self.first.image), self.truths[0]
+        super().__init__(self.first.grid, channels, scale, peak, span, truth, config)
 
     @property
     def identity(self) -> object:

@@ -181,7 +181,6 @@ class _Task:
 
     def _held_out_psnr(self) -> Callable[[], float]:
         held_out = self.objective.held_out(self.field, self.device)
-        span = self.objective.peak / max(self.objective.scale.std)
 
         def score() -> float:
             with torch.no_grad():
@@ -189,7 +188,7 @@ class _Task:
                     float(weighted_mse(answer(self.field, places, **options), label))
                     for places, label, _, options in held_out
                 ]
-            return peak_ratio(max(sum(errors) / len(errors), 1e-20), span)
+            return peak_ratio(max(sum(errors) / len(errors), 1e-20), self.objective.span)
 
         return score
 

@@ -36,7 +36,7 @@ class StoredImage:
         source: file it is of, after which MONAI names what it writes.
 
     Raises:
-        ValueError: if ``values`` has no voxels, or ``memory`` is too little for a block.
+        ValueError: if ``values`` has no voxels or another shape, or ``memory`` is not positive.
 
     Example:
         >>> image = StoredImage(np.zeros((1, 40, 50, 60), np.int16), np.eye(4))

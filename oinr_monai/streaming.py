@@ -41,8 +41,8 @@ BEYOND = 2
 BYTES_A_VOXEL = 40
 
 
-def scale_of(image: StoredImage) -> tuple[IntensityScale, float]:
-    """Intensity scale of an image, and the range of its intensities, slab by slab.
+def scale_of(image: StoredImage) -> tuple[IntensityScale, Tensor]:
+    """Intensity scale of an image, and the greatest intensity of each channel, slab by slab.
 
     Raises:
         ValueError: if it is constant, or not finite.
@@ -66,7 +66,7 @@ def scale_of(image: StoredImage) -> tuple[IntensityScale, float]:
     std = (squares / count).sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))
     scale = IntensityScale(tuple(mean.tolist()), tuple(std.tolist()), tuple(low.tolist()))
-    return scale, float(high.max() - low.min())
+    return scale, high
 
 
 class StoredInterpolant:
@@ -181,9 +181,13 @@ class StoredObjective(Objective):
 
     def __init__(self, image: StoredImage, config: FitConfig) -> None:
         self.image = image
-        scale, peak = scale_of(image)
+        scale, high = scale_of(image)
+        ends = torch.stack([torch.tensor(scale.outside, dtype=high.dtype), high], dim=1)
+        peak, span = (
+            float(values.max() - values.min()) for values in (ends, scale.standardise(ends))
+        )
         truth = StoredInterpolant(image, scale)
-        super().__init__(image.grid, image.channels, scale, peak, truth, config)
+        super().__init__(image.grid, image.channels, scale, peak, span, truth, config)
 
     @property
     def identity(self) -> object:
