@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-__all__ = ["check_one_of", "check_shape"]
+__all__ = ["check_one_of", "check_positive", "check_shape"]
 
 
 def check_one_of(name: str, value: object, allowed: Collection[object]) -> None:
@@ -29,6 +29,28 @@ def check_one_of(name: str, value: object, allowed: Collection[object]) -> None:
     if value not in allowed:
         listed = ", ".join(repr(choice) for choice in allowed)
         raise ValueError(f"{name} must be one of {listed}, got {value!r}")
+
+
+def check_positive(owner: object, *names: str) -> None:
+    """Check that numbers that ``owner`` keeps are above 0, those that are None aside.
+
+    Args:
+        owner: the object, such as settings that have just been made.
+        names: the attributes to check, which the message names.
+
+    Raises:
+        ValueError: if one of them is 0, negative or not a number.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> check_positive(SimpleNamespace(seconds=None, steps=0), "seconds", "steps")
+        Traceback (most recent call last):
+        ValueError: steps must be positive, got 0
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -30,6 +30,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import Tensor, nn
 
+from .checks import check_positive
 from .encodings import SplineField
 from .grids import Grid
 from .handlers import BestWeights, Clock, OneCycle
@@ -99,10 +100,7 @@ class DenoiseConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        check_positive(self, "steps", "seconds")
 
     def budget(self, voxels: int) -> tuple[int | None, float | None]:
         """Steps and seconds that may be taken on so many voxels; None is no limit."""

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import check_positive
 from .encodings import SplineField
 from .grids import Grid
 from .machine import chosen_device, seeded
@@ -88,10 +89,8 @@ class OperatorConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        positive = ("field_channels", "descent", "steps", "batch", "learning_rate", "supervision")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        check_positive(self, "field_channels", "descent", "steps", "batch")
+        check_positive(self, "learning_rate", "supervision")
         if not self.knot_spacing >= 1:
             raise ValueError(f"knot_spacing must be at least 1 voxel, got {self.knot_spacing}")
 

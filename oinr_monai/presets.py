@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from .alignment import Alignment
-from .checks import check_one_of
+from .checks import check_one_of, check_positive
 from .encodings import SplineField
 from .family_field import FamilyField
 from .fields import Field
@@ -118,10 +118,7 @@ class FitConfig:
                 )
         if self.steps is not None and self.steps < 0:
             raise ValueError(f"steps must be 0 or more, got {self.steps}")
-        for name in ("seconds", "places", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        check_positive(self, "seconds", "places", "learning_rate")
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON values, to be kept with the fit."""

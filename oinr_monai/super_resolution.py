@@ -36,6 +36,7 @@ from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from .checks import check_positive
 from .forward_models import SliceProfile
 from .grids import Grid
 from .handlers import BestWeights, Clock, OneCycle, ProgressBar
@@ -96,10 +97,7 @@ class SuperResolveConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        check_positive(self, "steps", "seconds")
 
     def budget(self) -> tuple[int | None, float | None]:
         """Steps and seconds that may be taken; None is no limit."""

@@ -223,7 +223,7 @@ def write(folder: Path, report: str, scores: list[Score]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench_core.md").write_text(report)
     with (folder / "bench_core.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Score)])
+        writer = csv.DictWriter(file, [field.name for field in fields(Score)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(score) for score in scores)
 

@@ -385,7 +385,7 @@ def run_missing(path: Path) -> None:
             for method, numbers in measured(case)
         ]
         with path.open("a", newline="") as file:
-            csv.DictWriter(file, FIELDS).writerows(found)
+            csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(found)
         print(*key, flush=True)
 
 

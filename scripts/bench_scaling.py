@@ -185,7 +185,7 @@ def write(folder: Path, costs: list[Cost]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scaling.md").write_text(report_of(costs))
     with (folder / "scaling.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Cost)])
+        writer = csv.DictWriter(file, [field.name for field in fields(Cost)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(cost) for cost in costs)
 

@@ -205,7 +205,9 @@ def write(outcomes: list[Outcome], preset: str, command: str) -> None:
     new = {outcome.series for outcome in outcomes}
     outcomes = [*(o for o in load() if o.series not in new), *outcomes]
     with (DOCS / "sequences.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
+        writer = csv.DictWriter(
+            file, [field.name for field in fields(Outcome)], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(asdict(outcome) for outcome in outcomes)
     lines = ["# Held-out frames and slices", "", NOTES.format(preset=preset)]

@@ -225,7 +225,9 @@ def save(folder: Path, new: list[Outcome]) -> None:
     kept = [outcome for outcome in load(folder / "reproduction.csv") if outcome.row not in rows]
     outcomes = sorted([*kept, *new], key=lambda outcome: list(ROWS).index(outcome.row))
     with (folder / "reproduction.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
+        writer = csv.DictWriter(
+            file, [field.name for field in fields(Outcome)], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(asdict(outcome) for outcome in outcomes)
     (folder / "reproduction.md").write_text(markdown_of(outcomes))
