@@ -385,8 +385,9 @@ def draw(measured: Measured, volumes: Sequence[str], shortest: float, path: Path
         for each in column:
             each.set_ylabel("PSNR between samples (dB)")
             each.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8, loc="upper left")
-    figure.tight_layout()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=5, loc="upper center")
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     figure.savefig(path, dpi=110)
 
 
