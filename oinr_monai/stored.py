@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import check_positive
 from .grids import Grid
 from .images import map_nifti
 
@@ -55,8 +56,7 @@ class StoredImage:
         shape = tuple(self.values.shape)
         if not 2 <= len(shape) <= 4 or min(shape) < 1:
             raise ValueError(f"values must have shape (C, *spatial) and voxels, got {shape}")
-        if not self.memory > 0:
-            raise ValueError(f"memory must be positive, got {self.memory}")
+        check_positive(self, "memory")
 
     @property
     def channels(self) -> int:

@@ -8,18 +8,17 @@ reference's own range. Between the samples the truth is the cubic B-spline inter
 from __future__ import annotations
 
 import argparse
-import csv
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from baselines import Baseline, Siren
-from measuring import PLACES, Problem, machine, make_problem
+from measuring import PLACES, Problem, machine, make_problem, write_rows
 from published import PublishedOINR3d
 from torch import Tensor
 
@@ -222,10 +221,7 @@ def write(folder: Path, report: str, scores: list[Score]) -> None:
     """Write ``bench_core.md`` and ``bench_core.csv``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench_core.md").write_text(report)
-    with (folder / "bench_core.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Score)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(score) for score in scores)
+    write_rows(folder / "bench_core.csv", scores)
 
 
 def bench(problem: Problem, arguments: argparse.Namespace) -> list[Score]:

@@ -28,7 +28,7 @@ import matplotlib as mpl
 import torch
 from baselines import CoordinateNetwork
 from fitting_rivals import RIVALS, SPLINE
-from measuring import Problem, machine, make_problem
+from measuring import Problem, append_row, machine, make_problem
 from published import PublishedOINR3d
 
 from oinr_monai import FitConfig, fit
@@ -215,7 +215,7 @@ class Measured:
             if self.arguments.run_nothing:
                 raise LookupError(f"{cell} must have been measured")
             self.rows[cell] = self._run(cell)
-            self._append(self.rows[cell])
+            append_row(self.path, self.rows[cell])
         return self.rows[cell]
 
     def best_rate(self, volume: str, method: str, seconds: float) -> float:
@@ -232,16 +232,6 @@ class Measured:
         shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         print(line_of(found := Row(**json.loads(shown.splitlines()[-1]))), flush=True)
         return found
-
-    def _append(self, found: Row) -> None:
-        new = not self.path.is_file()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(
-                file, [field.name for field in fields(Row)], lineterminator="\n"
-            )
-            if new:
-                writer.writeheader()
-            writer.writerow(asdict(found))
 
 
 def parsed(values: dict[str, str]) -> Row:

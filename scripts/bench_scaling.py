@@ -8,20 +8,19 @@ on the machine counts little. Writes ``docs/scaling.md`` and ``docs/scaling.csv`
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import shlex
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from bench_memory import phantom
-from measuring import machine
+from measuring import machine, write_rows
 
 from oinr_monai import FitConfig, Grid, Representation, fit
 from oinr_monai.descent import Objective, adam, descend, weighted_mse
@@ -184,10 +183,7 @@ def write(folder: Path, costs: list[Cost]) -> None:
     """Write ``scaling.md`` and ``scaling.csv``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scaling.md").write_text(report_of(costs))
-    with (folder / "scaling.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Cost)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(cost) for cost in costs)
+    write_rows(folder / "scaling.csv", costs)
 
 
 def parse_arguments() -> argparse.Namespace:

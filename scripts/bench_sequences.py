@@ -13,13 +13,13 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from bench_choices import splines
-from measuring import machine
+from measuring import machine, write_rows
 from monai.data import MetaTensor
 from published import PublishedSequence
 from scipy.interpolate import CubicSpline
@@ -204,12 +204,7 @@ def write(outcomes: list[Outcome], preset: str, command: str) -> None:
     """Write table and CSV, these outcomes in the place of the same series' last ones."""
     new = {outcome.series for outcome in outcomes}
     outcomes = [*(o for o in load() if o.series not in new), *outcomes]
-    with (DOCS / "sequences.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, [field.name for field in fields(Outcome)], lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(asdict(outcome) for outcome in outcomes)
+    write_rows(DOCS / "sequences.csv", outcomes)
     lines = ["# Held-out frames and slices", "", NOTES.format(preset=preset)]
     lines += [
         "| series | predicted | method | PSNR (dB) | SSIM | seconds |",

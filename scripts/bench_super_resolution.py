@@ -15,13 +15,13 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from measuring import machine
+from measuring import append_row, machine
 from monai.data import MetaTensor
 from nilearn.datasets import load_mni152_template
 from scipy.ndimage import binary_erosion, binary_fill_holes, label
@@ -249,12 +249,7 @@ def append(path: Path, row: Row) -> None:
         ", ".join(f"{v:.4g}" if isinstance(v, float) else v for v in asdict(row).values()),
         flush=True,
     )
-    new = not path.is_file()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(row))
+    append_row(path, row)
 
 
 def read(path: Path) -> list[Row]:

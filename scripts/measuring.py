@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import platform
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -100,3 +103,20 @@ def cpu_model() -> str:
 def machine() -> str:
     """Return processor, threads and torch version."""
     return f"{cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> None:
+    """Write dataclass instances of one kind as a CSV with their fields for columns."""
+    path.unlink(missing_ok=True)
+    for row in rows:
+        append_row(path, row)
+
+
+def append_row(path: Path, row: Any) -> None:  # noqa: ANN401
+    """Add a dataclass instance to a CSV, which begins with the names of its fields."""
+    new = not path.is_file()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(row)], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(asdict(row))

@@ -12,11 +12,11 @@ import csv
 import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measuring import machine
+from measuring import machine, write_rows
 from paper_cases import ROWS, SCORES, Case, Fitted, Options
 from pictures import Comparison
 from published import PublishedOINR2d
@@ -224,12 +224,7 @@ def save(folder: Path, new: list[Outcome]) -> None:
     rows = {outcome.row for outcome in new}
     kept = [outcome for outcome in load(folder / "reproduction.csv") if outcome.row not in rows]
     outcomes = sorted([*kept, *new], key=lambda outcome: list(ROWS).index(outcome.row))
-    with (folder / "reproduction.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, [field.name for field in fields(Outcome)], lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(asdict(outcome) for outcome in outcomes)
+    write_rows(folder / "reproduction.csv", outcomes)
     (folder / "reproduction.md").write_text(markdown_of(outcomes))
 
 
