@@ -23,7 +23,7 @@ from bench_memory import phantom
 from measuring import machine, write_rows
 
 from oinr_monai import FitConfig, Grid, Representation, fit
-from oinr_monai.descent import Objective, adam, descend, weighted_mse
+from oinr_monai.descent import ImageObjective, adam, descend, weighted_mse
 from oinr_monai.handlers import Clock, OneCycle
 from oinr_monai.machine import chosen_device, gains_from_bfloat16
 from oinr_monai.presets import build_field, places_of
@@ -81,7 +81,7 @@ def step_seconds(image: torch.Tensor, config: FitConfig, steps: int) -> float:
     """Processor seconds of ``steps`` steps of a fit, by its own loop, after a few untimed ones."""
     device = chosen_device(config.device)
     scans = checked_scans([image], None)
-    objective = Objective(scans, config)
+    objective = ImageObjective(scans, config)
     field = build_field(scans[0].grid, len(image), config).to(device)
     optimizer = adam(field, config.learning_rate, dict(field.named_parameters()))
 
