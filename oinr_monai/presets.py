@@ -22,12 +22,15 @@ __all__ = [
     "PRESETS",
     "FitConfig",
     "Preset",
+    "PresetName",
     "budget",
     "build_family",
     "build_field",
     "places_of",
     "preset_of",
 ]
+
+PresetName = Literal["fast", "balanced", "best", "exact"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class FitConfig:
         True
     """
 
-    preset: Literal["fast", "balanced", "best", "exact"] = "balanced"
+    preset: PresetName = "balanced"
     steps: int | None = None
     seconds: float | None = None
     channels: tuple[int, ...] | None = None

@@ -89,9 +89,16 @@ def published(digits: Sequence[Tensor]) -> Course:
 
 def published_one(digit: Tensor) -> tuple[list[float], list[float]]:
     """Seconds between looks, and PSNR at each."""
-    recipe, seconds, scores = PublishedOINR2d(digit), [], []
+    recipe = PublishedOINR2d(digit)
+    seconds: list[float] = []
+    scores: list[float] = []
+
+    def go_on() -> None:
+        for _ in range(EVERY):
+            recipe.step(0)
+
     for done in range(0, recipe.published_steps, EVERY):
-        seconds.append(timed(lambda: [recipe.step(0) for _ in range(EVERY)]))
+        seconds.append(timed(go_on))
         scores.append(psnr(recipe.on_grid(), digit))
         if done == 0:
             print(f"published: {seconds[0] / EVERY:.4f} s a step", flush=True)
@@ -109,7 +116,8 @@ class Rung:
 
 def rung(digits: Sequence[Tensor], steps: int) -> Rung:
     """All digits at once with so many steps; the seconds are of everything, the scores included."""
-    config, scores = replace(CONFIG, steps=steps), []
+    config = replace(CONFIG, steps=steps)
+    scores: list[float] = []
 
     def work() -> None:
         scores.extend(found.info["psnr_grid"] for found in fit_many(digits, config))

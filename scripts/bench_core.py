@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from baselines import Baseline, Siren
-from measuring import PLACES, Problem, machine, make_problem, write_rows
+from measuring import PLACES, PRESETS, Problem, machine, make_problem, write_rows
 from published import PublishedOINR3d
 from torch import Tensor
 
 if TYPE_CHECKING:
     from oinr_monai import Representation
+    from oinr_monai.presets import PresetName
 
 LADDER_START = 0.5
-PRESETS = ("fast", "balanced", "best")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def steps_of(representation: Representation) -> int:
     return int(representation.info["steps"])
 
 
-def run_ours(problem: Problem, preset: str, seconds: float, part: str) -> Score:
+def run_ours(problem: Problem, preset: PresetName, seconds: float, part: str) -> Score:
     """Fit with a preset and a budget; the time is that of the whole call."""
     import oinr_monai
 

@@ -15,19 +15,19 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import torch
-from measuring import machine
+from measuring import PRESETS, machine
 from torch import Tensor, nn
 
 from oinr_monai import ConvOINR, FitConfig, FourierEncoding, Grid, Representation
-from oinr_monai.neural_field import NeuralField
-from oinr_monai.presets import build_field
+from oinr_monai.neural_field import ContinuousField, NeuralField
+from oinr_monai.presets import PresetName, build_field
 from oinr_monai.representation import IntensityScale
 
-PRESETS = ("fast", "balanced", "best")
 DENSE = "kernels of 3, 32-32-32"
 BANDS = 8
 # Slabs of the bare stack hold so many numbers in one layer; nothing larger was faster.
@@ -105,18 +105,30 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def of_preset(preset: PresetName, grid: Grid) -> ContinuousField:
+    """What a fit with ``preset`` starts from."""
+    return build_field(grid, 1, FitConfig(preset=preset))
+
+
+def dense(grid: Grid) -> NeuralField:
+    """Kernels of 3 in every layer, of the Fourier encoding."""
+    encoding = FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=BANDS)
+    network = ConvOINR(3, encoding.channels, 1, channels=(32, 32, 32), kernel_size=3)
+    return NeuralField(encoding, network, grid.spacing.tolist())
+
+
+OPERATORS: dict[str, Callable[[Grid], ContinuousField]] = {
+    **{preset: partial(of_preset, preset) for preset in PRESETS},
+    DENSE: dense,
+}
+
+
 def representation_of(operator: str, size: int) -> Representation:
     """An untrained representation of a volume of ``size`` voxels along each axis."""
     torch.manual_seed(0)
     image = torch.rand(1, size, size, size)
     grid = Grid.from_image(image)
-    if operator == DENSE:
-        encoding = FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=BANDS)
-        network = ConvOINR(3, encoding.channels, 1, channels=(32, 32, 32), kernel_size=3)
-        field = NeuralField(encoding, network, grid.spacing.tolist())
-    else:
-        field = build_field(grid, 1, FitConfig(preset=operator))
-    return Representation(field, grid, IntensityScale.of(image))
+    return Representation(OPERATORS[operator](grid), grid, IntensityScale.of(image))
 
 
 def fastest(bare: Bare) -> Callable[[], Tensor]:
@@ -124,7 +136,7 @@ def fastest(bare: Bare) -> Callable[[], Tensor]:
     ways: list[Callable[[], Tensor]] = [lambda: bare(bare.features)]
     # Slabs thinner than their halo do several times the work.
     steps = [step for step in map(bare.rows, SLAB_NUMBERS) if step > bare.halo]
-    ways += [lambda step=step: bare.by_slabs(step) for step in steps]
+    ways += [partial(bare.by_slabs, step) for step in steps]
     for way in ways:
         way()
     return min(ways, key=lambda way: min(timed(way) for _ in range(2)))
@@ -136,7 +148,9 @@ def compare(operator: str, size: int, factor: int, repeats: int) -> Ratio:
     representation = representation_of(operator, size)
     quarter = representation.grid.crop((0, 0, 0), (size // 2, size // 2, size))
     grid = representation.grid if factor == 1 else quarter.refine(factor)
-    bare = fastest(Bare(representation.field.network, grid.shape, factor))
+    network = representation.field.network
+    assert isinstance(network, ConvOINR), f"{operator} must be of convolutions, got {network}"
+    bare = fastest(Bare(network, grid.shape, factor))
     ours, other = [], []
     for _ in range(repeats):
         ours.append(timed(lambda: representation.sample(grid)))
@@ -172,7 +186,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = []
-    for operator in (*PRESETS, DENSE):
+    for operator in OPERATORS:
         size = arguments.dense_size if operator == DENSE else arguments.size
         for factor in (1, 2):
             rows.append(compare(operator, size, factor, arguments.repeats))

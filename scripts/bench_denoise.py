@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -154,7 +155,7 @@ def total_variation(noisy: Tensor, sigma: float) -> list[Callable[[], Tensor]]:
                                           max_num_iter=100, channel_axis=-1), -1, 0))  # fmt: skip
         return torch.from_numpy(np.stack(found)).float()
 
-    return [lambda w=w: run(w) for w in TV_WEIGHTS]
+    return [partial(run, weight) for weight in TV_WEIGHTS]
 
 
 def nl_means(noisy: Tensor, sigma: float) -> list[Callable[[], Tensor]]:
@@ -166,10 +167,14 @@ def nl_means(noisy: Tensor, sigma: float) -> list[Callable[[], Tensor]]:
         return torch.from_numpy(np.moveaxis(found, -1, 0) if several else found[None]).float()
 
     volume = noisy.ndim == 4
-    return [lambda s=s: run(*s) for s in NLM if s[0] == 3 or not volume]
+    return [partial(run, *setting) for setting in NLM if setting[0] == 3 or not volume]
 
 
-def best(case: Case, runs: list[Callable[[], Tensor]]) -> tuple[Tensor, float]:
+def restored(noise: NoiseModel, run: Callable[[], Tensor]) -> Tensor:
+    return noise.restore(run())
+
+
+def best(case: Case, runs: Sequence[Callable[[], Tensor]]) -> tuple[Tensor, float]:
     return max((timed(run) for run in runs), key=lambda found: psnr(found[0], case.clean))
 
 
@@ -180,7 +185,7 @@ def measured(case: Case) -> dict[str, tuple[Tensor, float | None]]:
     found: dict[str, tuple[Tensor, float | None]] = {"noisy": (noisy, None)}
     for name, method in (("total variation", total_variation), ("non-local means", nl_means)):
         found[name] = best(case, method(noisy, sigma))
-        back = [lambda run=run: case.noise.restore(run()) for run in method(stable, 1.0)]
+        back = [partial(restored, case.noise, run) for run in method(stable, 1.0)]
         found[f"{name}, stabilised"] = best(case, back)
     config = DenoiseConfig(case.told, device="cpu")
     found["`denoise`"] = timed(lambda: denoise(noisy, config).sample().as_tensor())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from derivative_rivals import (
     sobel,
     tube_distances,
 )
+from measuring import PRESETS
 from monai.data import MetaTensor
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -113,7 +115,7 @@ def angle(found: Tensor, wanted: Tensor) -> float:
     return float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))).mean())
 
 
-def best_of(case: Case, runs: list[Callable[[], Derivatives]]) -> dict[str, float]:
+def best_of(case: Case, runs: Sequence[Callable[[], Derivatives]]) -> dict[str, float]:
     """The best score of each metric over the runs, the answer being at hand."""
     found = [scores(case, run()) for run in runs]
     return {
@@ -130,13 +132,17 @@ def of(representation: Representation) -> Derivatives:
     return jet.gradient[0].flatten(1).T.double(), hessian.double()
 
 
+def smoothed(representation: Representation, sigma: float) -> Derivatives:
+    return of(representation.smoothed(sigma))
+
+
 def recursive_runs(case: Case) -> list[Callable[[], Derivatives]]:
     """Every sigma in mm, and every sigma in voxels."""
     spacing = case.grid.spacing.tolist()
     in_mm = [[sigma] * 3 for sigma in SIGMAS]
     in_voxels = [[sigma * h for h in spacing] for sigma in SIGMAS]
     image = case.image.as_tensor()
-    return [lambda w=w: recursive_gaussian(image, case.grid, w) for w in in_mm + in_voxels]
+    return [partial(recursive_gaussian, image, case.grid, widths) for widths in in_mm + in_voxels]
 
 
 def measured(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
@@ -154,8 +160,8 @@ def measured(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
     else:
         clean = denoise(case.image, DenoiseConfig(GaussianNoise()))
         seconds = time.monotonic() - started
-        yield OURS, scores(case, of(clean.smoothed(OUR_SIGMA))) | {"seconds": seconds}
-        runs = [lambda s=s: of(clean.smoothed(s)) for s in SIGMAS]
+        yield OURS, scores(case, smoothed(clean, OUR_SIGMA)) | {"seconds": seconds}
+        runs = [partial(smoothed, clean, sigma) for sigma in SIGMAS]
         yield OUR_BEST, best_of(case, runs) | {"seconds": seconds}
     yield SIREN, scores(case, siren(image, grid, seconds)) | {"seconds": seconds}
 
@@ -164,9 +170,10 @@ def cost() -> str:
     """Time of value, gradient and Hessian of a volume of 128³ in times of the value alone."""
     torch.manual_seed(0)
     lines = []
-    for preset in ("fast", "balanced", "best"):
+    for preset in PRESETS:
         representation = fit(torch.rand(1, 128, 128, 128), FitConfig(preset, steps=5))
-        alone, all_three = [], []
+        alone: list[float] = []
+        all_three: list[float] = []
         for _ in range(3):
             for times, ask in ((alone, representation.sample), (all_three, representation.jet)):
                 started = time.monotonic()
@@ -227,7 +234,9 @@ def has(rows: list[dict[str, str]], method: str, metric: str) -> bool:
     return any(row["method"] == method and row[metric] for row in rows)
 
 
-def cells(rows: list[dict[str, str]], metric: str, noisy: bool) -> dict[tuple[str, ...], dict]:
+def cells(
+    rows: list[dict[str, str]], metric: str, noisy: bool
+) -> dict[tuple[str, ...], dict[str, float]]:
     """Numbers by phantom, grid and noise, then by method."""
     found: dict[tuple[str, ...], dict[str, float]] = {}
     for row in rows:
@@ -327,7 +336,9 @@ def scans(folder: Path | None) -> dict[str, tuple[MetaTensor, tuple[float, ...]]
     values = torch.from_numpy(template.get_fdata()[34:162, 50:178, 30:126]).float()[None]
     affine = torch.from_numpy(template.affine).double()
     origin = Grid(tuple(template.shape), affine).crop((34, 50, 30), (162, 178, 126))
-    found = {"MNI152, 1 mm": (origin.to_image(values), (1.0, 1.5, 2.0))}
+    found: dict[str, tuple[MetaTensor, tuple[float, ...]]] = {
+        "MNI152, 1 mm": (origin.to_image(values), (1.0, 1.5, 2.0))
+    }
     if folder is not None and (path := folder / "CT_AVM.nii.gz").is_file():
         whole = read_image(path)
         crop = Grid.from_image(whole).crop((60, 50, 20), (210, 200, 140))
@@ -347,13 +358,13 @@ def draw_vessels(path: Path, folder: Path | None) -> None:
     for row, (name, (image, sigmas)) in zip(axes, shown.items(), strict=True):
         plain = fit(image, FitConfig(preset="exact"))
         clean = denoise(image, DenoiseConfig(GaussianNoise()))
-        found = [dict(derivative_maps(r, ["vesselness"], sigma=sigmas))["vesselness"][0]
+        found = [dict(derivative_maps(r, ["vesselness"], sigma=sigmas))["vesselness"]
                  for r in (plain, clean)]  # fmt: skip
         panels = {
-            f"{name}, maximum over a slab": image[0].as_tensor(),
+            f"{name}, maximum over a slab": image.as_tensor()[0],
             f"SimpleITK, sigma {sigmas[0]} to {sigmas[-1]} mm": itk_vesselness(image, sigmas),
-            "ours, exact": found[0].as_tensor(),
-            "ours, denoised": found[1].as_tensor(),
+            "ours, exact": found[0].as_tensor()[0],
+            "ours, denoised": found[1].as_tensor()[0],
         }
         for axis, (title, volume) in zip(row, panels.items(), strict=True):
             middle = volume.shape[2] // 2

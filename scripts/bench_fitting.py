@@ -12,7 +12,6 @@ rival's clock counts its set-up and its steps, never the scoring; ours counts th
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shlex
 import subprocess
@@ -20,21 +19,21 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import matplotlib as mpl
 import torch
 from baselines import CoordinateNetwork
 from fitting_rivals import RIVALS, SPLINE
-from measuring import Problem, append_row, machine, make_problem
+from measuring import PRESETS, Problem, append_row, machine, make_problem, read_rows
 from published import PublishedOINR3d
 
 from oinr_monai import FitConfig, fit
+from oinr_monai.presets import PresetName
 
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
-PRESETS = ("fast", "balanced", "best")
 OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"
 EARLY, TICKS = (2.0, 5.0, 15.0), (2, 5, 15, 60, 180)
 
@@ -81,6 +80,23 @@ class Row:
         return Cell(self.volume, self.method, self.budget, self.rate, self.matched)
 
 
+class Taken(TypedDict):
+    """What a fit took, as a row has it."""
+
+    parameters: int
+    steps: int
+    seconds: float
+    peak_mib: float
+
+
+class Scores(TypedDict):
+    """How good a fit is, as a row has it."""
+
+    psnr_grid: float
+    psnr_between: float
+    gradient_error: float
+
+
 # ---- one fit, in a process of its own ------------------------------------------------------------
 
 
@@ -94,24 +110,31 @@ def measure(cell: Cell, arguments: argparse.Namespace) -> Row:
     """Make one fit and score it."""
     torch.set_num_threads(arguments.threads)
     problem = problem_of(cell.volume, arguments)
-    found, taken = (ours if preset_of(cell) else rival)(cell, problem)
-    kept = {name: value for name, value in asdict(cell).items() if name not in ("seconds",)}
-    kept["budget"], kept["matched"] = cell.seconds, kept.pop("parameters")
-    return Row(**kept, **taken, **scores(problem, found))
+    preset = preset_of(cell)
+    found, taken = rival(cell, problem) if preset is None else ours(preset, cell.seconds, problem)
+    return Row(
+        cell.volume,
+        cell.method,
+        cell.seconds,
+        cell.rate,
+        cell.parameters,
+        **taken,
+        **scores(problem, found),
+    )
 
 
-def preset_of(cell: Cell) -> str | None:
+def preset_of(cell: Cell) -> PresetName | None:
     """The preset of a fit of ours, None of a rival."""
     return next((preset for preset in PRESETS if cell.method == OURS.format(preset)), None)
 
 
-def ours(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
+def ours(preset: PresetName, seconds: float, problem: Problem) -> tuple[Answers, Taken]:
     """A complete fit with a preset, after one of noise that pays what is paid once."""
     fit(torch.rand(1, 12, 12, 12), FitConfig(preset="fast", steps=3))
-    config = FitConfig(preset=preset_of(cell), seconds=cell.seconds)
+    config = FitConfig(preset=preset, seconds=seconds)
     started = time.perf_counter()
     result = fit(problem.image, config)
-    taken = {
+    taken: Taken = {
         "seconds": time.perf_counter() - started,
         "steps": result.info["steps"],
         "parameters": result.parameters,
@@ -121,7 +144,7 @@ def ours(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
     return Answers(result.sample().as_tensor()[0], between, slopes), taken
 
 
-def rival(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
+def rival(cell: Cell, problem: Problem) -> tuple[Answers, Taken]:
     """A rival, trained until its budget is spent, after a step on noise."""
     made_of(cell, torch.rand(1, 12, 12, 12), None).step(0.0)
     image = problem.image.as_tensor()
@@ -134,7 +157,7 @@ def rival(cell: Cell, problem: Problem) -> tuple[Answers, dict[str, Any]]:
         method.step(elapsed / cell.seconds)
         elapsed += time.perf_counter() - started
         steps += 1
-    taken = {
+    taken: Taken = {
         "seconds": elapsed,
         "steps": steps,
         "parameters": method.parameters,
@@ -171,7 +194,7 @@ class Answers:
     slopes: torch.Tensor | None
 
 
-def scores(problem: Problem, found: Answers) -> dict[str, float]:
+def scores(problem: Problem, found: Answers) -> Scores:
     """Score what a fit says; what a method does not have is NaN."""
     nan, truth = float("nan"), problem.grid.gradient_to_world(problem.slopes)
     between, slopes = found.between, found.slopes
@@ -198,12 +221,7 @@ class Measured:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments, self.path = arguments, arguments.output / "fitting.csv"
-        self.rows: dict[Cell, Row] = {}
-        if self.path.is_file():
-            with self.path.open(newline="") as file:
-                for each in csv.DictReader(file):
-                    kept = parsed(each)
-                    self.rows[kept.cell] = kept
+        self.rows = {row.cell: row for row in read_rows(self.path, Row)}
 
     def of(self, cell: Cell) -> Row:
         """The row of a cell.
@@ -232,12 +250,6 @@ class Measured:
         shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         print(line_of(found := Row(**json.loads(shown.splitlines()[-1]))), flush=True)
         return found
-
-
-def parsed(values: dict[str, str]) -> Row:
-    """A row of the CSV, its numbers as numbers."""
-    kinds = {"int": int, "float": float, "str": str}
-    return Row(**{f.name: kinds[str(f.type)](values[f.name]) for f in fields(Row)})
 
 
 def main_cells(measured: Measured, volume: str, budget: float, shortest: float) -> Iterator[Cell]:
@@ -353,7 +365,7 @@ def draw(measured: Measured, volumes: Sequence[str], shortest: float, path: Path
         *[OURS.format(preset) for preset in PRESETS],
         *[n for n, r in RIVALS.items() if not r.between],
     ]
-    colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
+    colours = dict(zip(names, mpl.color_sequences["tab10"], strict=False))
     for column, volume in zip(axes.T, volumes, strict=True):
         for name in names:
             rows = [r for r in measured.rows.values() if (r.volume, r.method) == (volume, name)]

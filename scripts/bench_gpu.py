@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from measuring import cpu_model
 
 from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
 from oinr_monai.machine import chosen_device, gains_from_bfloat16
-from oinr_monai.presets import places_of
+from oinr_monai.networks import LocalOperator
+from oinr_monai.presets import PresetName, places_of
 
 GOALS = (35.0, 40.0)
 # Steps of the first rung of the ladder; each has twice as many as the one before.
@@ -62,7 +63,7 @@ class Row:
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
     """Wall-clock seconds of a piece of work, all that it left on the device included."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait: Callable[[], object] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     started = time.perf_counter()
     work()
@@ -96,21 +97,23 @@ def best_time(work: Callable[[], object], device: torch.device) -> float:
 
 def operations(representation: Representation) -> int:
     """Floating-point operations of the operator at one place: a product and a sum a weight."""
-    return sum(2 * layer.weight.numel() for layer in representation.field.network.integrals)
+    network = representation.field.network
+    assert isinstance(network, LocalOperator), f"network must have kernels, got {network}"
+    return sum(2 * layer.weight.numel() for layer in network.integrals)
 
 
-def ladder(image: torch.Tensor, config: dict[str, Any], limit: float) -> list[Representation]:
+def ladder(image: torch.Tensor, config: FitConfig, limit: float) -> list[Representation]:
     """Fits of twice the steps each time, until all goals are met or one has taken ``limit`` s."""
     rungs: list[Representation] = []
     steps = FIRST_RUNG
     while not rungs or (
         rungs[-1].info["psnr_between"] < GOALS[-1] and rungs[-1].info["seconds"] < limit
     ):
-        rungs.append(fit(image, FitConfig(steps=steps, **config)))
+        rungs.append(fit(image, replace(config, steps=steps)))
         print(steps, {k: rungs[-1].info[k] for k in ("seconds", "psnr_between")}, flush=True)
         steps *= 2
     if len(rungs) == 1:
-        rungs.append(fit(image, FitConfig(steps=steps, **config)))
+        rungs.append(fit(image, replace(config, steps=steps)))
     return rungs
 
 
@@ -133,13 +136,13 @@ def gibibytes(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def measure(size: int, preset: str, device: torch.device, limit: float) -> Row:
+def measure(size: int, preset: PresetName, device: torch.device, limit: float) -> Row:
     """Fit and sample one volume."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     image = phantom(size)
-    config = {"preset": preset, "device": device.type}
-    fit(image, FitConfig(steps=5, **config))
+    config = FitConfig(preset=preset, device=device.type)
+    fit(image, replace(config, steps=5))
     rungs = ladder(image, config, limit)
     places = places_of(Grid.from_image(image), FitConfig(preset=preset))
     fit_rate = places * step_rate(rungs)
@@ -159,7 +162,7 @@ def measure(size: int, preset: str, device: torch.device, limit: float) -> Row:
     )
 
 
-def together(count: int, preset: str, device: torch.device) -> float:
+def together(count: int, preset: PresetName, device: torch.device) -> float:
     """Seconds per volume of ``count`` small volumes fitted at once."""
     images = [phantom(SMALL) * (1 + 0.1 * i) for i in range(count)]
     config = FitConfig(preset=preset, steps=SMALL_STEPS, device=device.type)

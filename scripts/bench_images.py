@@ -26,6 +26,7 @@ from torch import Tensor
 
 from oinr_monai import FitConfig, fit
 from oinr_monai.metrics import psnr
+from oinr_monai.presets import PresetName
 
 PICTURES = ("camera", "astronaut", "chelsea", "mni152")
 
@@ -85,7 +86,7 @@ def row(*cells: object) -> str:
     return line
 
 
-def quality(names: Iterable[str], presets: Iterable[str]) -> list[str]:
+def quality(names: Iterable[str], presets: Iterable[PresetName]) -> list[str]:
     """The presets, and the competitors in the time of each picture's ``balanced``."""
     lines = [
         "| image | method | parameters | steps | time (s) | PSNR grid (dB) | PSNR between (dB) |",

@@ -15,12 +15,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+    from torch import Tensor
 
 IN_MEMORY = ("fit", "sample", "sample x2 of a quarter", "gradient", "rotated grid of a quarter")
 ON_DISK = ("fit, from disk", "sample, to disk", "sample x2, to disk")
 
 
-def planes(size: int) -> Iterator[object]:
+def planes(size: int) -> Iterator[Tensor]:
     """The planes (size, size) of a smooth head-like volume with fine detail."""
     import torch
 
@@ -32,7 +37,7 @@ def planes(size: int) -> Iterator[object]:
         yield torch.sigmoid((0.8 - radius) * 40) * detail
 
 
-def phantom(size: int) -> object:
+def phantom(size: int) -> MetaTensor:
     """The volume in memory, (1, size, size, size), at 1 mm."""
     import torch
     from monai.data import MetaTensor

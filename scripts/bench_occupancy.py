@@ -10,6 +10,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -37,7 +38,23 @@ from oinr_monai import (
 )
 from oinr_monai.metrics import iou
 from oinr_monai.occupancy import SURFACE_LEVEL
+from oinr_monai.presets import PresetName
 
+if TYPE_CHECKING:
+    from mpl_toolkits.mplot3d import Axes3D
+
+# Preset and smoothing.
+TRIED_ON_MAPS: tuple[tuple[PresetName, float], ...] = (
+    ("fast", 3.5),
+    ("balanced", 3.5),
+    ("balanced", 0.0),
+)
+TRIED: tuple[tuple[PresetName, float], ...] = (
+    ("fast", 3.5),
+    ("fast", 0.0),
+    ("balanced", 3.5),
+    ("balanced", 0.0),
+)
 CENTER = torch.tensor([31.3, 32.1, 30.7], dtype=torch.float64)
 
 HEAD = """# Occupancies and surfaces, measured
@@ -115,8 +132,8 @@ def brains(mask: MetaTensor) -> tuple[str, Representation]:
         "mesh volume against the voxels'", "faces", "mesh s",
     )  # fmt: skip
     voxels = float(mask.sum()) * abs(float(torch.linalg.det(Grid.from_image(mask).matrix)))
-    kept = None
-    for preset, smoothing in (("fast", 3.5), ("fast", 0.0), ("balanced", 3.5), ("balanced", 0.0)):
+    fits: dict[tuple[str, float], Representation] = {}
+    for preset, smoothing in TRIED:
         started = time.process_time()
         found = fit_occupancy(mask, OccupancyConfig(FitConfig(preset, device="cpu"), smoothing))
         spent, started = seconds_of(started), time.process_time()
@@ -126,8 +143,8 @@ def brains(mask: MetaTensor) -> tuple[str, Representation]:
             f"{found.parameters:,}", spent, f"{surface.volume / voxels - 1:+.2%}",
             f"{len(surface.faces):,}", seconds_of(started),
         )  # fmt: skip
-        kept = found if (preset, smoothing) == ("balanced", 3.5) else kept
-    return text, kept
+        fits[preset, smoothing] = found
+    return text, fits["balanced", 3.5]
 
 
 def spheres() -> str:
@@ -157,7 +174,7 @@ def tissues() -> tuple[MetaTensor, MetaTensor]:
     grey, white = (image.get_fdata() / image.get_fdata().max() for image in images)
     labels = np.where((grey > 0.5) & (grey >= white), 1, np.where(white > 0.5, 2, 0))
     whole = MetaTensor(torch.from_numpy(labels)[None].float(), affine=images[0].affine)
-    block = whole[:, 40:160, 60:180, 40:140].as_tensor()
+    block = whole.as_tensor()[:, 40:160, 60:180, 40:140]
     affine = Grid.from_image(whole).shift([40, 60, 40]).affine
     coarse = affine.clone()
     coarse[:3, :3] *= 2
@@ -171,7 +188,7 @@ def maps() -> str:
         "Grey and white matter, 60 x 60 x 50 voxels of 2 mm", "preset", "smoothing", "IoU grey",
         "IoU white", "finer, grey", "finer, white", "parameters", "s",
     )  # fmt: skip
-    for preset, smoothing in (("fast", 3.5), ("balanced", 3.5), ("balanced", 0.0)):
+    for preset, smoothing in TRIED_ON_MAPS:
         started = time.process_time()
         config = OccupancyConfig(FitConfig(preset, device="cpu"), smoothing)
         found = fit_occupancy(coarse, config)
@@ -184,8 +201,8 @@ def maps() -> str:
     repeated = coarse.as_tensor()
     for axis in (1, 2, 3):
         repeated = repeated.repeat_interleave(2, dim=axis)
-    scores = iou(repeated, fine.as_tensor())
-    return text + row("repeated", "", "1", "1", *(f"{x:.4f}" for x in scores.values()), "", "")
+    alone = iou(repeated, fine.as_tensor())
+    return text + row("repeated", "", "1", "1", *(f"{x:.4f}" for x in alone.values()), "", "")
 
 
 def draw(path: Path, mask: MetaTensor, found: Representation) -> None:
@@ -211,7 +228,7 @@ def draw(path: Path, mask: MetaTensor, found: Representation) -> None:
     figure.savefig(path, dpi=90)
 
 
-def show(axis: object, vertices: Tensor, faces: Tensor, zoom: float) -> None:
+def show(axis: Axes3D, vertices: Tensor, faces: Tensor, zoom: float) -> None:
     """Draw triangles seen from the left and front, with flat shading."""
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 

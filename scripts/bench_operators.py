@@ -26,6 +26,7 @@ from oinr_monai import CZOINR, CKConvOINR, ConvOINR, FitConfig, Grid, Representa
 from oinr_monai.kernels import SIREN, FourierNet, GaborNet, MAGNet, MLPNet, RFNet
 from oinr_monai.layers import ContinuousKernelIntegral, fft_convolve
 from oinr_monai.metrics import psnr
+from oinr_monai.networks import LocalOperator
 
 KERNELS = (SIREN, MLPNet, RFNet, FourierNet, GaborNet, MAGNet)
 STEPS = {"h": 1.0, "2h/3": 2 / 3, "h/2": 1 / 2, "h/4": 1 / 4, "h/8": 1 / 8, "h/16": 1 / 16}
@@ -110,7 +111,7 @@ def score(representation: Representation, size: int) -> str:
 def resolutions(seconds: float) -> list[str]:
     """One operator fitted at one size and at several, asked at sizes that neither has seen."""
     reach = 4 * SIZES[0] / TRAINED[0]
-    operators = {
+    operators: dict[str, Callable[..., LocalOperator]] = {
         "CKConvOINR": partial(CKConvOINR, channels=(32, 32), support=(reach, 0, 0)),
         "ConvOINR, width 1": partial(ConvOINR, channels=(32, 32), kernel_size=1),
     }
@@ -219,7 +220,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    parts = [
+    parts: list[tuple[str, Callable[[], list[str]]]] = [
         (CONTINUOUS.format(machine=machine()), convergence),
         (FOURIER, convolutions),
         (MANY.format(seconds=arguments.seconds), partial(resolutions, arguments.seconds)),

@@ -20,16 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_memory import phantom
-from measuring import machine, write_rows
+from measuring import PRESETS, machine, write_rows
 
 from oinr_monai import FitConfig, Grid, Representation, fit
 from oinr_monai.descent import ImageObjective, adam, descend, weighted_mse
 from oinr_monai.handlers import Clock, OneCycle
 from oinr_monai.machine import chosen_device, gains_from_bfloat16
-from oinr_monai.presets import build_field, places_of
+from oinr_monai.presets import PresetName, build_field, places_of
 from oinr_monai.scans import checked_scans
 
-PRESETS = ("fast", "balanced", "best")
 # Sizes up to which twice as fine a grid is sampled too: its answer has eight times as many voxels.
 FINER = 128
 # Untimed steps before the timed ones.
@@ -95,7 +94,7 @@ def step_seconds(image: torch.Tensor, config: FitConfig, steps: int) -> float:
     return timed(lambda: take(steps))
 
 
-def cost_of(preset: str, size: int, looks: float, least: int) -> Cost:
+def cost_of(preset: PresetName, size: int, looks: float, least: int) -> Cost:
     """Measure one preset on one volume."""
     image, config = phantom(size), FitConfig(preset=preset, steps=0)
     places = places_of(Grid.from_image(image), config)

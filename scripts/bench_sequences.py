@@ -10,7 +10,6 @@ where DIR holds them, pcasl, MR_Gd and CT_AVM. Writes docs/sequences.md and docs
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_choices import splines
-from measuring import machine, write_rows
+from measuring import machine, read_rows, write_rows
 from monai.data import MetaTensor
 from published import PublishedSequence
 from scipy.interpolate import CubicSpline
@@ -28,6 +27,7 @@ from torch import Tensor
 from oinr_monai import FitConfig, fit_family
 from oinr_monai.images import read_image
 from oinr_monai.metrics import psnr, ssim
+from oinr_monai.presets import PresetName
 
 GAP, SLICES = 3, 31
 SMALL = FitConfig(encoding=splines(1, 4), channels=(16, 16), steps=3_000)
@@ -82,6 +82,13 @@ def frames_of(scan: Tensor) -> Tensor:
     return scan[:, None].contiguous()
 
 
+def of_nibabel(name: str) -> Tensor:
+    """Return the values of a scan (C, *spatial) that nibabel ships."""
+    from nibabel.testing import data_path
+
+    return plain(Path(str(data_path)) / name)
+
+
 def plain(path: Path) -> Tensor:
     """Return the values of an image (C, *spatial)."""
     return read_image(path).as_tensor()
@@ -89,15 +96,14 @@ def plain(path: Path) -> Tensor:
 
 def real_series(data: Path | None) -> Iterator[Real]:
     """Yield the series that are at hand."""
-    from nibabel.testing import data_path
     from nilearn.datasets import load_mni152_template
 
-    functional = plain(data_path / "functional.nii")
+    functional = of_nibabel("functional.nii")
     yield Real("functional (nibabel)", "frames", frames_of(functional))
     yield Real("functional, middle slice", "frames", frames_of(functional)[..., 1])
     template = np.asarray(load_mni152_template(resolution=1).dataobj, dtype=np.float32)
     yield Real("MNI152 1 mm", "slices", slices_of(torch.from_numpy(template)[None]))
-    yield Real("EPI (nibabel)", "slices", slices_of(plain(data_path / "example4d.nii.gz")[:1]))
+    yield Real("EPI (nibabel)", "slices", slices_of(of_nibabel("example4d.nii.gz")[:1]))
     for name in ("MR_Gd", "CT_AVM", "pcasl"):
         if data is not None and (path := data / f"{name}.nii.gz").is_file():
             values = plain(path)
@@ -160,7 +166,7 @@ RECIPES = {
 }
 
 
-def measure(series: Real, preset: str) -> Iterator[tuple[Outcome, Tensor]]:
+def measure(series: Real, preset: PresetName) -> Iterator[tuple[Outcome, Tensor]]:
     """Run every method on one series."""
     truth = series.frames[series.held_out]
     tiny = series.frames[0].numel() < 1_000
@@ -203,7 +209,8 @@ of 197 x 233 takes a minute here. Of volumes, the middle {SLICES} slices.
 def write(outcomes: list[Outcome], preset: str, command: str) -> None:
     """Write table and CSV, these outcomes in the place of the same series' last ones."""
     new = {outcome.series for outcome in outcomes}
-    outcomes = [*(o for o in load() if o.series not in new), *outcomes]
+    old = read_rows(DOCS / "sequences.csv", Outcome)
+    outcomes = [*(o for o in old if o.series not in new), *outcomes]
     write_rows(DOCS / "sequences.csv", outcomes)
     lines = ["# Held-out frames and slices", "", NOTES.format(preset=preset)]
     lines += [
@@ -236,18 +243,6 @@ def reading(outcomes: list[Outcome]) -> list[str]:
     return lines
 
 
-def load() -> list[Outcome]:
-    """Read what earlier runs measured."""
-    path = DOCS / "sequences.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [
-            Outcome(**{**line, **{n: float(line[n]) for n in ("psnr", "ssim", "seconds")}})
-            for line in csv.DictReader(file)
-        ]
-
-
 def draw(rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
     """Draw a slice in the middle between two kept ones, as it is and as it is predicted."""
     import matplotlib
@@ -277,7 +272,7 @@ def draw(rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
     figure.savefig(DOCS / "sequences.png", dpi=110)
 
 
-def draw_blends(preset: str) -> None:
+def draw_blends(preset: PresetName) -> None:
     """Draw what lies between two slices of MNI152 8 mm apart: truth, cross-fade and blends."""
     import matplotlib
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 
 from oinr_monai import FitConfig, Grid, Representation, fit, learn_start
+from oinr_monai.presets import PresetName
 
 SUBJECT = Path(__file__).parents[2] / "shared/data/volumes/MR_Gd.nii.gz"
 
@@ -66,7 +67,7 @@ def operator_of(start: Representation, image: Tensor, config: FitConfig) -> Repr
     return begun
 
 
-def starts(preset: str, image: MetaTensor, rounds: int) -> dict[str, Representation | None]:
+def starts(preset: PresetName, image: MetaTensor, rounds: int) -> dict[str, Representation | None]:
     """Every start, by its name."""
     config = FitConfig(preset=preset)
     template = brain(2)

@@ -10,18 +10,18 @@ is kept in the CSV, and only what is missing there is run: a broken-off run goes
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from measuring import append_row, machine
+from measuring import append_row, machine, read_rows
 from monai.data import MetaTensor
 from nilearn.datasets import load_mni152_template
 from scipy.ndimage import binary_erosion, binary_fill_holes, label
@@ -29,11 +29,12 @@ from super_resolution_rivals import Stack, fused_splines, methods
 from torch import Tensor
 
 from oinr_monai import Grid, fuse, simulate_slices
-from oinr_monai.forward_models import Boxcar, Gaussian, SliceProfile, SliceStack
+from oinr_monai.forward_models import Boxcar, Gaussian, SliceStack
 from oinr_monai.images import read_image
 from oinr_monai.metrics import hfen, psnr, ssim
 
-FACTORS, PROFILES = (2.0, 3.0, 3.5, 4.0, 5.0, 6.0), {"boxcar": Boxcar, "gaussian": Gaussian}
+FACTORS = (2.0, 3.0, 3.5, 4.0, 5.0, 6.0)
+PROFILES: dict[str, type[Boxcar | Gaussian]] = {"boxcar": Boxcar, "gaussian": Gaussian}
 CROP, LESIONS, RADII = (128, 160, 128), 24, (2.0, 4.0)
 OURS, CUBIC, FUSED = "`super_resolve`", "cubic B-spline (SciPy)", "`fuse`, three stacks"
 SPLINES, FUSED_AT = "mean of splines, three stacks", 4.0
@@ -69,11 +70,11 @@ class Volume:
     lesions: tuple[tuple[tuple[float, ...], float], ...]
 
     def cropped(self, slices: int) -> Volume:
-        image = self.image[..., :slices]
+        image = self.image.as_tensor()[..., :slices]
         whole = Grid.from_image(self.image)
         grid = whole.crop((0, 0, 0), (*whole.shape[:2], slices))
         kept = tuple((c, r) for c, r in self.lesions if c[2] < slices - r - 4)
-        return Volume(self.name, grid.to_image(image.as_tensor()), self.head[..., :slices], kept)
+        return Volume(self.name, grid.to_image(image), self.head[..., :slices], kept)
 
 
 # ---- volumes and the lesions planted in them -----------------------------------------------------
@@ -169,7 +170,7 @@ def stacks(volume: Volume, factor: float, profile: str, axes: Sequence[int]) -> 
     ]
 
 
-def across(volume: Volume, factor: float, profile: str, axis: int) -> SliceProfile:
+def across(volume: Volume, factor: float, profile: str, axis: int) -> Boxcar | Gaussian:
     return PROFILES[profile](factor * float(Grid.from_image(volume.image).spacing[axis]))
 
 
@@ -181,18 +182,25 @@ def scored(
     fine = Grid.from_image(volume.image)
     model = SliceStack(fine, Grid.from_image(thick), 2, across(volume, factor, profile, 2))
     residual = (model.forward(found) - thick.as_tensor()).square().mean().sqrt()
-    scores = (
-        psnr(found, truth), psnr(found, truth, head), ssim(found, truth), ssim(found, truth, head),
-        hfen(found, truth, head), contrast(found, volume), float(residual),
-    )  # fmt: skip
     return Row(
         volume.name,
         factor,
         profile,
         method,
-        *(float(f"{x:.6g}") for x in scores),
-        round(seconds, 1),
+        psnr=short(psnr(found, truth)),
+        psnr_head=short(psnr(found, truth, head)),
+        ssim=short(ssim(found, truth)),
+        ssim_head=short(ssim(found, truth, head)),
+        hfen=short(hfen(found, truth, head)),
+        contrast=short(contrast(found, volume)),
+        residual=short(float(residual)),
+        seconds=round(seconds, 1),
     )
+
+
+def short(value: float) -> float:
+    """The value to six digits."""
+    return float(f"{value:.6g}")
 
 
 def run_cell(
@@ -201,7 +209,7 @@ def run_cell(
     """Answers and scores of the methods not yet in the CSV, or of all of them to draw them."""
     done = {
         row.method
-        for row in read(arguments.output / "super_resolution.csv")
+        for row in read_rows(arguments.output / "super_resolution.csv", Row)
         if (row.volume, row.factor, row.profile) == (volume.name, factor, profile)
     }
     # Whole slices, and of the planes those whose cells lie within them: others have no answer.
@@ -209,9 +217,10 @@ def run_cell(
     (thick,) = stacks(volume.cropped(math.ceil(reach - 1e-6)), factor, profile, [2])
     volume = volume.cropped(int(reach + 1e-6))
     fine = Grid.from_image(volume.image)
-    stack, found = Stack(thick, fine, across(volume, factor, profile, 2)), {}
-    work = {
-        name: lambda method=method: method(stack)
+    stack = Stack(thick, fine, across(volume, factor, profile, 2))
+    found: dict[str, tuple[Tensor, Row]] = {}
+    work: dict[str, Callable[[], Tensor]] = {
+        name: partial(method, stack)
         for name, method in methods(arguments.steps, arguments.seconds, arguments.eclare).items()
     }
     if factor == FUSED_AT:
@@ -250,17 +259,6 @@ def append(path: Path, row: Row) -> None:
         flush=True,
     )
     append_row(path, row)
-
-
-def read(path: Path) -> list[Row]:
-    if not path.is_file():
-        return []
-    text = {"volume", "profile", "method"}
-    with path.open(newline="") as file:
-        return [
-            Row(**{k: v if k in text else float(v) for k, v in line.items()})
-            for line in csv.DictReader(file)
-        ]
 
 
 # ---- writing -------------------------------------------------------------------------------------
@@ -411,7 +409,7 @@ def write(arguments: argparse.Namespace) -> None:
         crop=" x ".join(map(str, arguments.crop)),
         lesions=LESIONS,
     )
-    rows = read(arguments.output / "super_resolution.csv")
+    rows = read_rows(arguments.output / "super_resolution.csv", Row)
     (arguments.output / "super_resolution.md").write_text(f"{head}\n{pages(rows)}")
 
 

@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from measuring import machine
+from measuring import PRESETS, machine
 
 from oinr_monai import FitConfig, Grid
-from oinr_monai.presets import build_field, places_of
+from oinr_monai.presets import PresetName, build_field, places_of
 from oinr_monai.samplers import LatticeSampler
 from oinr_monai.splines import CubicInterpolant
 
@@ -34,7 +35,7 @@ def busy(processes: int) -> Iterator[None]:
             loop.wait()
 
 
-def step_time(preset: str, threads: int, steps: int) -> float:
+def step_time(preset: PresetName, threads: int, steps: int) -> float:
     """Median milliseconds of a step of ``preset`` on a 64^3 volume of noise."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -54,7 +55,7 @@ def step_time(preset: str, threads: int, steps: int) -> float:
     seconds = []
     for _ in range(steps):
         started = time.perf_counter()
-        batch = sampler.draw()
+        batch: dict[str, Any] = sampler.draw()
         field.zero_grad()
         ((field(batch["image"])[0] - batch["label"][0]) ** 2).mean().backward()
         seconds.append(time.perf_counter() - started)
@@ -75,7 +76,7 @@ def main() -> None:
         f"| preset | other work | 1 thread | {cores} threads |",
         "|---|---:|---:|---:|",
     ]
-    for preset in ("fast", "balanced", "best"):
+    for preset in PRESETS:
         for load in (0, 1, cores):
             with busy(load):
                 one, many = (step_time(preset, n, arguments.steps) for n in (1, cores))

@@ -55,6 +55,17 @@ class Row:
     learning: float | None = None  # of what is learned once
 
 
+def known(value: float | None) -> float:
+    """A number of a row that must have it.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if value is None:
+        raise ValueError("value must be a number, got None")
+    return value
+
+
 def noted(row: Row) -> Row:
     """The same row, said on stderr: a run takes a while."""
     print(row, file=sys.stderr, flush=True)
@@ -319,15 +330,16 @@ class Found:
         def best(row: Row) -> float:
             return max(row.accuracy[name] for name in ("knn", "linear"))
 
+        theirs, ours = known(self.published[0].seconds), known(self.plain.seconds)
+        learning = known(self.plain.learning) / (self.plain.train + self.plain.test)
         return {
             "mnist_accuracy": max(best(self.plain), best(self.labelled)),
             "mnist_accuracy_without_labels": best(self.plain),
             "mnist_control": max(best(row) for row in self.pixels),
             "published_accuracy": self.published[0].accuracy["knn"],
             "published_digits": self.published[0].test,
-            "speedup": self.published[0].seconds / self.plain.seconds,
-            "speedup_with_learning": self.published[0].seconds
-            / (self.plain.seconds + self.plain.learning / (self.plain.train + self.plain.test)),
+            "speedup": theirs / ours,
+            "speedup_with_learning": theirs / (ours + learning),
         }
 
 
@@ -340,7 +352,7 @@ def digits(images: Tensor, labels: np.ndarray) -> Found:
     plain = modulated(images, labels, train, configs[0])
     labelled = modulated(images, labels, train, configs[1], True)
     whole = [stacked(images, labels, learned) for learned in (False, True)]
-    recipe = published(images[: max(len(images) // 10, 50)], labels, plain.psnr)
+    recipe = published(images[: max(len(images) // 10, 50)], labels, known(plain.psnr))
     pixels = [
         control("pixels", images, labels, train),
         control("pixels, standardised each", standardised(images), labels, train),

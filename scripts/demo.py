@@ -25,7 +25,7 @@ from rich.table import Table
 
 from oinr_monai import FitConfig, Grid, Representation, fit
 from oinr_monai.images import write_image
-from oinr_monai.presets import budget
+from oinr_monai.presets import PresetName, budget
 
 POINT = (8.0, -16.0, 7.0)  # world mm, where the three planes of the picture cross
 LONGEST_FIT = 150.0  # seconds; a busy machine may stop short of the preset's steps
@@ -50,7 +50,7 @@ class Stages:
         self.seconds[name] = time.monotonic() - started
 
 
-def run(folder: Path, preset: str) -> None:
+def run(folder: Path, preset: PresetName) -> None:
     """Do the whole job into ``folder``."""
     folder.mkdir(exist_ok=True)
     stages = Stages()
@@ -104,7 +104,7 @@ def check(folder: Path, representation: Representation) -> None:
 
 def read_at(path: Path, points: torch.Tensor) -> np.ndarray:
     """Voxels of a NIfTI file at world points (N, 3), by that file's own affine."""
-    file = nib.load(path)
+    file = nib.Nifti1Image.from_filename(path)
     voxels = nib.affines.apply_affine(np.linalg.inv(file.affine), points.numpy())
     assert np.abs(voxels - voxels.round()).max() < 1e-3, f"{path} must hold the fitted places"
     return file.get_fdata()[tuple(voxels.round().astype(int).T)]

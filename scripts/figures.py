@@ -21,6 +21,7 @@ def draw(path: Path) -> None:
     """Fit the example volume and write the figure."""
     mpl.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
 
     image = brain()
     representation = fit(image, FitConfig(preset="best", seconds=100), progress=sys.stderr.isatty())
@@ -48,7 +49,7 @@ def draw(path: Path) -> None:
         axes[name].set(xlim=ZOOM[:2], ylim=ZOOM[2:])
         axes[name].spines[:].set(visible=True, color="orange", linewidth=2)
         axes[whole].add_patch(
-            plt.Rectangle(
+            Rectangle(
                 (ZOOM[0], ZOOM[2]), ZOOM[1] - ZOOM[0], ZOOM[3] - ZOOM[2], fill=False, ec="orange"
             )
         )

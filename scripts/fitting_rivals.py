@@ -64,7 +64,9 @@ class Wire(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, sizes[0]) to (N, sizes[-1])."""
-        return super().forward(x).real
+        for layer in self:
+            x = layer(x)
+        return x.real
 
 
 # ---- Fourier features ----------------------------------------------------------------------------
@@ -76,6 +78,8 @@ class FourierFeatures(nn.Module):
     Args:
         frequencies: rows of B, in cycles per extent, shape (M, D).
     """
+
+    frequencies: Tensor
 
     def __init__(self, frequencies: Tensor) -> None:
         super().__init__()
@@ -266,7 +270,13 @@ class Rival:
         return self.make(image, training, *([] if size is None else [size]))
 
     def size(self, image: Tensor, goal: int) -> int:
-        """Return the least size that has ``goal`` parameters."""
+        """Return the least size that has ``goal`` parameters.
+
+        Raises:
+            ValueError: if it is not tried so.
+        """
+        if self.largest is None:
+            raise ValueError("largest must be a size, to match another's parameters, got None")
         return bisect.bisect_left(
             range(self.largest),
             goal,

@@ -409,7 +409,7 @@ def fit(name: str) -> None:
     bundle = BUNDLES / name
     with tempfile.TemporaryDirectory() as folder:
         workflow = ConfigWorkflow(
-            bundle / "configs/train.json",
+            str(bundle / "configs/train.json"),
             workflow_type="train",
             bundle_root=str(bundle),
             image=str(FITTED_TO[name](Path(folder))),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
 from monai.data import MetaTensor
@@ -18,10 +18,15 @@ from torch import Tensor
 
 from oinr_monai import Grid
 from oinr_monai.positions import Scatter
+from oinr_monai.presets import PresetName
 from oinr_monai.splines import CubicInterpolant
+
+Row = TypeVar("Row")
 
 BLOCK = 64
 PLACES = 65_536
+# The presets that train.
+PRESETS: tuple[PresetName, ...] = ("fast", "balanced", "best")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def load_image(source: str) -> MetaTensor:
 
 def make_problem(source: str, size: int = BLOCK) -> Problem:
     """Cut the central block and interpolate it at fixed random places."""
-    image = CenterSpatialCrop(size)(load_image(source)[:1]).float()
+    image = MetaTensor(CenterSpatialCrop(size)(load_image(source)[:1]).float())
     ends = torch.tensor(image.shape[1:]) - 1
     generator = torch.Generator().manual_seed(0)
     voxels = torch.rand(PLACES, 3, generator=generator, dtype=torch.float64) * ends
@@ -103,6 +108,24 @@ def cpu_model() -> str:
 def machine() -> str:
     """Return processor, threads and torch version."""
     return f"{cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def read_rows(path: Path, kind: Callable[..., Row]) -> list[Row]:
+    """Read the dataclass instances of ``kind`` that a CSV holds; none where there is no file."""
+    if not path.is_file():
+        return []
+    kinds = get_type_hints(kind)
+    with path.open(newline="") as file:
+        return [
+            kind(**{name: _value(text, kinds[name]) for name, text in line.items()})
+            for line in csv.DictReader(file)
+        ]
+
+
+def _value(text: str, kind: Any) -> Any:  # noqa: ANN401
+    # What a cell holds, its field being a kind, or that or None.
+    one, *other = get_args(kind) or (kind,)
+    return None if other and not text else one(text)
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from baselines import Baseline
-from bench_sequences import SMALL, Real, frames_of, linear
+from bench_sequences import SMALL, Real, frames_of, linear, of_nibabel
 from measuring import make_problem
 from monai.data import MetaTensor
 from pictures import Crop, Slice
 from PIL import Image
 from published import (
+    Published,
     PublishedContinuous,
     PublishedOINR2d,
     PublishedOINR3d,
@@ -40,9 +40,9 @@ from oinr_monai import (
     fit_family,
     fit_occupancy,
 )
-from oinr_monai.images import read_image
 from oinr_monai.metrics import iou, psnr
 from oinr_monai.occupancy import SURFACE_LEVEL
+from oinr_monai.presets import PresetName
 
 SIZES = range(256, 360, 2)
 COUNTS, READOUT = 30.0, 2.0
@@ -63,7 +63,7 @@ class Options:
     seconds: float
     full: bool
     size: int
-    preset: str
+    preset: PresetName
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Case:
     data: str
     truth: Tensor
     floor: tuple[str, Tensor]
-    published: Callable[[], Baseline]
+    published: Callable[[], Published]
     ours: Callable[[float], Fitted]
     crop: Crop
     plane: Callable[[Tensor], Tensor] = torch.Tensor.cpu
@@ -187,7 +187,7 @@ def mean_of(image: Tensor) -> tuple[str, Tensor]:
 # ---- rows ---------------------------------------------------------------------------------------
 
 
-def fit_ours(image: Tensor, preset: str, seconds: float) -> Fitted:
+def fit_ours(image: Tensor, preset: PresetName, seconds: float) -> Fitted:
     """Fit ``image`` with a preset of ``oinr_monai.fit``."""
     representation = fit(image, FitConfig(preset=preset, seconds=seconds))
     return fitted_as(f"oinr_monai.fit, {preset}", representation)
@@ -240,7 +240,7 @@ def continuous_row(options: Options) -> list[Case]:
     ]
 
 
-def continuous_ours(training: list[Tensor], size: int, seconds: float) -> Fitted:
+def continuous_ours(training: Sequence[Tensor], size: int, seconds: float) -> Fitted:
     """Fit one operator to all of ``training``; it predicts at ``size``.
 
     Its kernels reach 3 mm, where the picture is 256 mm wide at every size; its nodes lie at the
@@ -373,7 +373,7 @@ def brain_mask() -> MetaTensor:
     return MetaTensor(padded[None], affine=affine)
 
 
-def occupancy_ours(mask: MetaTensor, preset: str, seconds: float) -> Fitted:
+def occupancy_ours(mask: MetaTensor, preset: PresetName, seconds: float) -> Fitted:
     """Fit an occupancy to ``mask``, with the smoothing that it has by itself."""
     config = OccupancyConfig(FitConfig(preset=preset, seconds=seconds))
     return fitted_as(f"oinr_monai.fit_occupancy, {preset}", fit_occupancy(mask, config))
@@ -400,10 +400,7 @@ def sequence_row(options: Options) -> list[Case]:
 
 def functional_slice() -> Real:
     """Return the middle slice of the scan, as frames in time."""
-    from nibabel.testing import data_path
-
-    scan = read_image(data_path / "functional.nii").as_tensor()
-    return Real("middle slice", "frames", frames_of(scan)[..., 1])
+    return Real("middle slice", "frames", frames_of(of_nibabel("functional.nii"))[..., 1])
 
 
 def sequence_ours(series: Real, seconds: float) -> Fitted:

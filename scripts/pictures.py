@@ -106,8 +106,8 @@ class Crop:
     def edges(self, pixels: Tensor) -> tuple[int, int, int, int]:
         """Return first and end row, first and end column."""
         rows, columns = pixels.shape[-2:]
-        down, across = (self.top, self.bottom), (self.left, self.right)
-        return tuple(round(v * rows) for v in down) + tuple(round(v * columns) for v in across)
+        top, bottom = round(self.top * rows), round(self.bottom * rows)
+        return top, bottom, round(self.left * columns), round(self.right * columns)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -70,7 +71,16 @@ def sine_conv_stack(channels: tuple[int, ...], spatial_dims: int, bias: bool) ->
     return SineStack([conv(a, b, 3, padding="same", bias=bias) for a, b in pairwise(channels)])
 
 
-class WholeImage(Baseline):
+class Published(Baseline):
+    """A published recipe, which has a number of steps of its own."""
+
+    @property
+    @abstractmethod
+    def published_steps(self) -> int:
+        """Steps that its authors take."""
+
+
+class WholeImage(Published):
     """A published recipe that looks at the whole image in every step: Adam and squared error.
 
     Adam's rate is constant; a falling one is an option of the released code, off by default.
@@ -195,7 +205,7 @@ class ContinuousKernelConv(nn.Module):
         return F.conv2d(field, self.kernel(), self.bias, padding=self.taps // 2)
 
 
-class PublishedContinuous(Baseline):
+class PublishedContinuous(Published):
     """The published O-INR with continuous kernels, one operator for one image at many sizes.
 
     A step is one image of one size. The first 80 % of the images are trained on, always in their
@@ -269,7 +279,7 @@ def split(images: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor],
     return images[:first], images[first:second], images[second:]
 
 
-class PublishedSequence(Baseline):
+class PublishedSequence(Published):
     """The published recipe of sequences: frames of one shape in batches of 8, in a random order.
 
     Seven convolutions read the encoding plus an offset, 0 to 0.1 over the sequence, on every

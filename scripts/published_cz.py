@@ -157,7 +157,7 @@ class PublishedCZ(WholeImage):
     published_steps = 2_000
     learning_rate = 1e-3
     octaves = 10
-    published_parameters = {(1, 256, 256): 7_898_440}
+    published_parameters: dict[tuple[int, ...], int] = {(1, 256, 256): 7_898_440}
 
     def __init__(self, image: Tensor) -> None:
         shape = tuple(image.shape)

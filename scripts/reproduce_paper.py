@@ -8,7 +8,6 @@ score. Rows that are not run again keep their last result in ``reproduction.csv`
 from __future__ import annotations
 
 import argparse
-import csv
 import shlex
 import sys
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measuring import machine, write_rows
+from measuring import machine, read_rows, write_rows
 from paper_cases import ROWS, SCORES, Case, Fitted, Options
 from pictures import Comparison
 from published import PublishedOINR2d
@@ -74,6 +73,12 @@ def warm_up() -> None:
 # ---- measuring and reporting --------------------------------------------------------------------
 
 
+def floor_of(case: Case) -> Fitted:
+    """What one has without fitting, as an entry of the table."""
+    method, prediction = case.floor
+    return Fitted(method, 0, 0, None, lambda: prediction)
+
+
 def run_row(name: str, options: Options, setting: str, folder: Path) -> list[Outcome]:
     """Measure all cases of a row and draw them."""
     outcomes: list[Outcome] = []
@@ -81,8 +86,7 @@ def run_row(name: str, options: Options, setting: str, folder: Path) -> list[Out
     for case in ROWS[name](options):
         published, seconds = train_published(case, options)
         ours, our_seconds = train_ours(case, seconds)
-        floor = Fitted(case.floor[0], 0, 0, None, lambda case=case: case.floor[1])
-        answers = [(floor, 0.0), (published, seconds), (ours, our_seconds)]
+        answers = [(floor_of(case), 0.0), (published, seconds), (ours, our_seconds)]
         predictions = [fitted.predict() for fitted, _ in answers]
         for (fitted, spent), prediction in zip(answers, predictions, strict=True):
             outcomes.append(outcome_of(name, case, fitted, spent, prediction, setting))
@@ -203,26 +207,11 @@ def markdown_of(outcomes: list[Outcome]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def load(path: Path) -> list[Outcome]:
-    """Read what earlier runs measured."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [outcome_from(line) for line in csv.DictReader(file)]
-
-
-def outcome_from(line: dict[str, str]) -> Outcome:
-    """Return the outcome that a line of the CSV file holds."""
-    whole = {name: int(line[name]) for name in ("parameters", "steps")}
-    real = {name: float(line[name]) for name in ("value", "seconds")}
-    published = int(line["published_steps"]) if line["published_steps"] else None
-    return Outcome(**{**line, **whole, **real, "published_steps": published})
-
-
 def save(folder: Path, new: list[Outcome]) -> None:
     """Put ``new`` in the place of the same rows' last results; write table and report."""
     rows = {outcome.row for outcome in new}
-    kept = [outcome for outcome in load(folder / "reproduction.csv") if outcome.row not in rows]
+    old = read_rows(folder / "reproduction.csv", Outcome)
+    kept = [outcome for outcome in old if outcome.row not in rows]
     outcomes = sorted([*kept, *new], key=lambda outcome: list(ROWS).index(outcome.row))
     write_rows(folder / "reproduction.csv", outcomes)
     (folder / "reproduction.md").write_text(markdown_of(outcomes))

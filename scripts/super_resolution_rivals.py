@@ -21,7 +21,7 @@ from scipy.ndimage import affine_transform
 from torch import Tensor
 
 from oinr_monai import Grid, SuperResolveConfig, super_resolve
-from oinr_monai.forward_models import Boxcar, SliceProfile, SliceStack
+from oinr_monai.forward_models import Boxcar, Gaussian, SliceStack
 from oinr_monai.images import read_image
 from oinr_monai.resampling import Resampling
 
@@ -34,7 +34,19 @@ class Stack:
 
     image: MetaTensor
     fine: Grid
-    profile: SliceProfile
+    profile: Boxcar | Gaussian
+
+    @property
+    def places(self) -> tuple[Tensor, ...]:
+        """Where the planes of ``fine`` lie along each axis, counted in voxels of ``image``.
+
+        Raises:
+            ValueError: if the two do not share their axes.
+        """
+        places = self.fine.axes_in(Grid.from_image(self.image))
+        if places is None:
+            raise ValueError("fine must have the axes of image, got rotated ones")
+        return places
 
     @property
     def model(self) -> SliceStack:
@@ -51,19 +63,18 @@ def linear(stack: Stack) -> Tensor:
 
 def cubic(stack: Stack) -> Tensor:
     """SciPy's cubic B-spline; beyond the outermost slice centres, the nearest slice."""
-    places = stack.fine.axes_in(Grid.from_image(stack.image))
-    matrix = [float(x[1] - x[0]) if len(x) > 1 else 1.0 for x in places]
+    matrix = [float(x[1] - x[0]) if len(x) > 1 else 1.0 for x in stack.places]
     found = affine_transform(
-        stack.image[0].numpy(), matrix, [float(x[0]) for x in places],
+        stack.image[0].numpy(), matrix, [float(x[0]) for x in stack.places],
         stack.fine.shape, order=3, mode="nearest",
     )  # fmt: skip
     return torch.from_numpy(found)[None]
 
 
 def monai_cubic(stack: Stack) -> Tensor:
-    resample = SpatialResample(mode=3, padding_mode="nearest", dtype=torch.float64)
+    resample = SpatialResample(mode=3, padding_mode="nearest", dtype=np.float64)
     found = resample(stack.image, dst_affine=stack.fine.affine, spatial_size=stack.fine.shape)
-    return found.as_tensor().float()
+    return found.as_subclass(Tensor).float()
 
 
 def back_projection(stack: Stack) -> Tensor:
@@ -77,11 +88,10 @@ def back_projection(stack: Stack) -> Tensor:
 
 def windowed_sinc(stack: Stack) -> Tensor:
     """SimpleITK's Hamming-windowed sinc."""
-    places = stack.fine.axes_in(Grid.from_image(stack.image))
     image = sitk.GetImageFromArray(stack.image[0].numpy().T)
     like = sitk.Image(stack.fine.shape, sitk.sitkFloat32)
-    like.SetOrigin([float(x[0]) for x in places])
-    like.SetSpacing([float(x[1] - x[0]) for x in places])
+    like.SetOrigin([float(x[0]) for x in stack.places])
+    like.SetSpacing([float(x[1] - x[0]) for x in stack.places])
     found = sitk.Resample(image, like, sitk.Transform(), sitk.sitkHammingWindowedSinc)
     return torch.from_numpy(sitk.GetArrayFromImage(found).T.copy())[None]
 
@@ -126,9 +136,12 @@ def eclare(command: str) -> Method:
     """
 
     def run(stack: Stack) -> Tensor:
-        voxel = float(stack.fine.spacing.min())
-        box = isinstance(stack.profile, Boxcar)
-        width = stack.profile.thickness if box else stack.profile.fwhm
+        voxel, profile = float(stack.fine.spacing.min()), stack.profile
+        kind, width = (
+            ("boxcar", profile.thickness)
+            if isinstance(profile, Boxcar)
+            else ("gaussian", profile.fwhm)
+        )
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "thick.nii.gz"
             plain = nib.Nifti1Image(stack.image[0].numpy(), stack.image.affine.numpy())
@@ -136,7 +149,7 @@ def eclare(command: str) -> Method:
             done = subprocess.run(
                 [*shlex.split(command), "--in-fpath", source, "--out-dir", folder,
                  "--relative-slice-thickness", str(width / voxel),
-                 "--relative-slice-profile-type", "boxcar" if box else "gaussian"],
+                 "--relative-slice-profile-type", kind],
                 capture_output=True, text=True,
             )  # fmt: skip
             if done.returncode:
