@@ -118,7 +118,7 @@ def fit(  # noqa: PLR0913
         preset=preset,
         steps=steps,
         seconds=seconds,
-        network=_operator(network, preset, grid),
+        network=_operator(network, grid),
         seed=seed,
         device=device_of(device),
     )
@@ -169,17 +169,16 @@ cohort.command()(classify)
 app.command(cls=ManyValues)(mesh)
 
 
-def _operator(name: str, preset: Preset, grid: Grid) -> Callable[..., Any] | None:
-    """What makes the operator, as ``FitConfig`` takes it; None is the preset's own."""
+def _operator(name: str, grid: Grid) -> Callable[..., Any] | None:
+    """What makes the operator, as ``FitConfig`` takes it; None is the usual one."""
     from .calderon_zygmund import CZOINR
     from .networks import CKConvOINR
-    from .presets import FitConfig, preset_of
+    from .presets import CHANNELS
     from .wavelets import max_levels
 
     if name == "CKConvOINR":
-        channels = preset_of(grid, FitConfig(preset=preset)).channels
         reach = 1.5 * float(grid.spacing.log().mean().exp())
-        return partial(CKConvOINR, channels=channels, support=(reach, *[0] * len(channels)))
+        return partial(CKConvOINR, channels=CHANNELS, support=(reach, *[0] * len(CHANNELS)))
     if name == "CZOINR":
         levels = min(max(max_levels(grid.shape, "db2"), 1), 4)
         return partial(CZOINR, channels=8, levels=levels)

@@ -18,6 +18,7 @@ from .networks import ConvOINR, LatticeOperator, LocalOperator
 from .neural_field import ContinuousField, NeuralField, field_of
 
 __all__ = [
+    "CHANNELS",
     "EXACT",
     "PRESETS",
     "FitConfig",
@@ -41,23 +42,24 @@ class Preset:
         knot_spacing: distance between the knots of the learned input function, in voxels.
         field_channels: channels of that function, for an image of one channel; they grow with the
             square root of the image's.
-        channels: hidden channels of the operator.
         visits: looks at each voxel over the whole fit, on average, which sets the steps ...
         steps: ... between this least and this greatest number.
     """
 
     knot_spacing: float
     field_channels: int
-    channels: tuple[int, ...]
     visits: float
     steps: tuple[int, int]
 
 
 PRESETS: dict[str, Preset] = {
-    "fast": Preset(3.0, 4, (16, 16), 8.0, (1_500, 3_000)),
-    "balanced": Preset(3.0, 8, (16, 16), 30.0, (4_000, 8_000)),
-    "best": Preset(2.0, 4, (32, 32), 100.0, (10_000, 30_000)),
+    "fast": Preset(3.0, 4, 8.0, (1_500, 3_000)),
+    "balanced": Preset(3.0, 8, 30.0, (4_000, 8_000)),
+    "best": Preset(1.75, 4, 100.0, (10_000, 30_000)),
 }
+
+# Hidden channels of the operator: wider ones cost more than they gain (docs/performance.md).
+CHANNELS = (16, 16)
 
 # Nothing is trained: the operator hands on the spline through the samples.
 EXACT = "exact"
@@ -80,12 +82,13 @@ class FitConfig:
             the operator, one number a voxel; for derivatives of images with little noise.
         steps: steps to take, instead of the preset's number; 0 leaves the start as it is.
         seconds: seconds to take, instead of steps; with both, whichever is spent first.
-        channels: hidden channels of the operator, instead of the preset's.
+        channels: hidden channels of the operator, instead of 16 and 16.
         kernel_size: odd width of the kernels, one number or one per layer.
         encoding: makes the input function for a grid, instead of the preset's learned splines.
         network: makes the operator, instead of ``channels`` and ``kernel_size``; it is called with
             ``spatial_dims``, ``in_channels`` and ``out_channels`` and must return a new one.
-        places: places looked at in each step, instead of 16 sqrt(voxels).
+        places: places looked at in each step, instead of 16 sqrt(voxels), at least 8,192 where a
+            quarter of the voxels is as many.
         learning_rate: peak rate of the effective weights, omega_0 times the stored ones.
         seed: seed of the start and of the places looked at.
         device: "auto", "cpu" or "cuda".
@@ -143,11 +146,11 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
     preset = preset_of(grid, config)
     if config.encoding is not None:
         encoding = config.encoding(grid)
-        network = _network(preset, config, grid, encoding.channels, out_channels)
+        network = _network(config, grid, encoding.channels, out_channels)
     else:
         # Channels of an image share much of what they show, but not all.
         channels = round(preset.field_channels * math.sqrt(out_channels))
-        network = _network(preset, config, grid, channels, out_channels)
+        network = _network(config, grid, channels, out_channels)
         halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
         encoding = _spline_field(preset, grid, channels, halo)
     return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
@@ -191,10 +194,10 @@ def preset_of(grid: Grid, config: FitConfig) -> Preset:
 
 
 def _network(
-    preset: Preset, config: FitConfig, grid: Grid, in_channels: int, out_channels: int
+    config: FitConfig, grid: Grid, in_channels: int, out_channels: int
 ) -> LocalOperator | LatticeOperator:
     make = config.network or partial(
-        ConvOINR, channels=config.channels or preset.channels, kernel_size=config.kernel_size
+        ConvOINR, channels=config.channels or CHANNELS, kernel_size=config.kernel_size
     )
     network = make(
         spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels
@@ -213,10 +216,15 @@ def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]
 
 
 def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:
-    """Places to look at in each step: more on larger images, where a step costs more anyway."""
+    """Places to look at in each step: more on larger images, where a step costs more anyway.
+
+    Fewer than 8,192 hardly make a step cheaper, but more than a quarter of the voxels is too many.
+    """
     if config.places is not None:
         return config.places
-    return round(min(max(16 * math.sqrt(images * math.prod(grid.shape)), 1_024), 65_536))
+    voxels = images * math.prod(grid.shape)
+    least = max(min(8_192, voxels // 4), 1_024)
+    return min(max(round(16 * math.sqrt(voxels)), least), 65_536)
 
 
 def budget(grid: Grid, config: FitConfig, images: int = 1) -> tuple[int | None, float | None]:

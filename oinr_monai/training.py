@@ -64,7 +64,7 @@ class RandomLattices(IterableDataset[dict[str, Tensor]]):
         key: key of the image.
         bands: wavelengths per axis of the :class:`~oinr_monai.FourierEncoding`.
         halo: radius of the network in voxels; above 0, places are patches with this halo around.
-        places: places of a lattice, about; 16 sqrt(voxels) if None.
+        places: places of a lattice, about; as in :class:`~oinr_monai.FitConfig` if None.
         length: lattices to give, the same ones each time; None for an endless stream.
         seed: seed of the places; give each process its own.
 

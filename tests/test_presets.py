@@ -54,6 +54,30 @@ def test_a_plane_has_closer_knots_than_a_volume(shape: tuple[int, ...]) -> None:
     assert preset_of(plane, fast) == preset_of(volume, fast) == PRESETS["fast"]
 
 
+@pytest.mark.parametrize(
+    ("shape", "images", "places"),
+    [
+        ((28, 28), 1, 1_024),
+        ((64, 64), 1, 1_024),
+        ((28, 28), 16, 3_136),
+        ((32, 32, 32), 1, 8_192),
+        ((64, 64, 64), 1, 8_192),
+        ((128, 128, 128), 1, 23_170),
+        ((512, 512, 512), 1, 65_536),
+    ],
+)
+def test_places_are_many_enough_to_fill_a_step(
+    shape: tuple[int, ...], images: int, places: int
+) -> None:
+    assert places_of(Grid(shape, torch.eye(4)), FitConfig(), images) == places
+
+
+def test_presets_keep_fewer_numbers_than_voxels() -> None:
+    """One number a voxel is what the spline itself has."""
+    for preset in PRESETS.values():
+        assert preset.field_channels / preset.knot_spacing**3 < 1
+
+
 def test_encoding_and_network_may_be_given() -> None:
     config = FitConfig(
         encoding=lambda grid: CoordinateField(grid.extent.tolist()),

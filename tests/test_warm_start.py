@@ -194,9 +194,9 @@ def test_a_checkpoint_is_of_its_start(tmp_path: Path, monkeypatch: pytest.Monkey
         (wave((14, 13, 4)), {}, "start must have 3 spatial dimensions as the image, got 2"),
         (
             wave((14, 13)),
-            {"preset": "best"},
+            {"channels": (8, 8)},
             "start must be of the kind that the settings make, ConvOINR on SplineField with "
-            "channels 4-32-32-1, got .* 4-16-16-1; give the settings of the start, preset 'fast'",
+            "channels 4-8-8-1, got .* 4-16-16-1; give the settings of the start, preset 'fast'",
         ),
         (wave((14, 13)), {"encoding": fourier}, "ConvOINR on FourierEncoding"),
         (wave((14, 13)), {"kernel_size": 3}, "start must be of the kind"),
