@@ -7,14 +7,12 @@ table ``docs/choices.md``.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from measuring import machine, make_problem
+from measuring import command, machine, make_problem
 
 from oinr_monai import CoordinateField, FitConfig, FourierEncoding, Grid, SplineField, fit
 from oinr_monai.fields import Field, JointField
@@ -110,7 +108,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     problem = make_problem(arguments.volume)
     lines = [
-        f"`python {shlex.join(sys.argv)}`: {arguments.seconds:g} s a row, {machine()}.",
+        f"`{command()}`: {arguments.seconds:g} s a row, {machine()}.",
         "",
         "| choice | parameters | steps | PSNR grid (dB) | PSNR between (dB) |",
         "|---|---:|---:|---:|---:|",

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_choices import splines
-from measuring import machine
+from measuring import command, machine
 from published import PublishedOINR2d
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit, fit_many
 from oinr_monai.metrics import psnr
 
-MNIST = Path(__file__).parents[2] / "shared/data/mnist/t10k-images-idx3-ubyte.gz"
+MNIST = "t10k-images-idx3-ubyte.gz"
 # One knot a pixel and one hidden layer: a digit has 784 pixels, and its edges are sharp.
 CONFIG = FitConfig(encoding=splines(1, 8), channels=(16,), places=784)
 LADDER = (20, 40, 60, 80, 100, 140, 200, 400, 800, 1_100, 1_600, 2_200)
@@ -39,10 +37,10 @@ PLOTTED = 100
 EVERY = 10
 
 
-def load_digits(count: int) -> tuple[str, list[Tensor]]:
+def load_digits(folder: Path, count: int) -> tuple[str, list[Tensor]]:
     """Name and first digits, (1, 28, 28) in [0, 1]: of MNIST, or those of scikit-learn enlarged."""
-    if MNIST.is_file():
-        raw = np.frombuffer(gzip.decompress(MNIST.read_bytes()), np.uint8, offset=16)
+    if (folder / MNIST).is_file():
+        raw = np.frombuffer(gzip.decompress((folder / MNIST).read_bytes()), np.uint8, offset=16)
         digits = torch.from_numpy(raw.reshape(-1, 1, 28, 28)[:count] / np.float32(255))
         return "MNIST", list(digits)
     from sklearn.datasets import load_digits as load_small
@@ -207,11 +205,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--digits", type=int, default=256, help="digits that are fitted at once")
     parser.add_argument("--published", type=int, default=6, help="digits for one after another")
+    parser.add_argument("--data", type=Path, default=Path("data"), help=f"may hold {MNIST}")
     parser.add_argument("--output", type=Path, default=Path("docs"))
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    source, digits = load_digits(arguments.digits)
+    source, digits = load_digits(arguments.data, arguments.digits)
     few = digits[: arguments.published]
     fit_many(few, replace(CONFIG, steps=3))
     course = published(few)
@@ -228,7 +227,7 @@ def main() -> None:
     reached = next(each.psnr for each in rungs if each.steps == steps)
     draw(rates, single, 1 / course.seconds_to(reached), arguments.output / "cohort.png")
     lines = [
-        f"`python {shlex.join(sys.argv)}`: {source}, {machine()};",
+        f"`{command()}`: {source}, {machine()};",
         "one thread, processor seconds.",
         "",
         "The published 2-D recipe (318,528 parameters, Adam 1e-3, 1,000 steps) on",

@@ -8,8 +8,6 @@ reference's own range. Between the samples the truth is the cubic B-spline inter
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from baselines import Baseline, Siren
-from measuring import PLACES, PRESETS, Problem, machine, make_problem, write_rows
+from measuring import PLACES, PRESETS, Problem, command, machine, make_problem, write_rows
 from published import PublishedOINR3d
 from torch import Tensor
 
@@ -193,7 +191,7 @@ def setting_of(problem: Problem, arguments: argparse.Namespace) -> list[str]:
     shape = "x".join(str(size) for size in problem.volume.shape)
     name = Path(arguments.volume).name
     return [
-        f"Made by `{shlex.join(['python', 'scripts/bench_core.py', *sys.argv[1:]])}`",
+        f"Made by `{command()}`",
         f"on {machine()}.",
         f"Volume: central {shape} block of {name}. PSNR with the block's range as peak;",
         f"between the samples against the cubic B-spline interpolant at {PLACES:,} places.",

@@ -9,9 +9,7 @@ take turns, and the clock is the processor's own. Writes ``docs/decoding.md``.
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from measuring import PRESETS, machine
+from measuring import PRESETS, command, machine
 from torch import Tensor, nn
 
 from oinr_monai import ConvOINR, FitConfig, FourierEncoding, Grid, Representation
@@ -164,7 +162,7 @@ def report_of(rows: list[Ratio]) -> str:
     lines = [
         "# Decoding against bare convolutions",
         "",
-        f"Made by `{shlex.join(['python', 'scripts/bench_decoding.py', *sys.argv[1:]])}`",
+        f"Made by `{command()}`",
         f"on {machine()}; processor time, medians by turns,",
         "the ratio with its least and greatest. Bare is the faster of the whole volume and slabs.",
         "",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ import matplotlib as mpl
 import torch
 from baselines import CoordinateNetwork
 from fitting_rivals import RIVALS, SPLINE
-from measuring import PRESETS, Problem, append_row, machine, make_problem, read_rows
+from measuring import PRESETS, Problem, append_row, command, machine, make_problem, read_rows
 from published import PublishedOINR3d
 
 from oinr_monai import FitConfig, fit
@@ -327,21 +326,12 @@ def verdict_of(rows: Sequence[Row]) -> list[str]:
     return [*lines, ""]
 
 
-def command_of(arguments: Sequence[str]) -> str:
-    """The command line, without this machine's own folders."""
-    told = [each for each in arguments if each != "--run-nothing"]
-    for option, word in (("--data", "DIR"), ("--output", "docs")):
-        if option in told:
-            told[told.index(option) + 1] = word
-    return shlex.join(["python", "scripts/bench_fitting.py", *told])
-
-
 def report_of(
     measured: Measured, plans: dict[str, dict[str, list[Cell]]], size: int, threads: int
 ) -> str:
     """The page: what was measured so far, of what was asked for."""
     lines = ["# Fitting, beside every peer", ""]
-    lines += [f"Made by `{command_of(sys.argv[1:])}`"]
+    lines += [f"Made by `{command()}`"]
     lines += [f"on {machine()} (fits: {threads} threads). Central {size}³ blocks,"]
     lines += [
         f"{size**3:,} voxels; the gradient error is its root mean square over the gradient's.",

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +19,7 @@ from typing import Any
 
 import torch
 from bench_memory import phantom
-from measuring import cpu_model
+from measuring import command, cpu_model
 
 from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
 from oinr_monai.machine import chosen_device, gains_from_bfloat16
@@ -219,7 +217,7 @@ def main() -> None:
     kept = arguments.output / "gpu.json"
     found = json.loads(kept.read_text()) if kept.is_file() else {}
     found[name_of(device)] = {
-        "command": shlex.join(["python", "scripts/bench_gpu.py", *sys.argv[1:]]),
+        "command": command(),
         "torch": torch.__version__,
         "cuda": device.type == "cuda",
         "rows": [asdict(row) for row in rows],

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,7 +17,7 @@ from typing import Any
 import torch
 from baselines import Baseline, Siren
 from bench_choices import Choice, fourier, splines
-from measuring import load_image, machine
+from measuring import command, load_image, machine
 from monai.data import MetaTensor
 from published import PublishedOINR2d
 from torch import Tensor
@@ -161,7 +159,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     lines = [
-        f"`python {shlex.join(sys.argv)}`: {machine()}; seconds are those of the processor.",
+        f"`{command()}`: {machine()}; seconds are those of the processor.",
         "The competitors get the time of `balanced`.",
         "",
         *quality(arguments.pictures, arguments.presets),

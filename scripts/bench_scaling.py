@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_memory import phantom
-from measuring import PRESETS, machine, write_rows
+from measuring import PRESETS, command, machine, write_rows
 
 from oinr_monai import FitConfig, Grid, Representation, fit
 from oinr_monai.descent import ImageObjective, adam, descend, weighted_mse
@@ -165,7 +163,7 @@ def report_of(costs: list[Cost]) -> str:
     lines = [
         "# Cost against voxels",
         "",
-        f"Made by `{shlex.join(['python', 'scripts/bench_scaling.py', *sys.argv[1:]])}`",
+        f"Made by `{command()}`",
         f"on {machine()}; processor time, a phantom. A look is one place of one step; set-up and",
         "scores are a whole fit of no steps. Slopes of log seconds over log voxels, 1 is linear:",
         "",

@@ -9,15 +9,13 @@ the same steps; seconds are those of the processor, on one thread. Writes the se
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from bench_cohort import write_section
-from measuring import load_image, machine
+from measuring import command, load_image, machine
 from monai.data import MetaTensor
 from pictures import brain
 from torch import Tensor
@@ -26,12 +24,12 @@ from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 from oinr_monai import FitConfig, Grid, Representation, fit, learn_start
 from oinr_monai.presets import PresetName
 
-SUBJECT = Path(__file__).parents[2] / "shared/data/volumes/MR_Gd.nii.gz"
+SUBJECT = "MR_Gd.nii.gz"
 
 
-def subject() -> MetaTensor:
+def subject(folder: Path) -> MetaTensor:
     """The other head, averaged over blocks of two voxels."""
-    image = load_image(str(SUBJECT))
+    image = load_image(str(folder / SUBJECT))
     affine = image.affine.clone()
     affine[:3, 3] += affine[:3, :3].sum(dim=1) / 2
     affine[:3, :3] *= 2
@@ -92,15 +90,16 @@ def main() -> None:
     parser.add_argument("--presets", nargs="*", default=["fast", "balanced"])
     parser.add_argument("--steps", type=int, nargs="*", default=[50, 200, 800])
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--data", type=Path, default=Path("data"), help=f"holds {SUBJECT}")
     parser.add_argument("--output", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if not SUBJECT.is_file():
-        raise SystemExit(f"{SUBJECT} must be there: it is the head to fit")
-    image = subject()
+    if not (arguments.data / SUBJECT).is_file():
+        parser.error(f"--data must be a folder with {SUBJECT}, got {arguments.data}")
+    image = subject(arguments.data)
     heads = " | ".join(f"{steps} steps (dB, s)" for steps in arguments.steps)
     lines = [
-        f"`python {shlex.join(sys.argv)}`: {SUBJECT.name} at 2 mm, {tuple(image.shape[1:])};",
+        f"`{command()}`: {SUBJECT} at 2 mm, {tuple(image.shape[1:])};",
         f"{machine()}; one thread. PSNR between the samples, and processor seconds of the fit.",
         "",
         f"| preset | start | {heads} |",

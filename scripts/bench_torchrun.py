@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from bench_memory import phantom
-from measuring import machine
+from measuring import command, machine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -132,7 +131,7 @@ def report_of(runs: list[Run], size: int, load: float) -> str:
     lines = [
         "# One process and several, by torchrun",
         "",
-        f"Made by `{shlex.join(['python', 'scripts/bench_torchrun.py', *sys.argv[1:]])}`",
+        f"Made by `{command()}`",
         f"on {machine()}, one thread a process, gloo, {os.cpu_count()} cores.",
         f"Bundle volume_oinr_representation with multi_gpu_train.json, a phantom of {size}³;",
         "wall-clock milliseconds of a step, least of the runs' medians; PSNR on the grid.",

@@ -30,7 +30,7 @@ from oinr_monai.starts import learn_start
 from oinr_monai.weight_space import CLASSIFIERS, WeightVectors, classifier
 
 REPORT = Path(__file__).parents[1] / "docs" / "weight_space.md"
-DATA = Path(__file__).parents[2] / "shared" / "data" / "mnist"
+MNIST = "t10k-images-idx3-ubyte.gz"
 
 IMAGES_ONLY = OperatorConfig(knot_spacing=3.0, steps=1_200)
 WITH_LABELS = OperatorConfig(knot_spacing=4.0, steps=1_200, supervision=1.0)
@@ -74,7 +74,7 @@ def noted(row: Row) -> Row:
 
 def mnist(folder: Path) -> tuple[Tensor, np.ndarray]:
     """Digits (n, 1, 28, 28) in [0, 1], transposed to (X, Y), and their classes."""
-    pixels = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
+    pixels = gzip.decompress((folder / MNIST).read_bytes())
     labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
     images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 1, 28, 28)
     return torch.from_numpy(images / 255).float(), np.frombuffer(labels, np.uint8, offset=8)
@@ -404,10 +404,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--digits", type=int, default=10_000, help="digits to use, in 80 to 20")
     parser.add_argument("--json", action="store_true", help="print one object; MNIST alone")
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the MNIST files")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the MNIST files")
     options = parser.parse_args()
     if not 100 <= options.digits <= 10_000:
         parser.error(f"--digits must be 100 to 10000, got {options.digits}")
+    if not (options.data / MNIST).is_file():
+        parser.error(f"--data must be a folder with the files of MNIST, got {options.data}")
     torch.set_num_threads(1)
     images, labels = mnist(options.data)
     found = digits(images[: options.digits], labels[: options.digits])

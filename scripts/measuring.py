@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import platform
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -108,6 +110,17 @@ def cpu_model() -> str:
 def machine() -> str:
     """Return processor, threads and torch version."""
     return f"{cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def command() -> str:
+    """Return the command line as anyone may repeat it, without the folders of this machine."""
+    script, *told = sys.argv
+    if "--output" in told:
+        at = told.index("--output")
+        del told[at : at + 2]
+    if "--data" in told:
+        told[told.index("--data") + 1] = "DIR"
+    return shlex.join(["python", f"scripts/{Path(script).name}", *told])
 
 
 def read_rows(path: Path, kind: Callable[..., Row]) -> list[Row]:

@@ -8,14 +8,12 @@ score. Rows that are not run again keep their last result in ``reproduction.csv`
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measuring import machine, read_rows, write_rows
+from measuring import command, machine, read_rows, write_rows
 from paper_cases import ROWS, SCORES, Case, Fitted, Options
 from pictures import Comparison
 from published import PublishedOINR2d
@@ -236,10 +234,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     arguments.output.mkdir(parents=True, exist_ok=True)
     options = Options(arguments.seconds, arguments.full, arguments.size, arguments.preset)
-    command = shlex.join(["python", "scripts/reproduce_paper.py", *sys.argv[1:]])
     warm_up()
     for name in arguments.only:
-        setting = f"`{command}` on {machine()}"
+        setting = f"`{command()}` on {machine()}"
         save(arguments.output, run_row(name, options, setting, arguments.output))
 
 
