@@ -34,6 +34,7 @@ from oinr_monai.presets import PresetName
 
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
 OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"
+FIGURE = "PSNR between samples against seconds, and against parameters"
 EARLY, TICKS = (2.0, 5.0, 15.0), (2, 5, 15, 60, 180)
 
 
@@ -331,13 +332,13 @@ def report_of(
 ) -> str:
     """The page: what was measured so far, of what was asked for."""
     lines = ["# Fitting, beside every peer", ""]
-    lines += [f"Made by `{command()}`"]
+    lines += [f"Made by `{command().replace(' --run-nothing', '')}`"]
     lines += [f"on {machine()} (fits: {threads} threads). Central {size}³ blocks,"]
     lines += [
         f"{size**3:,} voxels; the gradient error is its root mean square over the gradient's.",
         "",
     ]
-    lines += [(__doc__ or "").split("\n\n")[-1]]
+    lines += [(__doc__ or "").split("\n\n")[-1], f"![{FIGURE}](fitting.png)", ""]
     for volume, parts in plans.items():
         for title, cells in parts.items():
             rows = [measured.rows[cell] for cell in cells if cell in measured.rows]
