@@ -359,8 +359,8 @@ def field_of(
 def few_threads(field: ContinuousField) -> Iterator[None]:
     """Work on one thread while a narrow operator without inner kernels is evaluated on the CPU.
 
-    Waiting threads spin: beside other work a second one makes such an operator several times
-    slower, for a gain of 1.1 to 1.7 times on an idle machine (measured, docs/threads.md).
+    Waiting threads spin: a second one makes such an operator slower beside other work, up to many
+    times, for a gain of 1.1 times at most on an idle machine (measured, docs/performance.md).
     """
     before = torch.get_num_threads()
     local = isinstance(field, NeuralField)

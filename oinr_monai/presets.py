@@ -87,8 +87,8 @@ class FitConfig:
         encoding: makes the input function for a grid, instead of the preset's learned splines.
         network: makes the operator, instead of ``channels`` and ``kernel_size``; it is called with
             ``spatial_dims``, ``in_channels`` and ``out_channels`` and must return a new one.
-        places: places looked at in each step, instead of 16 sqrt(voxels), at least 8,192 where a
-            quarter of the voxels is as many.
+        places: places looked at in each step, instead of a number that grows with the image:
+            1,024 to 131,072.
         learning_rate: peak rate of the effective weights, omega_0 times the stored ones.
         seed: seed of the start and of the places looked at.
         device: "auto", "cpu" or "cuda".
@@ -219,12 +219,13 @@ def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:
     """Places to look at in each step: more on larger images, where a step costs more anyway.
 
     Fewer than 8,192 hardly make a step cheaper, but more than a quarter of the voxels is too many.
+    A step of a large image moves all coefficients: it pays to look at one voxel in 64 for it.
     """
     if config.places is not None:
         return config.places
     voxels = images * math.prod(grid.shape)
     least = max(min(8_192, voxels // 4), 1_024)
-    return min(max(round(16 * math.sqrt(voxels)), least), 65_536)
+    return min(max(round(16 * math.sqrt(voxels)), voxels // 64, least), 131_072)
 
 
 def budget(grid: Grid, config: FitConfig, images: int = 1) -> tuple[int | None, float | None]:

@@ -33,6 +33,9 @@ __all__ = [
 # Points evaluated at once, so that the 64 neighbours of each stay within tens of megabytes.
 POINTS_AT_ONCE = 65_536
 
+# Places of one axis that are worked out by one matrix product.
+PLACES_AT_ONCE = 32
+
 # Taps of a place along one axis, for the greatest degree.
 FEW_TAPS = 6
 
@@ -178,11 +181,20 @@ def _along(values: Tensor, axis: int, first: Tensor, weights: Tensor) -> Tensor:
         each = weights.repeat(lead.numel(), 1)
         result: Tensor = _RowSums.apply((start + near).flatten(0, 1), rows, each)  # type: ignore[no-untyped-call]
         return result.reshape(*lead, places, *tail)
+    if places > PLACES_AT_ONCE and not values.requires_grad:
+        # Neighbours share few knots of many: half the time of a product with many zeros, at 256^3.
+        parts = zip(first.split(PLACES_AT_ONCE), weights.split(PLACES_AT_ONCE), strict=True)
+        return torch.cat([_along_near(values, axis, *part) for part in parts], dim=axis)
     matrix = weights.new_zeros(places, knots).scatter_add(1, near, weights)
     if not tail:
         return values @ matrix.T
     product = matrix @ rows.reshape(lead.numel(), knots, tail.numel())
     return product.reshape(*lead, places, *tail)
+
+
+def _along_near(values: Tensor, axis: int, first: Tensor, weights: Tensor) -> Tensor:
+    low, near = _needed(values, axis, first, weights.shape[1])
+    return _along(near, axis, first - low, weights)
 
 
 def _at_points(

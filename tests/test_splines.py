@@ -155,3 +155,19 @@ def test_error_falls_with_the_fourth_power_of_the_spacing() -> None:
         errors.append(float((value[0].double() - torch.cos(torch.pi * places)).abs().max()))
     slope = np.polyfit(np.log(spacings), np.log(errors), 1)[0]
     assert slope == pytest.approx(4, abs=0.15)
+
+
+@pytest.mark.parametrize("order", [0, 2])
+@pytest.mark.parametrize("sort", [True, False])
+def test_long_axes_are_the_same_in_parts(
+    order: int, sort: bool, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coefficients = torch.randn(2, 12, 40, 31, generator=generator, dtype=torch.float64)
+    axes = [
+        1 + (n - 4) * torch.rand(m, generator=generator, dtype=torch.float64)
+        for n, m in zip(coefficients.shape[1:], (5, 60, 47), strict=True)
+    ]
+    lattice = Lattice(tuple(x.sort().values if sort else x for x in axes))
+    in_parts = jet(coefficients, lattice, order)
+    monkeypatch.setattr(splines, "PLACES_AT_ONCE", 10**6)
+    assert torch.allclose(in_parts, jet(coefficients, lattice, order), rtol=0, atol=1e-12)
