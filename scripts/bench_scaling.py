@@ -1,8 +1,9 @@
 """Cost against voxels: seconds of a fit and of sampling for volumes of 32^3 to 256^3.
 
 A fit looks at each voxel a fixed number of times, or takes a least number of steps where that is
-more; its cost per voxel is that of one look. The clock is the processor's own, so that other work
-on the machine counts little. Writes ``docs/scaling.md`` and ``docs/scaling.csv``.
+more; its cost per voxel is that of one look. The clock is the processor's own, and the sizes take
+turns, of which the median counts, so that other work on the machine counts little. Writes
+``docs/scaling.md`` and ``docs/scaling.csv``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from measuring import PRESETS, command, machine, write_rows
 from oinr_monai import FitConfig, Grid, Representation, fit
 from oinr_monai.descent import ImageObjective, adam, descend, weighted_mse
 from oinr_monai.handlers import Clock, OneCycle
-from oinr_monai.machine import chosen_device, gains_from_bfloat16
+from oinr_monai.machine import gains_from_bfloat16
 from oinr_monai.presets import PresetName, build_field, places_of
 from oinr_monai.scans import checked_scans
 
@@ -40,9 +41,8 @@ class Cost:
     Args:
         preset: quality preset.
         size: voxels along each axis.
-        steps: steps timed.
         places: places of a step.
-        step_ms: milliseconds of a step, their mean.
+        step_ms: milliseconds of a step.
         fit_ns: nanoseconds of one look at one place while fitting.
         setup_s: seconds of a fit without steps: spline, scores, their samples.
         sample_s: seconds of sampling the volume's own grid.
@@ -52,7 +52,6 @@ class Cost:
 
     preset: str
     size: int
-    steps: int
     places: int
     step_ms: float
     fit_ns: float
@@ -62,68 +61,65 @@ class Cost:
     finer_ns: float | None
 
 
+class Subject:
+    """One preset on one volume, measured in turns with others."""
+
+    def __init__(self, preset: PresetName, size: int) -> None:
+        self.preset, self.size = preset, size
+        self.config = FitConfig(preset=preset, steps=0, device="cpu")
+        image = phantom(size)
+        self.places = places_of(Grid.from_image(image), self.config)
+        self.fitted: list[Representation] = []
+        self.setup = timed(lambda: self.fitted.append(fit(image, self.config)))
+        self.objective = ImageObjective(checked_scans([image], None), self.config)
+        self.field = build_field(self.objective.grid, len(image), self.config)
+        weights = dict(self.field.named_parameters())
+        self.optimizer = adam(self.field, self.config.learning_rate, weights)
+        self.step_s: list[float] = []
+        self.sample_s: list[float] = []
+        self.finer_s: list[float] = []
+        self.take(WARM)
+
+    def take(self, steps: int) -> None:
+        """Take steps of a fit, by its own loop."""
+        clock, field = Clock(steps, None), self.field
+        handlers = [clock, OneCycle(self.optimizer, clock)]
+        reduced = gains_from_bfloat16(torch.device("cpu"))
+        descend(
+            field, field, self.objective, self.optimizer, clock, weighted_mse, handlers, reduced
+        )
+
+    def turn(self, steps: int) -> None:
+        """Time some steps and a sampling or two."""
+        self.step_s.append(timed(lambda: self.take(steps)) / steps)
+        representation = self.fitted[0]
+        self.sample_s.append(timed(representation.sample))
+        if self.size <= FINER:
+            grid = representation.grid.refine(2)
+            seconds = timed(lambda: representation.sample(grid))
+            self.finer_s.append(seconds / math.prod(grid.shape))
+
+    def cost(self) -> Cost:
+        """Medians of the turns."""
+        step, sample = statistics.median(self.step_s), statistics.median(self.sample_s)
+        return Cost(
+            self.preset,
+            self.size,
+            self.places,
+            1e3 * step,
+            1e9 * step / self.places,
+            self.setup,
+            sample,
+            1e9 * sample / self.size**3,
+            1e9 * statistics.median(self.finer_s) if self.finer_s else None,
+        )
+
+
 def timed(work: Callable[[], object]) -> float:
     """Processor seconds of a piece of work."""
     started = time.process_time()
     work()
     return time.process_time() - started
-
-
-def repeats(voxels: int) -> int:
-    """How often a sampling is repeated: 9 times, and less for millions of voxels."""
-    return max(3, min(9, round(2e7 / voxels)))
-
-
-def step_seconds(image: torch.Tensor, config: FitConfig, steps: int) -> float:
-    """Processor seconds of ``steps`` steps of a fit, by its own loop, after a few untimed ones."""
-    device = chosen_device(config.device)
-    scans = checked_scans([image], None)
-    objective = ImageObjective(scans, config)
-    field = build_field(scans[0].grid, len(image), config).to(device)
-    optimizer = adam(field, config.learning_rate, dict(field.named_parameters()))
-
-    def take(count: int) -> None:
-        clock = Clock(count, None)
-        handlers = [clock, OneCycle(optimizer, clock)]
-        reduced = gains_from_bfloat16(device)
-        descend(field, field, objective, optimizer, clock, weighted_mse, handlers, reduced)
-
-    take(WARM)
-    return timed(lambda: take(steps))
-
-
-def cost_of(preset: PresetName, size: int, looks: float, least: int) -> Cost:
-    """Measure one preset on one volume."""
-    image, config = phantom(size), FitConfig(preset=preset, steps=0)
-    places = places_of(Grid.from_image(image), config)
-    steps = max(least, round(looks * size**3 / places))
-    seconds = step_seconds(image, config, steps)
-    fitted: list[Representation] = []
-    setup = timed(lambda: fitted.append(fit(image, config)))
-    sample, finer = samplings(fitted[0], size)
-    return Cost(
-        preset,
-        size,
-        steps,
-        places,
-        1e3 * seconds / steps,
-        1e9 * seconds / steps / places,
-        setup,
-        sample,
-        1e9 * sample / size**3,
-        finer,
-    )
-
-
-def samplings(representation: Representation, size: int) -> tuple[float, float | None]:
-    """Seconds for the own grid, and nanoseconds for each voxel of the one twice as fine."""
-    own = [timed(representation.sample) for _ in range(repeats(size**3))]
-    if size > FINER:
-        return statistics.median(own), None
-    grid = representation.grid.refine(2)
-    voxels = math.prod(grid.shape)
-    finer = [timed(lambda: representation.sample(grid)) for _ in range(repeats(voxels) // 3)]
-    return statistics.median(own), 1e9 * statistics.median(finer) / voxels
 
 
 def slope(costs: list[Cost], seconds: Callable[[Cost], float]) -> float:
@@ -146,14 +142,14 @@ def slopes_of(costs: list[Cost]) -> list[str]:
 def row(cost: Cost) -> str:
     """Return a row of the markdown table."""
     finer = "" if cost.finer_ns is None else f"{cost.finer_ns:.0f}"
-    cells = [cost.preset, f"{cost.size}³", f"{cost.steps}", f"{cost.places:,}"]
+    cells = [cost.preset, f"{cost.size}³", f"{cost.places:,}"]
     cells += [f"{cost.step_ms:.2f}", f"{cost.fit_ns:.0f}", f"{cost.setup_s:.2f}"]
     cells += [f"{cost.sample_s:.4f}", f"{cost.sample_ns:.0f}", finer]
     return "| " + " | ".join(cells) + " |"
 
 
 HEAD = (
-    "| preset | volume | steps | places | ms a step | fit, ns a look | set-up and scores, s "
+    "| preset | volume | places | ms a step | fit, ns a look | set-up and scores, s "
     "| sample, s | sample, ns a voxel | twice as fine, ns a voxel |"
 )
 
@@ -165,12 +161,13 @@ def report_of(costs: list[Cost]) -> str:
         "",
         f"Made by `{command()}`",
         f"on {machine()}; processor time, a phantom. A look is one place of one step; set-up and",
-        "scores are a whole fit of no steps. Slopes of log seconds over log voxels, 1 is linear:",
+        "scores are a whole fit of no steps. Medians of turns. Slopes of log seconds over log",
+        "voxels, 1 is linear:",
         "",
         *slopes_of(costs),
         "",
         HEAD,
-        "|---|---:" + "|---:" * 8 + "|",
+        "|---|---:" + "|---:" * 7 + "|",
         *map(row, costs),
     ]
     return "\n".join(lines) + "\n"
@@ -189,8 +186,8 @@ def parse_arguments() -> argparse.Namespace:
     sizes = [32, 48, 64, 96, 128, 192, 256]
     parser.add_argument("--sizes", type=int, nargs="+", default=sizes)
     parser.add_argument("--presets", nargs="+", default=list(PRESETS))
-    parser.add_argument("--looks", type=float, default=0.25, help="looks at each voxel")
-    parser.add_argument("--steps", type=int, default=60, help="least steps")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=30, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the tables")
     return parser.parse_args()
@@ -201,12 +198,14 @@ def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     costs = []
-    cost_of(arguments.presets[0], 16, arguments.looks, WARM)  # pays what is paid once
-    for size in arguments.sizes:
-        for preset in arguments.presets:
-            costs.append(cost_of(preset, size, arguments.looks, arguments.steps))
-            print(row(costs[-1]), flush=True)
-    costs.sort(key=lambda cost: arguments.presets.index(cost.preset))
+    Subject("fast", 16)  # pays what is paid once
+    for preset in arguments.presets:
+        subjects = [Subject(preset, size) for size in arguments.sizes]
+        for _ in range(arguments.turns):
+            for subject in subjects:
+                subject.turn(arguments.steps)
+        costs += [subject.cost() for subject in subjects]
+        print(*map(row, costs[-len(subjects) :]), sep="\n", flush=True)
     write(arguments.output, costs)
     print(report_of(costs))
 
