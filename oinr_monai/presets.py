@@ -23,7 +23,6 @@ __all__ = [
     "PRESETS",
     "FitConfig",
     "Preset",
-    "PresetName",
     "budget",
     "build_family",
     "build_field",

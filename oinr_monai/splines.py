@@ -181,7 +181,7 @@ def _along(values: Tensor, axis: int, first: Tensor, weights: Tensor) -> Tensor:
         each = weights.repeat(lead.numel(), 1)
         result: Tensor = _RowSums.apply((start + near).flatten(0, 1), rows, each)  # type: ignore[no-untyped-call]
         return result.reshape(*lead, places, *tail)
-    if places > PLACES_AT_ONCE and not values.requires_grad:
+    if places > PLACES_AT_ONCE and not (values.requires_grad and torch.is_grad_enabled()):
         # Neighbours share few knots of many: half the time of a product with many zeros, at 256^3.
         parts = zip(first.split(PLACES_AT_ONCE), weights.split(PLACES_AT_ONCE), strict=True)
         return torch.cat([_along_near(values, axis, *part) for part in parts], dim=axis)

@@ -115,7 +115,7 @@ def test_an_unfit_start_fails_the_rows(
     run: Callable[..., Any], manifest: Path, tmp_path: Path
 ) -> None:
     scan, start = tmp_path / "scans/0.nii.gz", tmp_path / "start.oinr"
-    run("fit", scan, "-o", start, "--preset", "best", "--device", "cpu", "--steps", 1)
+    run("fit", scan, "-o", start, "--preset", "balanced", "--device", "cpu", "--steps", 1)
     code, folder = fit_cohort(manifest, "--init", start)
     assert code == 1
     assert "start must be of the kind" in status(folder)["s0"]["message"]
