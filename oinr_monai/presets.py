@@ -215,16 +215,16 @@ def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]
 
 
 def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:
-    """Places to look at in each step: more on larger images, where a step costs more anyway.
+    """Places to look at in each step: one voxel in 64, and more where they hardly cost anything.
 
-    Fewer than 8,192 hardly make a step cheaper, but more than a quarter of the voxels is too many.
-    A step of a large image moves all coefficients: it pays to look at one voxel in 64 for it.
+    A step of a large image moves all its coefficients, which costs as much as so many places; one
+    of a small image costs as much whether it looks at a few places or at 12,288 (measured,
+    docs/performance.md). A quarter of the voxels is enough.
     """
     if config.places is not None:
         return config.places
     voxels = images * math.prod(grid.shape)
-    least = max(min(8_192, voxels // 4), 1_024)
-    return min(max(round(16 * math.sqrt(voxels)), voxels // 64, least), 131_072)
+    return min(max(voxels // 64, min(voxels // 4, 12_288), 1_024), 131_072)
 
 
 def budget(grid: Grid, config: FitConfig, images: int = 1) -> tuple[int | None, float | None]:
