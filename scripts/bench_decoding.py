@@ -91,7 +91,7 @@ class Ratio:
     def row(self) -> str:
         """A row of the markdown table."""
         ours, bare = statistics.median(self.ours), statistics.median(self.bare)
-        low, *_, high = self.ratios
+        low, high = min(self.ratios), max(self.ratios)
         spread = f"{statistics.median(self.ratios):.2f} ({low:.2f} to {high:.2f})"
         return f"| {self.operator} | {self.lattice} | {ours:.3f} | {bare:.3f} | {spread} |"
 
