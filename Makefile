@@ -4,6 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Every program of the two folders is a bench, run as scripts.quality.fitting.
+BENCHES := $(subst /,.,$(basename $(filter-out %/__init__.py, \
+	$(sort $(wildcard scripts/quality/*.py scripts/cost/*.py)))))
 # Threads that wait for each other sleep instead of spinning: much faster where others use the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -16,7 +19,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python scripts/demo.py
+	$(BIN)/python -m scripts.demo
 
 test: $(INSTALLED)
 	$(BIN)/pytest
@@ -31,12 +34,12 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	for script in $(sort $(wildcard scripts/bench_*.py)); do \
-		$(BIN)/python $$script || failed="$$failed $$script"; done; \
+	for bench in $(BENCHES); do \
+		$(BIN)/python -m $$bench || failed="$$failed $$bench"; done; \
 	test -z "$$failed" || { echo "not measured:$$failed"; exit 1; }
 
 docs: $(INSTALLED)
-	$(BIN)/python scripts/figures.py
+	$(BIN)/python -m scripts.figures
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 import matplotlib as mpl
 from monai.data import MetaTensor
-from pictures import Slice, brain
 
 from oinr_monai import FitConfig, Representation, fit
+from scripts.shared.pictures import Slice, brain
 
 POINT = (8.0, -16.0, 7.0)  # world mm
 ZOOM = (2.0, 38.0, -6.0, 30.0)  # left, right, back and front of the crop in world mm
@@ -65,5 +66,12 @@ def _finer_plane(representation: Representation) -> tuple[MetaTensor, MetaTensor
     return representation.sample(plane), plane.to_image(gradient.norm(dim=0, keepdim=True))
 
 
+def main() -> None:
+    """Draw the figure of the README."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs")
+    draw(parser.parse_args().output / "figure.png")
+
+
 if __name__ == "__main__":
-    draw(Path(__file__).parents[1] / "docs" / "figure.png")
+    main()

@@ -1,10 +1,10 @@
 """Make the bundles from one source, ``bundles/volume_oinr_representation``, and fit their networks.
 
-python scripts/make_bundles.py               write what the other bundles share with the first
-python scripts/make_bundles.py --check       fail, naming the files, if they differ from that
-python scripts/make_bundles.py --fit         fit models/model.pt to the MNI152 template first, that
+python -m scripts.make_bundles               write what the other bundles share with the first
+python -m scripts.make_bundles --check       fail, naming the files, if they differ from that
+python -m scripts.make_bundles --fit         fit models/model.pt to the MNI152 template first, that
                                              of the 2-D bundle to scikit-image's photograph "camera"
-python scripts/make_bundles.py --fit NAME    fit that of one of the two bundles
+python -m scripts.make_bundles --fit NAME    fit that of one of the two bundles
 """
 
 from __future__ import annotations

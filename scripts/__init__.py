@@ -1,0 +1,1 @@
+"""Programs beside the package: the demo, the figures, the bundles, and what is measured."""

@@ -1,0 +1,1 @@
+"""Benches of time and memory, each a program that writes one page of docs/measured."""

@@ -1,0 +1,233 @@
+"""What the best device at hand does: time to a quality, places a second, share of its peak.
+
+Each device has rows of its own in ``docs/gpu.md``; those of others, kept in ``docs/gpu.json``, stay
+as they were measured. The operator's floating-point operations are set against the greatest rate
+that a matrix product or a 3-D convolution reaches in the same precision; those of the splines
+do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
+from oinr_monai.machine import chosen_device, gains_from_bfloat16
+from oinr_monai.networks import LocalOperator
+from oinr_monai.presets import PresetName, places_of
+from scripts.cost.memory import phantom
+from scripts.shared.measuring import command, cpu_model
+
+GOALS = (35.0, 40.0)
+# Steps of the first rung of the ladder; each has twice as many as the one before.
+FIRST_RUNG = 125
+AT_ONCE, SMALL, SMALL_STEPS = (1, 4, 16), 32, 200
+# A product and a convolution large enough to fill the device.
+PEAK_SIZES = {"cuda": (8192, 128), "cpu": (1024, 24)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One volume on one device.
+
+    Args:
+        size: voxels along each axis.
+        seconds_to: seconds of the shortest complete fit that reaches each goal; None if none does.
+        best: PSNR between samples of the longest fit, in dB.
+        fit_rate: places a second while fitting.
+        fit_share: part of the device's peak that the operator takes while fitting.
+        sample_rate: voxels a second while sampling.
+        sample_share: part of the device's peak that the operator takes while sampling.
+        gib: peak memory, of the device on CUDA, of the process so far on a CPU.
+    """
+
+    size: int
+    seconds_to: list[float | None]
+    best: float
+    fit_rate: float
+    fit_share: float
+    sample_rate: float
+    sample_share: float
+    gib: float
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of a piece of work, all that it left on the device included."""
+    wait: Callable[[], object] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    started = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - started
+
+
+def name_of(device: torch.device) -> str:
+    """Name of a GPU; of a processor with its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_model()} CPU, {torch.get_num_threads()} threads"
+
+
+def peak_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of the faster of a product and a 3-D convolution."""
+    product, lattice = PEAK_SIZES[device.type]
+    a = torch.randn(product, product, device=device, dtype=dtype)
+    u = torch.randn(1, 64, *[lattice] * 3, device=device, dtype=dtype)
+    w = torch.randn(64, 64, 3, 3, 3, device=device, dtype=dtype)
+    of_product = 2 * product**3 / best_time(lambda: a @ a, device)
+    operations = 2 * w.numel() * (lattice - 2) ** 3
+    convolve = torch.nn.functional.conv3d
+    return max(of_product, operations / best_time(lambda: convolve(u, w), device))
+
+
+def best_time(work: Callable[[], object], device: torch.device) -> float:
+    """Least seconds of a few repetitions."""
+    return min(timed(work, device) for _ in range(6))
+
+
+def operations(representation: Representation) -> int:
+    """Floating-point operations of the operator at one place: a product and a sum a weight."""
+    network = representation.field.network
+    assert isinstance(network, LocalOperator), f"network must have kernels, got {network}"
+    return sum(2 * layer.weight.numel() for layer in network.integrals)
+
+
+def ladder(image: torch.Tensor, config: FitConfig, limit: float) -> list[Representation]:
+    """Fits of twice the steps each time, until all goals are met or one has taken ``limit`` s."""
+    rungs: list[Representation] = []
+    steps = FIRST_RUNG
+    while not rungs or (
+        rungs[-1].info["psnr_between"] < GOALS[-1] and rungs[-1].info["seconds"] < limit
+    ):
+        rungs.append(fit(image, replace(config, steps=steps)))
+        print(steps, {k: rungs[-1].info[k] for k in ("seconds", "psnr_between")}, flush=True)
+        steps *= 2
+    if len(rungs) == 1:
+        rungs.append(fit(image, replace(config, steps=steps)))
+    return rungs
+
+
+def seconds_to(rungs: list[Representation], goal: float) -> float | None:
+    """Seconds of the first rung that reaches ``goal``."""
+    reached = [rung.info["seconds"] for rung in rungs if rung.info["psnr_between"] >= goal]
+    return reached[0] if reached else None
+
+
+def step_rate(rungs: list[Representation]) -> float:
+    """Steps a second: what the last rung has more of than the one before, in what it took more."""
+    before, last = rungs[-2].info, rungs[-1].info
+    return (last["steps"] - before["steps"]) / (last["seconds"] - before["seconds"])
+
+
+def gibibytes(device: torch.device) -> float:
+    """Peak memory of the device since it was last reset; on a CPU of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure(size: int, preset: PresetName, device: torch.device, limit: float) -> Row:
+    """Fit and sample one volume."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    image = phantom(size)
+    config = FitConfig(preset=preset, device=device.type)
+    fit(image, replace(config, steps=5))
+    rungs = ladder(image, config, limit)
+    places = places_of(Grid.from_image(image), FitConfig(preset=preset))
+    fit_rate = places * step_rate(rungs)
+    sample_rate = size**3 / best_time(rungs[-1].sample, device)
+    # Fitting takes the operator forwards, and backwards to its weights and to its inputs.
+    each = operations(rungs[-1])
+    fitting = torch.bfloat16 if gains_from_bfloat16(device) else torch.float32
+    return Row(
+        size,
+        [seconds_to(rungs, goal) for goal in GOALS],
+        rungs[-1].info["psnr_between"],
+        fit_rate,
+        3 * each * fit_rate / peak_rate(device, fitting),
+        sample_rate,
+        each * sample_rate / peak_rate(device, torch.float32),
+        gibibytes(device),
+    )
+
+
+def together(count: int, preset: PresetName, device: torch.device) -> float:
+    """Seconds per volume of ``count`` small volumes fitted at once."""
+    images = [phantom(SMALL) * (1 + 0.1 * i) for i in range(count)]
+    config = FitConfig(preset=preset, steps=SMALL_STEPS, device=device.type)
+    return timed(lambda: fit_many(images, config), device) / count
+
+
+def cells(row: Row) -> list[str]:
+    """Cells of a row of the first table."""
+    times = ["not reached" if s is None else f"{s:.1f}" for s in row.seconds_to]
+    rates = [f"{row.fit_rate:,.0f}", f"{100 * row.fit_share:.1f} %"]
+    rates += [f"{row.sample_rate:,.0f}", f"{100 * row.sample_share:.1f} %"]
+    return [f"{row.size}³", *times, f"{row.best:.1f}", *rates, f"{row.gib:.2f}"]
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a markdown table."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def report_of(found: dict[str, Any]) -> str:
+    """Return the report of all devices measured so far."""
+    head = ["device", "volume", *[f"s to {goal:.0f} dB" for goal in GOALS], "last dB"]
+    head += ["fit, places/s", "of peak", "sample, voxels/s", "of peak", "peak GiB"]
+    rows = [[name, *cells(Row(**row))] for name, on in found.items() for row in on["rows"]]
+    small = [[name, *[f"{s:.2f}" for s in on["together"]]] for name, on in found.items()]
+    lines = ["# Devices", "", __doc__.split("\n\n", 1)[1].strip(), ""]
+    lines += [f"- {name}: `{on['command']}`, torch {on['torch']}" for name, on in found.items()]
+    if not any(on["cuda"] for on in found.values()):
+        lines += ["", "No GPU measured yet."]
+    lines += ["", "Seconds to a PSNR between samples are those of complete fits of a phantom;"]
+    lines += ["steps double from fit to fit. Sampling includes bringing the answer to memory.", ""]
+    lines += [*table(head, rows), "", f"Seconds a volume of {SMALL}³, {SMALL_STEPS} steps:", ""]
+    return "\n".join([*lines, *table(["device", *[f"{n} at once" for n in AT_ONCE]], small)]) + "\n"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--sizes", type=int, nargs="+", help="128 256 on CUDA, 32 48 on a CPU")
+    parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--limit", type=float, default=20, help="seconds of a fit to stop after")
+    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the tables")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure the device, and write its rows beside those of others."""
+    arguments = parse_arguments()
+    device = chosen_device(arguments.device)
+    sizes = arguments.sizes or ([128, 256] if device.type == "cuda" else [32, 48])
+    rows = [measure(size, arguments.preset, device, arguments.limit) for size in sizes]
+    kept = arguments.output / "gpu.json"
+    found = json.loads(kept.read_text()) if kept.is_file() else {}
+    found[name_of(device)] = {
+        "command": command(),
+        "torch": torch.__version__,
+        "cuda": device.type == "cuda",
+        "rows": [asdict(row) for row in rows],
+        "together": [together(count, arguments.preset, device) for count in AT_ONCE],
+    }
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(found, indent=2) + "\n")
+    (arguments.output / "gpu.md").write_text(report_of(found))
+    print(report_of(found))
+
+
+if __name__ == "__main__":
+    main()

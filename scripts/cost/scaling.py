@@ -1,0 +1,214 @@
+"""Cost against voxels: seconds of a fit and of sampling for volumes of 32^3 to 256^3.
+
+A fit looks at each voxel a fixed number of times, or takes a least number of steps where that is
+more; its cost per voxel is that of one look. The clock is the processor's own, and the sizes take
+turns, of which the median counts, so that other work on the machine counts little. Writes
+``docs/scaling.md`` and ``docs/scaling.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from oinr_monai import FitConfig, Grid, Representation, fit
+from oinr_monai.descent import ImageObjective, adam, descend, weighted_mse
+from oinr_monai.handlers import Clock, OneCycle
+from oinr_monai.machine import gains_from_bfloat16
+from oinr_monai.presets import PresetName, build_field, places_of
+from oinr_monai.scans import checked_scans
+from scripts.cost.memory import phantom
+from scripts.shared.measuring import PRESETS, command, machine, write_rows
+
+# Sizes up to which twice as fine a grid is sampled too: its answer has eight times as many voxels.
+FINER = 128
+# Untimed steps before the timed ones.
+WARM = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one preset costs on one volume.
+
+    Args:
+        preset: quality preset.
+        size: voxels along each axis.
+        places: places of a step.
+        step_ms: milliseconds of a step.
+        fit_ns: nanoseconds of one look at one place while fitting.
+        setup_s: seconds of a fit without steps: spline, scores, their samples.
+        sample_s: seconds of sampling the volume's own grid.
+        sample_ns: the same for a voxel, in nanoseconds.
+        finer_ns: nanoseconds for a voxel of the grid twice as fine; none for large volumes.
+    """
+
+    preset: str
+    size: int
+    places: int
+    step_ms: float
+    fit_ns: float
+    setup_s: float
+    sample_s: float
+    sample_ns: float
+    finer_ns: float | None
+
+
+class Subject:
+    """One preset on one volume, measured in turns with others."""
+
+    def __init__(self, preset: PresetName, size: int) -> None:
+        self.preset, self.size = preset, size
+        self.config = FitConfig(preset=preset, steps=0, device="cpu")
+        image = phantom(size)
+        self.places = places_of(Grid.from_image(image), self.config)
+        self.fitted: list[Representation] = []
+        self.setup = timed(lambda: self.fitted.append(fit(image, self.config)))
+        self.objective = ImageObjective(checked_scans([image], None), self.config)
+        self.field = build_field(self.objective.grid, len(image), self.config)
+        weights = dict(self.field.named_parameters())
+        self.optimizer = adam(self.field, self.config.learning_rate, weights)
+        self.step_s: list[float] = []
+        self.sample_s: list[float] = []
+        self.finer_s: list[float] = []
+        self.take(WARM)
+
+    def take(self, steps: int) -> None:
+        """Take steps of a fit, by its own loop."""
+        clock, field = Clock(steps, None), self.field
+        handlers = [clock, OneCycle(self.optimizer, clock)]
+        reduced = gains_from_bfloat16(torch.device("cpu"))
+        descend(
+            field, field, self.objective, self.optimizer, clock, weighted_mse, handlers, reduced
+        )
+
+    def turn(self, steps: int) -> None:
+        """Time some steps and a sampling or two."""
+        self.step_s.append(timed(lambda: self.take(steps)) / steps)
+        representation = self.fitted[0]
+        self.sample_s.append(timed(representation.sample))
+        if self.size <= FINER:
+            grid = representation.grid.refine(2)
+            seconds = timed(lambda: representation.sample(grid))
+            self.finer_s.append(seconds / math.prod(grid.shape))
+
+    def cost(self) -> Cost:
+        """Medians of the turns."""
+        step, sample = statistics.median(self.step_s), statistics.median(self.sample_s)
+        return Cost(
+            self.preset,
+            self.size,
+            self.places,
+            1e3 * step,
+            1e9 * step / self.places,
+            self.setup,
+            sample,
+            1e9 * sample / self.size**3,
+            1e9 * statistics.median(self.finer_s) if self.finer_s else None,
+        )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Processor seconds of a piece of work."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def slope(costs: list[Cost], seconds: Callable[[Cost], float]) -> float:
+    """Slope of log seconds over log voxels, by least squares: 1 is linear."""
+    x = [math.log(cost.size**3) for cost in costs]
+    return float(np.polyfit(x, [math.log(seconds(cost)) for cost in costs], 1)[0])
+
+
+def slopes_of(costs: list[Cost]) -> list[str]:
+    """Return the lines that tell the slopes of each preset."""
+    lines = ["| preset | fit, per look at all voxels | sample |", "|---|---:|---:|"]
+    for preset in dict.fromkeys(cost.preset for cost in costs):
+        of = [cost for cost in costs if cost.preset == preset]
+        fitting = slope(of, lambda cost: cost.fit_ns * cost.size**3)
+        sampling = slope(of, lambda cost: cost.sample_s)
+        lines.append(f"| {preset} | {fitting:.3f} | {sampling:.3f} |")
+    return lines
+
+
+def row(cost: Cost) -> str:
+    """Return a row of the markdown table."""
+    finer = "" if cost.finer_ns is None else f"{cost.finer_ns:.0f}"
+    cells = [cost.preset, f"{cost.size}³", f"{cost.places:,}"]
+    cells += [f"{cost.step_ms:.2f}", f"{cost.fit_ns:.0f}", f"{cost.setup_s:.2f}"]
+    cells += [f"{cost.sample_s:.4f}", f"{cost.sample_ns:.0f}", finer]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+    "| preset | volume | places | ms a step | fit, ns a look | set-up and scores, s "
+    "| sample, s | sample, ns a voxel | twice as fine, ns a voxel |"
+)
+
+
+def report_of(costs: list[Cost]) -> str:
+    """Return the report."""
+    lines = [
+        "# Cost against voxels",
+        "",
+        f"Made by `{command()}`",
+        f"on {machine()}; processor time, a phantom. A look is one place of one step; set-up and",
+        "scores are a whole fit of no steps. Medians of turns. Slopes of log seconds over log",
+        "voxels, 1 is linear:",
+        "",
+        *slopes_of(costs),
+        "",
+        HEAD,
+        "|---|---:" + "|---:" * 7 + "|",
+        *map(row, costs),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(folder: Path, costs: list[Cost]) -> None:
+    """Write ``scaling.md`` and ``scaling.csv``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scaling.md").write_text(report_of(costs))
+    write_rows(folder / "scaling.csv", costs)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = [32, 48, 64, 96, 128, 192, 256]
+    parser.add_argument("--sizes", type=int, nargs="+", default=sizes)
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS))
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=30, help="steps of a turn")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the tables")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure every preset on every volume, write the tables and print them."""
+    arguments = parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    costs = []
+    Subject("fast", 16)  # pays what is paid once
+    for preset in arguments.presets:
+        subjects = [Subject(preset, size) for size in arguments.sizes]
+        for _ in range(arguments.turns):
+            for subject in subjects:
+                subject.turn(arguments.steps)
+        costs += [subject.cost() for subject in subjects]
+        print(*map(row, costs[-len(subjects) :]), sep="\n", flush=True)
+    write(arguments.output, costs)
+    print(report_of(costs))
+
+
+if __name__ == "__main__":
+    main()

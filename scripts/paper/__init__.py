@@ -1,0 +1,1 @@
+"""The systems of the O-INR paper, rebuilt from published facts and run again."""

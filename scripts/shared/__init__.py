@@ -1,0 +1,1 @@
+"""What several benches share: problems, phantoms, pictures, and how a page is written."""
