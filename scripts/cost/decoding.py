@@ -3,7 +3,7 @@
 ``Representation.sample`` encodes, tiles, scales and gathers. Beside it stands a stack of
 ``torch.nn.Conv3d`` of the same channels and kernels, with sines in between, that reads features
 which are in memory already: at once or by slabs that a cache holds, whichever is faster. The two
-take turns, and the clock is the processor's own. Writes ``docs/decoding.md``.
+take turns, and the clock is the processor's own. Writes ``docs/measured/decoding.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from oinr_monai import ConvOINR, FitConfig, FourierEncoding, Grid, Representatio
 from oinr_monai.neural_field import ContinuousField, NeuralField
 from oinr_monai.presets import PresetName, build_field
 from oinr_monai.representation import IntensityScale
-from scripts.shared.measuring import PRESETS, command, machine
+from scripts.shared.measuring import PRESETS
+from scripts.shared.report import MEASURED, command, machine
 
 DENSE = "kernels of 3, 32-32-32"
 BANDS = 8
@@ -180,7 +181,7 @@ def main() -> None:
     parser.add_argument("--dense-size", type=int, default=64, help="for kernels of 3")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the table")
+    parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = []

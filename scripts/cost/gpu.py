@@ -1,6 +1,6 @@
 """What the best device at hand does: time to a quality, places a second, share of its peak.
 
-Each device has rows of its own in ``docs/gpu.md``; those of others, kept in ``docs/gpu.json``, stay
+Each device has rows of its own in ``gpu.md``; those of others, kept in ``gpu.json``, stay
 as they were measured. The operator's floating-point operations are set against the greatest rate
 that a matrix product or a 3-D convolution reaches in the same precision; those of the splines
 do not count.
@@ -24,7 +24,7 @@ from oinr_monai.machine import chosen_device, gains_from_bfloat16
 from oinr_monai.networks import LocalOperator
 from oinr_monai.presets import PresetName, places_of
 from scripts.cost.memory import phantom
-from scripts.shared.measuring import command, cpu_model
+from scripts.shared.report import MEASURED, command, cpu_model
 
 GOALS = (35.0, 40.0)
 # Steps of the first rung of the ladder; each has twice as many as the one before.
@@ -204,7 +204,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", help="128 256 on CUDA, 32 48 on a CPU")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--limit", type=float, default=20, help="seconds of a fit to stop after")
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the tables")
+    parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the tables")
     return parser.parse_args()
 
 

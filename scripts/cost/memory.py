@@ -1,7 +1,7 @@
 """Peak process memory of fitting and sampling large volumes, each stage in its own process.
 
 A volume in memory (256^3), and one that stays on disk as int16 NIfTI (512^3) and is never in memory
-as a whole. Writes the table ``docs/memory.md``.
+as a whole. Writes the table ``docs/measured/memory.md``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from scripts.shared.report import MEASURED
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -131,7 +133,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory", type=float, default=256.0, help="MiB to read at once")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--output", type=Path, default=MEASURED)
     return parser.parse_args()
 
 

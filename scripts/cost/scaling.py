@@ -3,7 +3,7 @@
 A fit looks at each voxel a fixed number of times, or takes a least number of steps where that is
 more; its cost per voxel is that of one look. The clock is the processor's own, and the sizes take
 turns, of which the median counts, so that other work on the machine counts little. Writes
-``docs/scaling.md`` and ``docs/scaling.csv``.
+``docs/measured/scaling.md`` and ``docs/measured/scaling.csv``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from oinr_monai.machine import gains_from_bfloat16
 from oinr_monai.presets import PresetName, build_field, places_of
 from oinr_monai.scans import checked_scans
 from scripts.cost.memory import phantom
-from scripts.shared.measuring import PRESETS, command, machine, write_rows
+from scripts.shared.measuring import PRESETS, write_rows
+from scripts.shared.report import MEASURED, command, machine
 
 # Sizes up to which twice as fine a grid is sampled too: its answer has eight times as many voxels.
 FINER = 128
@@ -189,7 +190,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=30, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the tables")
+    parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the tables")
     return parser.parse_args()
 
 

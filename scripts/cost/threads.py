@@ -1,6 +1,6 @@
 """Milliseconds of a training step on one thread and on all, alone and beside other work.
 
-Writes the table ``docs/threads.md``.
+Writes the table ``docs/measured/threads.md``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from oinr_monai import FitConfig, Grid
 from oinr_monai.presets import PresetName, build_field, places_of
 from oinr_monai.samplers import LatticeSampler
 from oinr_monai.splines import CubicInterpolant
-from scripts.shared.measuring import PRESETS, machine
+from scripts.shared.measuring import PRESETS
+from scripts.shared.report import MEASURED, machine
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def main() -> None:
     """Time every combination and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     cores = torch.get_num_threads()
     lines = [

@@ -2,7 +2,7 @@
 
 The processes share the places of a step, or (weak scaling) each keeps as many as the one has. A
 step's time is the median between the entries that the bundle writes for TensorBoard, of several
-turns the least, since other work on the machine lengthens it. Writes ``docs/torchrun.md``.
+turns the least, since other work on the machine lengthens it. Writes ``docs/measured/torchrun.md``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 from oinr_monai import Representation
 from oinr_monai.metrics import psnr
 from scripts.cost.memory import phantom
-from scripts.shared.measuring import command, machine
+from scripts.shared.report import MEASURED, command, machine
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles/volume_oinr_representation"
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the table")
+    parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the table")
     arguments = parser.parse_args()
     shares = [(1, arguments.places)]
     for processes in arguments.processes:

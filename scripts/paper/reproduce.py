@@ -18,8 +18,9 @@ from torch import Tensor
 from oinr_monai import FitConfig, fit
 from scripts.paper.cases import ROWS, SCORES, Case, Fitted, Options
 from scripts.paper.published import PublishedOINR2d
-from scripts.shared.measuring import command, machine, read_rows, write_rows
+from scripts.shared.measuring import read_rows, write_rows
 from scripts.shared.pictures import Comparison
+from scripts.shared.report import MEASURED, command, machine
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,8 @@ first line of each case is what one has without fitting anything. The recipe com
 is in when its seconds end, and ours gets the seconds that it took. Where `fit` is called, its
 preset is the same for all data; `--preset` changes it.
 
-The other systems have pages of their own: `docs/sequences.md`, more series and blends, and
-`docs/weight_space.md`, what can be told from weights.
+The other systems have pages of their own: `docs/measured/sequences.md`, more series and blends, and
+`docs/measured/weight_space.md`, what can be told from weights.
 """
 
 READING = """\
@@ -225,7 +226,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="side of the pictures, pixels")
     parser.add_argument("--preset", default="best", help="ours, where fit is called")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the report")
+    parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the report")
     return parser.parse_args()
 
 

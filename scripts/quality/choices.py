@@ -1,7 +1,7 @@
 """What each choice in the core is worth at equal time: input function, kernel width, places.
 
 Every row is one call of ``fit`` with the same seconds on the same block and threads. Writes the
-table ``docs/choices.md``.
+table ``docs/measured/choices.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 
 from oinr_monai import CoordinateField, FitConfig, FourierEncoding, Grid, SplineField, fit
 from oinr_monai.fields import Field, JointField
-from scripts.shared.measuring import command, machine, make_problem
+from scripts.shared.measuring import make_problem
+from scripts.shared.report import MEASURED, command, machine
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--volume", default="mni152")
     parser.add_argument("--only", default="", help="rows whose name holds this")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     problem = make_problem(arguments.volume)

@@ -4,7 +4,7 @@ The published recipe fits a few 28 x 28 digits with all its steps, and its PSNR 
 ``fit_many`` and ``fit`` take to the same PSNR is measured beside it, each with the least number of
 steps of a ladder whose result reaches it. Everything runs on one thread in one process, and the
 clock is the processor's own, so that other work on the machine counts little. Writes the section
-``throughput`` of ``docs/cohort.md``, and ``docs/cohort.png``.
+``throughput`` of ``docs/measured/cohort.md``, and ``docs/measured/cohort.png``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from oinr_monai import FitConfig, fit, fit_many
 from oinr_monai.metrics import psnr
 from scripts.paper.published import PublishedOINR2d
 from scripts.quality.choices import splines
-from scripts.shared.measuring import command, machine
+from scripts.shared.report import MEASURED, command, machine
 
 MNIST = "t10k-images-idx3-ubyte.gz"
 # One knot a pixel and one hidden layer: a digit has 784 pixels, and its edges are sharp.
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--digits", type=int, default=256, help="digits that are fitted at once")
     parser.add_argument("--published", type=int, default=6, help="digits for one after another")
     parser.add_argument("--data", type=Path, default=Path("data"), help=f"may hold {MNIST}")
-    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--output", type=Path, default=MEASURED)
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -23,11 +23,10 @@ from scripts.shared.measuring import (
     PLACES,
     PRESETS,
     Problem,
-    command,
-    machine,
     make_problem,
     write_rows,
 )
+from scripts.shared.report import MEASURED, command, machine
 
 if TYPE_CHECKING:
     from oinr_monai import Representation
@@ -225,10 +224,10 @@ def markdown_of(problem: Problem, arguments: argparse.Namespace, scores: list[Sc
 
 
 def write(folder: Path, report: str, scores: list[Score]) -> None:
-    """Write ``bench_core.md`` and ``bench_core.csv``."""
+    """Write ``core.md`` and ``core.csv``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench_core.md").write_text(report)
-    write_rows(folder / "bench_core.csv", scores)
+    (folder / "core.md").write_text(report)
+    write_rows(folder / "core.csv", scores)
 
 
 def bench(problem: Problem, arguments: argparse.Namespace) -> list[Score]:
@@ -257,7 +256,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--published-seconds", type=float, default=300)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--presets", nargs="*", default=list(PRESETS), help="none: baselines only")
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the tables")
+    parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the tables")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
-"""Measure denoising against scikit-image: writes docs/denoising.md and docs/denoising.png.
+"""Measure denoising against scikit-image: writes docs/measured/denoising.{md,png}.
 
-python -m scripts.quality.denoising [--data DIR] [--output docs]
+python -m scripts.quality.denoising [--data DIR] [--output FOLDER]
 
 DIR may hold MR_Gd.nii.gz and pcasl.nii.gz, which the repository does not ship.
 """
@@ -33,6 +33,7 @@ from oinr_monai import (
 from oinr_monai.images import read_image
 from oinr_monai.metrics import psnr, ssim
 from oinr_monai.noises import noise_level, repeat_noise_level
+from scripts.shared.report import MEASURED
 
 TV_WEIGHTS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 # Patch, distance and h; small distances are the better ones on volumes.
@@ -261,7 +262,7 @@ def draw(path: Path, case: Case, found: dict[str, tuple[Tensor, float | None]]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "docs")
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     text = HEAD

@@ -1,7 +1,7 @@
 """Derivatives against phantoms that know theirs: ours, splines, filters and a SIREN.
 
-Writes docs/derivatives.csv, docs/derivatives.md, docs/derivatives.png and, of real scans,
-docs/vesselness.png. ``--data DIR`` adds CT_AVM.nii.gz to the latter.
+Writes docs/measured/derivatives.{csv,md,png} and, of real scans, vesselness.png beside it;
+``--data DIR`` adds CT_AVM.nii.gz to the latter.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from scripts.rivals.derivatives import (
     tube_distances,
 )
 from scripts.shared.measuring import PRESETS
+from scripts.shared.report import MEASURED
 
-DOCS = Path(__file__).parents[2] / "docs"
 NOISES = (0.0, 0.02, 0.05, 0.1)
 SIGMAS = (0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 OUR_SIGMA = 0.7  # mm, where no answer is at hand to choose it by
@@ -403,7 +403,7 @@ def run_missing(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of CT_AVM.nii.gz")
-    parser.add_argument("--output", type=Path, default=DOCS)
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     import matplotlib as mpl

@@ -1,7 +1,7 @@
-"""Fits of one block by every kind of representation, under one clock: docs/fitting.{csv,md,png}.
+"""Fits of one block by every kind of representation, under one clock: fitting.{csv,md,png}.
 
 python -m scripts.quality.fitting [--data DIR] [--volume NAME ...] [--seconds S ...] [--threads N]
-    [--size N] [--run-nothing] [--output docs]
+    [--size N] [--run-nothing] [--output FOLDER]
 
 DIR may hold MR_Gd.nii.gz and CT_AVM.nii.gz, which the repository does not ship. Each fit runs in a
 process of its own. What was measured is kept in the CSV, and only what is missing there is run. A
@@ -34,11 +34,10 @@ from scripts.shared.measuring import (
     PRESETS,
     Problem,
     append_row,
-    command,
-    machine,
     make_problem,
     read_rows,
 )
+from scripts.shared.report import MEASURED, command, machine
 
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
 OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"
@@ -414,7 +413,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--run-nothing", action="store_true", help="write what was measured")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--output", type=Path, default=MEASURED)
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
 """2-D images: the presets against their competitors, and what each choice is worth.
 
 Everything runs on one thread, and its clock is the thread's own processor time, so that other work
-on the machine does not count. Writes the tables ``docs/images.md``.
+on the machine does not count. Writes the tables ``docs/measured/images.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from oinr_monai.presets import PresetName
 from scripts.paper.published import PublishedOINR2d
 from scripts.quality.choices import Choice, fourier, splines
 from scripts.rivals.baseline import Baseline, Siren
-from scripts.shared.measuring import command, load_image, machine
+from scripts.shared.measuring import load_image
+from scripts.shared.report import MEASURED, command, machine
 
 PICTURES = ("camera", "astronaut", "chelsea", "mni152")
 
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("--choices-on", nargs="*", default=("camera", "mni152"))
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--only", default="", help="choices whose name holds this")
-    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     lines = [

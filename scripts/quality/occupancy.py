@@ -1,6 +1,6 @@
-"""Measure occupancies and surfaces: writes docs/occupancy.md and docs/occupancy.png.
+"""Measure occupancies and surfaces: writes docs/measured/occupancy.{md,png}.
 
-python -m scripts.quality.occupancy [--output docs]
+python -m scripts.quality.occupancy [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from oinr_monai import (
 from oinr_monai.metrics import iou
 from oinr_monai.occupancy import SURFACE_LEVEL
 from oinr_monai.presets import PresetName
+from scripts.shared.report import MEASURED
 
 if TYPE_CHECKING:
     from mpl_toolkits.mplot3d import Axes3D
@@ -248,7 +249,7 @@ def show(axis: Axes3D, vertices: Tensor, faces: Tensor, zoom: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "docs")
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     mask = brain_mask()

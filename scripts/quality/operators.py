@@ -1,8 +1,8 @@
 """Continuous kernels and Calderon-Zygmund operators: what their mathematics promises, measured.
 
-Writes ``docs/operators.md``: the error of a continuous kernel as its nodes come closer, direct
-convolution against FFT, one operator for many resolutions, and the cost and quality of wavelet
-operators. Everything runs on one thread, and its clock is processor time.
+Writes ``docs/measured/operators.md``: the error of a continuous kernel as its nodes come closer,
+direct convolution against FFT, one operator for many resolutions, and the cost and quality of
+wavelet operators. Everything runs on one thread, and its clock is processor time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from oinr_monai.layers import ContinuousKernelIntegral, fft_convolve
 from oinr_monai.metrics import psnr
 from oinr_monai.networks import LocalOperator
 from scripts.paper.cases import SIZES, on_canvas, picture
-from scripts.shared.measuring import machine, make_problem
+from scripts.shared.measuring import make_problem
+from scripts.shared.report import MEASURED, machine
 
 KERNELS = (SIREN, MLPNet, RFNet, FourierNet, GaborNet, MAGNet)
 STEPS = {"h": 1.0, "2h/3": 2 / 3, "h/2": 1 / 2, "h/4": 1 / 4, "h/8": 1 / 8, "h/16": 1 / 16}
@@ -201,7 +202,7 @@ BRAIN = """\
 ## Wavelet operators: a 64³ block of MNI152 at 1 mm
 
 `fit` with `CZOINR(channels=8, levels=3)` over the preset's learned splines. Every step answers the
-whole block, so steps are few; local operators reach more in the same time (bench_core.md).
+whole block, so steps are few; local operators reach more in the same time (core.md).
 """
 
 
@@ -210,7 +211,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="for each fit of a picture")
     parser.add_argument("--budgets", type=float, nargs="+", default=[15, 60], help="64^3 block")
-    parser.add_argument("--output", type=Path, default=Path("docs/operators.md"))
+    parser.add_argument("--output", type=Path, default=MEASURED / "operators.md")
     return parser.parse_args()
 
 

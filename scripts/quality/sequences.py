@@ -4,7 +4,8 @@ python -m scripts.quality.sequences [--data DIR] [--preset balanced] [--only NAM
 
 Every third frame or slice is kept, as published, and those between are predicted. Real series: the
 functional scan and the EPI volume that nibabel ships, the MNI152 template that nilearn ships, and,
-where DIR holds them, pcasl, MR_Gd and CT_AVM. Writes docs/sequences.md and docs/sequences.png.
+where DIR holds them, pcasl, MR_Gd and CT_AVM. Writes
+docs/measured/sequences.{csv,md,png} and blends.png beside it.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from oinr_monai.metrics import psnr, ssim
 from oinr_monai.presets import PresetName
 from scripts.paper.published import PublishedSequence
 from scripts.quality.choices import splines
-from scripts.shared.measuring import machine, read_rows, write_rows
+from scripts.shared.measuring import read_rows, write_rows
+from scripts.shared.report import MEASURED, machine
 
 GAP, SLICES = 3, 31
 SMALL = FitConfig(encoding=splines(1, 4), channels=(16, 16), steps=3_000)
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,9 @@ of 197 x 233 takes a minute here. Of volumes, the middle {SLICES} slices.
 def write(outcomes: list[Outcome], preset: str, command: str) -> None:
     """Write table and CSV, these outcomes in the place of the same series' last ones."""
     new = {outcome.series for outcome in outcomes}
-    old = read_rows(DOCS / "sequences.csv", Outcome)
+    old = read_rows(MEASURED / "sequences.csv", Outcome)
     outcomes = [*(o for o in old if o.series not in new), *outcomes]
-    write_rows(DOCS / "sequences.csv", outcomes)
+    write_rows(MEASURED / "sequences.csv", outcomes)
     lines = ["# Held-out frames and slices", "", NOTES.format(preset=preset)]
     lines += [
         "| series | predicted | method | PSNR (dB) | SSIM | seconds |",
@@ -224,9 +225,11 @@ def write(outcomes: list[Outcome], preset: str, command: str) -> None:
     lines += ["", "## Reading", "", *reading(outcomes)]
     lines += ["", f"Made by `{command}` on {machine()}.", ""]
     lines += [
-        "![A slice between two kept ones: truth, linear, ours, and their errors](sequences.png)"
+        "![A slice between two kept ones: truth, linear, ours, and their errors](sequences.png)",
+        "",
+        "![Between two slices 8 mm apart: truth, cross-fade, and blends of fields](blends.png)",
     ]
-    (DOCS / "sequences.md").write_text("\n".join(lines) + "\n")
+    (MEASURED / "sequences.md").write_text("\n".join(lines) + "\n")
 
 
 def reading(outcomes: list[Outcome]) -> list[str]:
@@ -269,7 +272,7 @@ def draw(rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
     figure.tight_layout()
-    figure.savefig(DOCS / "sequences.png", dpi=110)
+    figure.savefig(MEASURED / "sequences.png", dpi=110)
 
 
 def draw_blends(preset: PresetName) -> None:
@@ -297,7 +300,7 @@ def draw_blends(preset: PresetName) -> None:
             axis.set_title(f"{name} at {8 * share:g} mm{score}", fontsize=8)
             axis.set_axis_off()
     figure.tight_layout()
-    figure.savefig(DOCS / "blends.png", dpi=110)
+    figure.savefig(MEASURED / "blends.png", dpi=110)
 
 
 def main() -> None:

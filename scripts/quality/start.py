@@ -3,7 +3,7 @@
 Starts come from the MNI152 template: a plain fit of it, and Reptile over smooth deformations and
 contrasts of it. The subject is another head, a T1 scan with contrast agent at 2 mm. Every fit gets
 the same steps; seconds are those of the processor, on one thread. Writes the section ``start`` of
-``docs/cohort.md``.
+``docs/measured/cohort.md``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 from oinr_monai import FitConfig, Grid, Representation, fit, learn_start
 from oinr_monai.presets import PresetName
 from scripts.quality.cohort import write_section
-from scripts.shared.measuring import command, load_image, machine
+from scripts.shared.measuring import load_image
 from scripts.shared.pictures import brain
+from scripts.shared.report import MEASURED, command, machine
 
 SUBJECT = "MR_Gd.nii.gz"
 
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[50, 200, 800])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--data", type=Path, default=Path("data"), help=f"holds {SUBJECT}")
-    parser.add_argument("--output", type=Path, default=Path("docs"))
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if not (arguments.data / SUBJECT).is_file():

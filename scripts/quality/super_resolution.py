@@ -1,7 +1,7 @@
-"""Super-resolution of thick slices, measured: writes docs/super_resolution.{csv,md,png}.
+"""Super-resolution of thick slices, measured: writes docs/measured/super_resolution.{csv,md,png}.
 
 python -m scripts.quality.super_resolution [--data DIR] [--volume NAME] [--factor F] [--profile P]
-    [--steps N] [--seconds S] [--eclare COMMAND] [--crop X Y Z] [--output docs]
+    [--steps N] [--seconds S] [--eclare COMMAND] [--crop X Y Z] [--output FOLDER]
 
 DIR may hold MR_Gd.nii.gz and CT_AVM.nii.gz, which the repository does not ship. What was measured
 is kept in the CSV, and only what is missing there is run: a broken-off run goes on.
@@ -31,7 +31,8 @@ from oinr_monai.forward_models import Boxcar, Gaussian, SliceStack
 from oinr_monai.images import read_image
 from oinr_monai.metrics import hfen, psnr, ssim
 from scripts.rivals.super_resolution import Stack, fused_splines, methods
-from scripts.shared.measuring import append_row, machine, read_rows
+from scripts.shared.measuring import append_row, read_rows
+from scripts.shared.report import MEASURED, machine
 
 FACTORS = (2.0, 3.0, 3.5, 4.0, 5.0, 6.0)
 PROFILES: dict[str, type[Boxcar | Gaussian]] = {"boxcar": Boxcar, "gaussian": Gaussian}
@@ -381,7 +382,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of the SIREN")
     parser.add_argument("--eclare", metavar="COMMAND", help="such as .eclare/bin/run-eclare")
     parser.add_argument("--crop", type=int, nargs=3, default=CROP, metavar=("X", "Y", "Z"))
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "docs")
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = volumes(arguments.data, arguments.crop)

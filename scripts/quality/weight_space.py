@@ -1,7 +1,7 @@
 """Classes told from fitted weights: digits and brain tissue, beside the same told from pixels.
 
 `python -m scripts.quality.weight_space [--digits N] [--json] [--data DIR]` writes
-docs/weight_space.md when all digits are used and no --json is asked for.
+docs/measured/weight_space.md when all digits are used and no --json is asked for.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from oinr_monai.modulations import OperatorConfig, learn_operator, modulate
 from oinr_monai.starts import learn_start
 from oinr_monai.weight_space import CLASSIFIERS, WeightVectors, classifier
 from scripts.paper.published import PublishedOINR2d
+from scripts.shared.report import MEASURED
 
-REPORT = Path(__file__).parents[2] / "docs" / "weight_space.md"
+REPORT = MEASURED / "weight_space.md"
 MNIST = "t10k-images-idx3-ubyte.gz"
 
 IMAGES_ONLY = OperatorConfig(knot_spacing=3.0, steps=1_200)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import platform
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,7 +22,6 @@ from oinr_monai.splines import CubicInterpolant
 
 Row = TypeVar("Row")
 
-ROOT = Path(__file__).parents[2]
 BLOCK = 64
 PLACES = 65_536
 # The presets that train.
@@ -98,31 +94,6 @@ def make_problem(source: str, size: int = BLOCK) -> Problem:
     volume = image.as_tensor()[0].double().numpy()
     between = ndimage.map_coordinates(volume, voxels.T.numpy(), order=3, mode="mirror")
     return Problem(image, voxels, torch.from_numpy(between))
-
-
-def cpu_model() -> str:
-    """Return the name of the processor."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def machine() -> str:
-    """Return processor, threads and torch version."""
-    return f"{cpu_model()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def command() -> str:
-    """Return the command line as anyone may repeat it, without the folders of this machine."""
-    script, *told = sys.argv
-    module = Path(script).resolve().relative_to(ROOT).with_suffix("")
-    if "--output" in told:
-        at = told.index("--output")
-        del told[at : at + 2]
-    if "--data" in told:
-        told[told.index("--data") + 1] = "DIR"
-    return shlex.join(["python", "-m", ".".join(module.parts), *told])
 
 
 def read_rows(path: Path, kind: Callable[..., Row]) -> list[Row]:
