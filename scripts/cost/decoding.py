@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +23,16 @@ from oinr_monai import ConvOINR, FitConfig, FourierEncoding, Grid, Representatio
 from oinr_monai.neural_field import ContinuousField, NeuralField
 from oinr_monai.presets import PresetName, build_field
 from oinr_monai.representation import IntensityScale
-from scripts.shared.measuring import PRESETS
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.meters import timed
+from scripts.shared.problem import PRESETS
+from scripts.shared.report import MEASURED, Report
 
 DENSE = "kernels of 3, 32-32-32"
 BANDS = 8
 # Slabs of the bare stack hold so many numbers in one layer; nothing larger was faster.
 SLAB_NUMBERS = (1 << 17, 1 << 19, 1 << 22)
+NOTES = """processor time, medians by turns, the ratio with its least and greatest. Bare is the
+faster of the whole volume and slabs."""
 
 
 class Bare(nn.Module):
@@ -89,19 +91,12 @@ class Ratio:
         """Ours over bare, for each turn, the least first."""
         return sorted(a / b for a, b in zip(self.ours, self.bare, strict=True))
 
-    def row(self) -> str:
-        """A row of the markdown table."""
+    def cells(self) -> list[str]:
+        """A row of the table."""
         ours, bare = statistics.median(self.ours), statistics.median(self.bare)
         low, high = min(self.ratios), max(self.ratios)
         spread = f"{statistics.median(self.ratios):.2f} ({low:.2f} to {high:.2f})"
-        return f"| {self.operator} | {self.lattice} | {ours:.3f} | {bare:.3f} | {spread} |"
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Processor seconds of a piece of work."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+        return [self.operator, self.lattice, f"{ours:.3f}", f"{bare:.3f}", spread]
 
 
 def of_preset(preset: PresetName, grid: Grid) -> ContinuousField:
@@ -158,24 +153,8 @@ def compare(operator: str, size: int, factor: int, repeats: int) -> Ratio:
     return Ratio(operator, f"{shape}{'' if factor == 1 else ', twice as fine'}", ours, other)
 
 
-def report_of(rows: list[Ratio]) -> str:
-    """Return the report."""
-    lines = [
-        "# Decoding against bare convolutions",
-        "",
-        f"Made by `{command()}`",
-        f"on {machine()}; processor time, medians by turns,",
-        "the ratio with its least and greatest. Bare is the faster of the whole volume and slabs.",
-        "",
-        "| operator | lattice | sample, s | bare, s | ratio |",
-        "|---|---|---:|---:|---:|",
-        *[row.row() for row in rows],
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
-    """Run every comparison, write the table and print it."""
+    """Run every comparison and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--dense-size", type=int, default=64, help="for kernels of 3")
@@ -184,14 +163,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = []
+    report = Report("decoding", "Decoding against bare convolutions", arguments.output)
+    report.made(NOTES)
+    table = report.table(["operator", "lattice", "sample, s", "bare, s", "ratio"], text=2)
     for operator in OPERATORS:
         size = arguments.dense_size if operator == DENSE else arguments.size
         for factor in (1, 2):
-            rows.append(compare(operator, size, factor, arguments.repeats))
-            print(rows[-1].row(), flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "decoding.md").write_text(report_of(rows))
+            table.row(*compare(operator, size, factor, arguments.repeats).cells())
+    report.write()
 
 
 if __name__ == "__main__":

@@ -23,13 +23,17 @@ from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
 from oinr_monai.machine import chosen_device, gains_from_bfloat16
 from oinr_monai.networks import LocalOperator
 from oinr_monai.presets import PresetName, places_of
-from scripts.cost.memory import phantom
-from scripts.shared.report import MEASURED, command, cpu_model
+from scripts.shared.phantom import phantom
+from scripts.shared.report import MEASURED, Report, command, cpu_model
 
 GOALS = (35.0, 40.0)
 # Steps of the first rung of the ladder; each has twice as many as the one before.
 FIRST_RUNG = 125
 AT_ONCE, SMALL, SMALL_STEPS = (1, 4, 16), 32, 200
+NOTES = """
+Seconds to a PSNR between samples are those of complete fits of a phantom; steps double from fit to
+fit. Sampling includes bringing the answer to memory.
+"""
 # A product and a convolution large enough to fill the device.
 PEAK_SIZES = {"cuda": (8192, 128), "cpu": (1024, 24)}
 
@@ -175,26 +179,23 @@ def cells(row: Row) -> list[str]:
     return [f"{row.size}³", *times, f"{row.best:.1f}", *rates, f"{row.gib:.2f}"]
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Lines of a markdown table."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]
-
-
-def report_of(found: dict[str, Any]) -> str:
-    """Return the report of all devices measured so far."""
+def report_of(found: dict[str, Any], folder: Path) -> Report:
+    """Return the page of all devices measured so far."""
     head = ["device", "volume", *[f"s to {goal:.0f} dB" for goal in GOALS], "last dB"]
     head += ["fit, places/s", "of peak", "sample, voxels/s", "of peak", "peak GiB"]
     rows = [[name, *cells(Row(**row))] for name, on in found.items() for row in on["rows"]]
     small = [[name, *[f"{s:.2f}" for s in on["together"]]] for name, on in found.items()]
-    lines = ["# Devices", "", __doc__.split("\n\n", 1)[1].strip(), ""]
-    lines += [f"- {name}: `{on['command']}`, torch {on['torch']}" for name, on in found.items()]
+    report = Report("gpu", "Devices", folder)
+    report.text(__doc__.split("\n\n", 1)[1])
+    made = [f"- {name}: `{on['command']}`, torch {on['torch']}" for name, on in found.items()]
+    report.text("\n".join(made))
     if not any(on["cuda"] for on in found.values()):
-        lines += ["", "No GPU measured yet."]
-    lines += ["", "Seconds to a PSNR between samples are those of complete fits of a phantom;"]
-    lines += ["steps double from fit to fit. Sampling includes bringing the answer to memory.", ""]
-    lines += [*table(head, rows), "", f"Seconds a volume of {SMALL}³, {SMALL_STEPS} steps:", ""]
-    return "\n".join([*lines, *table(["device", *[f"{n} at once" for n in AT_ONCE]], small)]) + "\n"
+        report.text("No GPU measured yet.")
+    report.text(NOTES)
+    report.table(head, rows)
+    report.text(f"Seconds a volume of {SMALL}³, {SMALL_STEPS} steps:")
+    report.table(["device", *[f"{n} at once" for n in AT_ONCE]], small)
+    return report
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -223,10 +224,10 @@ def main() -> None:
         "rows": [asdict(row) for row in rows],
         "together": [together(count, arguments.preset, device) for count in AT_ONCE],
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(found, indent=2) + "\n")
-    (arguments.output / "gpu.md").write_text(report_of(found))
-    print(report_of(found))
+    report = report_of(found, arguments.output)
+    report.path("json").write_text(json.dumps(found, indent=2) + "\n")
+    report.write()
+    print(report)
 
 
 if __name__ == "__main__":

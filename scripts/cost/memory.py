@@ -13,54 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.shared.report import MEASURED
+from scripts.shared.phantom import phantom, write_phantom
+from scripts.shared.report import MEASURED, Report, Table
 
 if TYPE_CHECKING:
-    from monai.data import MetaTensor
-    from torch import Tensor
+    pass
 
 IN_MEMORY = ("fit", "sample", "sample x2 of a quarter", "gradient", "rotated grid of a quarter")
 ON_DISK = ("fit, from disk", "sample, to disk", "sample x2, to disk")
-
-
-def planes(size: int) -> Iterator[Tensor]:
-    """The planes (size, size) of a smooth head-like volume with fine detail."""
-    import torch
-
-    axis = torch.linspace(-1, 1, size)
-    x, y = torch.meshgrid(axis, axis, indexing="ij")
-    for z in axis:
-        radius = (x**2 + 1.5 * y**2 + z**2).sqrt()
-        detail = 1 + 0.3 * torch.sin(25 * x) * torch.cos(30 * y * z)
-        yield torch.sigmoid((0.8 - radius) * 40) * detail
-
-
-def phantom(size: int) -> MetaTensor:
-    """The volume in memory, (1, size, size, size), at 1 mm."""
-    import torch
-    from monai.data import MetaTensor
-
-    return MetaTensor(torch.stack(list(planes(size)), dim=-1)[None], affine=torch.eye(4))
-
-
-def write_phantom(path: Path, size: int) -> None:
-    """The volume as NIfTI in int16, plane by plane."""
-    import nibabel as nib
-    import numpy as np
-
-    header = nib.Nifti1Header()
-    header.set_data_dtype(np.int16)
-    header.set_data_shape((size,) * 3)
-    header.set_sform(np.eye(4), code=1)
-    with path.open("wb") as file:
-        header.write_to(file)
-        file.write(bytes(int(header["vox_offset"]) - file.tell()))
-        for plane in planes(size):
-            file.write((1000 * plane).short().numpy().tobytes(order="F"))
 
 
 def asked(name: str, path: Path, size: int) -> Callable[[], object]:
@@ -82,7 +46,7 @@ def asked(name: str, path: Path, size: int) -> Callable[[], object]:
     }[name]
 
 
-def command(name: str, folder: Path, arguments: argparse.Namespace) -> list[str]:
+def command_of(name: str, folder: Path, arguments: argparse.Namespace) -> list[str]:
     """What a stage on disk runs: the command line that a user would."""
     fitted = str(folder / "stored.oinr")
     if name == "fit, from disk":
@@ -98,7 +62,7 @@ def stage(name: str, folder: Path, arguments: argparse.Namespace) -> None:
     if name in ON_DISK:
         from oinr_monai.cli import main as oinr
 
-        oinr([*command(name, folder, arguments), "--json"])
+        oinr([*command_of(name, folder, arguments), "--json"])
     elif name == "fit":
         from oinr_monai import FitConfig, fit
 
@@ -110,17 +74,15 @@ def stage(name: str, folder: Path, arguments: argparse.Namespace) -> None:
     print(json.dumps({"seconds": time.monotonic() - started, "gib": peak}))
 
 
-def measured(name: str, folder: str, arguments: argparse.Namespace) -> str:
-    """A row of the table, of a stage in a process of its own."""
+def measure(table: Table, name: str, folder: str, arguments: argparse.Namespace) -> None:
+    """Add the row of a stage, run in a process of its own."""
     run = [sys.executable, "-m", "scripts.cost.memory", "--stage", name, "--folder", folder]
     for option in ("size", "steps", "stored_steps", "memory"):
         run += [f"--{option.replace('_', '-')}", str(getattr(arguments, option))]
     shown = subprocess.run(run, check=True, capture_output=True, text=True).stdout
     result = json.loads(shown.splitlines()[-1])
     size = arguments.stored_size if name in ON_DISK else arguments.size
-    line = f"| {size}^3: {name} | {result['seconds']:.1f} | {result['gib']:.2f} |"
-    print(line, flush=True)
-    return line
+    table.row(f"{size}^3: {name}", f"{result['seconds']:.1f}", f"{result['gib']:.2f}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -143,18 +105,17 @@ def main() -> None:
     if arguments.stage:
         stage(arguments.stage, arguments.folder, arguments)
         return
-    lines = [
-        f"`python -m scripts.cost.memory --size {arguments.size} --steps {arguments.steps}"
-        f" --stored-size {arguments.stored_size} --stored-steps {arguments.stored_steps}"
-        f" --memory {arguments.memory:g}`; all with preset `balanced`",
-        "",
-        "| stage | seconds | peak process memory (GiB) |",
-        "|---|---:|---:|",
-    ]
+    report = Report("memory", "Memory of large volumes", arguments.output)
+    report.made(
+        f"all with preset `balanced`, {arguments.steps} steps in memory, {arguments.stored_steps}"
+        f" from disk with --memory {arguments.memory:g}."
+    )
+    table = report.table(["stage", "seconds", "peak process memory (GiB)"])
     with tempfile.TemporaryDirectory() as folder:
         write_phantom(Path(folder) / "stored.nii", arguments.stored_size)
-        lines += [measured(name, folder, arguments) for name in (*IN_MEMORY, *ON_DISK)]
-    (arguments.output / "memory.md").write_text("\n".join(lines) + "\n")
+        for name in (*IN_MEMORY, *ON_DISK):
+            measure(table, name, folder, arguments)
+    report.write()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +24,10 @@ from oinr_monai.handlers import Clock, OneCycle
 from oinr_monai.machine import gains_from_bfloat16
 from oinr_monai.presets import PresetName, build_field, places_of
 from oinr_monai.scans import checked_scans
-from scripts.cost.memory import phantom
-from scripts.shared.measuring import PRESETS, write_rows
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.meters import timed
+from scripts.shared.phantom import phantom
+from scripts.shared.problem import PRESETS
+from scripts.shared.report import MEASURED, Report, line
 
 # Sizes up to which twice as fine a grid is sampled too: its answer has eight times as many voxels.
 FINER = 128
@@ -116,69 +116,44 @@ class Subject:
         )
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Processor seconds of a piece of work."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
 def slope(costs: list[Cost], seconds: Callable[[Cost], float]) -> float:
     """Slope of log seconds over log voxels, by least squares: 1 is linear."""
     x = [math.log(cost.size**3) for cost in costs]
     return float(np.polyfit(x, [math.log(seconds(cost)) for cost in costs], 1)[0])
 
 
-def slopes_of(costs: list[Cost]) -> list[str]:
-    """Return the lines that tell the slopes of each preset."""
-    lines = ["| preset | fit, per look at all voxels | sample |", "|---|---:|---:|"]
+def slopes_of(costs: list[Cost]) -> Iterator[list[str]]:
+    """Yield what tells the slopes of each preset."""
     for preset in dict.fromkeys(cost.preset for cost in costs):
         of = [cost for cost in costs if cost.preset == preset]
         fitting = slope(of, lambda cost: cost.fit_ns * cost.size**3)
         sampling = slope(of, lambda cost: cost.sample_s)
-        lines.append(f"| {preset} | {fitting:.3f} | {sampling:.3f} |")
-    return lines
+        yield [preset, f"{fitting:.3f}", f"{sampling:.3f}"]
 
 
-def row(cost: Cost) -> str:
-    """Return a row of the markdown table."""
+def cells_of(cost: Cost) -> list[str]:
+    """Return a row of the table."""
     finer = "" if cost.finer_ns is None else f"{cost.finer_ns:.0f}"
     cells = [cost.preset, f"{cost.size}³", f"{cost.places:,}"]
     cells += [f"{cost.step_ms:.2f}", f"{cost.fit_ns:.0f}", f"{cost.setup_s:.2f}"]
-    cells += [f"{cost.sample_s:.4f}", f"{cost.sample_ns:.0f}", finer]
-    return "| " + " | ".join(cells) + " |"
+    return [*cells, f"{cost.sample_s:.4f}", f"{cost.sample_ns:.0f}", finer]
 
 
 HEAD = (
-    "| preset | volume | places | ms a step | fit, ns a look | set-up and scores, s "
-    "| sample, s | sample, ns a voxel | twice as fine, ns a voxel |"
+    *("preset", "volume", "places", "ms a step", "fit, ns a look", "set-up and scores, s"),
+    *("sample, s", "sample, ns a voxel", "twice as fine, ns a voxel"),
 )
+NOTES = """processor time, a phantom. A look is one place of one step; set-up and scores are a whole
+fit of no steps. Medians of turns. Slopes of log seconds over log voxels, 1 is linear:"""
 
 
-def report_of(costs: list[Cost]) -> str:
-    """Return the report."""
-    lines = [
-        "# Cost against voxels",
-        "",
-        f"Made by `{command()}`",
-        f"on {machine()}; processor time, a phantom. A look is one place of one step; set-up and",
-        "scores are a whole fit of no steps. Medians of turns. Slopes of log seconds over log",
-        "voxels, 1 is linear:",
-        "",
-        *slopes_of(costs),
-        "",
-        HEAD,
-        "|---|---:" + "|---:" * 7 + "|",
-        *map(row, costs),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def write(folder: Path, costs: list[Cost]) -> None:
-    """Write ``scaling.md`` and ``scaling.csv``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scaling.md").write_text(report_of(costs))
-    write_rows(folder / "scaling.csv", costs)
+def report_of(costs: list[Cost], folder: Path) -> Report:
+    """Return the page."""
+    report = Report("scaling", "Cost against voxels", folder)
+    report.made(NOTES)
+    report.table(["preset", "fit, per look at all voxels", "sample"], slopes_of(costs))
+    report.table(HEAD, map(cells_of, costs))
+    return report
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -206,9 +181,10 @@ def main() -> None:
             for subject in subjects:
                 subject.turn(arguments.steps)
         costs += [subject.cost() for subject in subjects]
-        print(*map(row, costs[-len(subjects) :]), sep="\n", flush=True)
-    write(arguments.output, costs)
-    print(report_of(costs))
+        print(*(line(cells_of(cost)) for cost in costs[-len(subjects) :]), sep="\n", flush=True)
+    report = report_of(costs, arguments.output)
+    report.write(costs)
+    print(report)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from oinr_monai import FitConfig, Grid
 from oinr_monai.presets import PresetName, build_field, places_of
 from oinr_monai.samplers import LatticeSampler
 from oinr_monai.splines import CubicInterpolant
-from scripts.shared.measuring import PRESETS
-from scripts.shared.report import MEASURED, machine
+from scripts.shared.problem import PRESETS
+from scripts.shared.report import MEASURED, Report
 
 
 @contextmanager
@@ -70,20 +70,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     cores = torch.get_num_threads()
-    lines = [
-        f"`python -m scripts.cost.threads --steps {arguments.steps}`, {machine()};",
-        "median ms of a step in float32.",
-        "",
-        f"| preset | other work | 1 thread | {cores} threads |",
-        "|---|---:|---:|---:|",
-    ]
+    report = Report("threads", "Threads beside other work", arguments.output)
+    report.made(f"median ms of {arguments.steps} steps in float32.")
+    table = report.table(["preset", "other work", "1 thread", f"{cores} threads"])
     for preset in PRESETS:
         for load in (0, 1, cores):
             with busy(load):
                 one, many = (step_time(preset, n, arguments.steps) for n in (1, cores))
-            lines.append(f"| {preset} | {load} processes | {one:.1f} | {many:.1f} |")
-            print(lines[-1], flush=True)
-    (arguments.output / "threads.md").write_text("\n".join(lines) + "\n")
+            table.row(preset, f"{load} processes", f"{one:.1f}", f"{many:.1f}")
+    report.write()
 
 
 if __name__ == "__main__":

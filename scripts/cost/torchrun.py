@@ -24,10 +24,9 @@ from torch import Tensor
 
 from oinr_monai import Representation
 from oinr_monai.metrics import psnr
-from scripts.cost.memory import phantom
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.phantom import phantom
+from scripts.shared.report import MEASURED, ROOT, Report
 
-ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles/volume_oinr_representation"
 # Steps before the ones that are timed.
 WARM = 10
@@ -54,12 +53,12 @@ class Run:
         """Places a second, of all processes together."""
         return self.places / self.step
 
-    def row(self, one: Run) -> str:
-        """A row of the markdown table; the speed-up is that of the places a second over ``one``."""
+    def cells(self, one: Run) -> list[str]:
+        """A row of the table; the speed-up is that of the places a second over ``one``."""
         gain = self.throughput / one.throughput
         cells = [f"{self.processes}", f"{self.places:,}", f"{1e3 * self.step:.1f}"]
         cells += [f"{self.throughput:,.0f}", f"{gain:.2f}", f"{100 * gain / self.processes:.0f} %"]
-        return "| " + " | ".join([*cells, f"{self.score:.2f}"]) + " |"
+        return [*cells, f"{self.score:.2f}"]
 
 
 def train(processes: int, places: int, steps: int, image: Path, output: Path) -> float:
@@ -126,23 +125,13 @@ def compare(shares: list[tuple[int, int]], arguments: argparse.Namespace) -> lis
         return [plan.result(volume) for plan in plans]
 
 
-def report_of(runs: list[Run], size: int, load: float) -> str:
-    """Return the report."""
-    lines = [
-        "# One process and several, by torchrun",
-        "",
-        f"Made by `{command()}`",
-        f"on {machine()}, one thread a process, gloo, {os.cpu_count()} cores.",
-        f"Bundle volume_oinr_representation with multi_gpu_train.json, a phantom of {size}³;",
-        "wall-clock milliseconds of a step, least of the runs' medians; PSNR on the grid.",
-        f"Other work on the machine as it began: a load of {load:.1f}.",
-        "",
-        "| processes | places of a step | ms a step | places a second | speed-up | efficiency "
-        "| PSNR, dB |",
-        "|---:" * 7 + "|",
-        *[run.row(runs[0]) for run in runs],
-    ]
-    return "\n".join(lines) + "\n"
+HEAD = (
+    *("processes", "places of a step", "ms a step", "places a second"),
+    *("speed-up", "efficiency", "PSNR, dB"),
+)
+NOTES = """one thread a process, gloo, {cores} cores. Bundle volume_oinr_representation with
+multi_gpu_train.json, a phantom of {size}³; wall-clock milliseconds of a step, least of the runs'
+medians; PSNR on the grid. Other work on the machine as it began: a load of {load:.1f}."""
 
 
 def main() -> None:
@@ -160,9 +149,10 @@ def main() -> None:
         shares += [(processes, arguments.places), (processes, processes * arguments.places)]
     load = os.getloadavg()[0]
     runs = compare(shares, arguments)
-    report = report_of(runs, arguments.size, load)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "torchrun.md").write_text(report)
+    report = Report("torchrun", "One process and several, by torchrun", arguments.output)
+    report.made(NOTES.format(cores=os.cpu_count(), size=arguments.size, load=load))
+    report.table(HEAD, (run.cells(runs[0]) for run in runs), text=0)
+    report.write()
     print(report)
 
 

@@ -1,17 +1,15 @@
-"""The comparisons of reproduce_paper.py: for each published system its data and both sides."""
+"""The comparisons that are run again: for each published system its data and both sides."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from monai.data import MetaTensor
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import pad
 
 from oinr_monai import (
     CZOINR,
@@ -40,13 +38,20 @@ from scripts.paper.published import (
     split,
 )
 from scripts.paper.published_cz import PublishedCZ
-from scripts.quality.sequences import SMALL, Real, frames_of, linear, of_nibabel
-from scripts.shared.measuring import make_problem
-from scripts.shared.pictures import Crop, Slice
+from scripts.shared.pictures import (
+    FACES,
+    SIZES,
+    Crop,
+    Slice,
+    at_many_sizes,
+    len_of_side,
+    on_canvas,
+    shrunk,
+)
+from scripts.shared.problem import make_problem
+from scripts.shared.series import SMALL, Real, frames_of, linear, of_nibabel
 
-SIZES = range(256, 360, 2)
 COUNTS, READOUT = 30.0, 2.0
-FACES = {"camera": Crop(0.12, 0.42, 0.36, 0.66), "astronaut": Crop(0.06, 0.36, 0.3, 0.6)}
 
 
 @dataclass(frozen=True)
@@ -147,36 +152,6 @@ class Case:
 # ---- data ---------------------------------------------------------------------------------------
 
 
-def picture(name: str) -> Tensor:
-    """Return ``camera`` (1, 512, 512) or ``astronaut`` (3, 512, 512) in [0, 1]."""
-    import skimage.data
-
-    pixels = torch.from_numpy(getattr(skimage.data, name)()).float() / 255
-    return pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
-
-
-def shrunk(name: str, size: int) -> Tensor:
-    """Return a picture averaged over blocks to (C, size, size)."""
-    whole = picture(name)
-    if whole.shape[-1] % size:
-        raise ValueError(f"size must divide {whole.shape[-1]}, got {size}")
-    return avg_pool2d(whole, whole.shape[-1] // size)
-
-
-def at_many_sizes(name: str) -> list[Tensor]:
-    """Return a grey picture at all published sizes, resized by Pillow's default, shuffled."""
-    source = Image.fromarray((255 * picture(name)[0]).round().byte().numpy())
-    sizes = list(SIZES)
-    random.Random(0).shuffle(sizes)
-    resized = [source.resize((size, size)) for size in sizes]
-    buffers = [bytearray(image.tobytes()) for image in resized]
-    flat = [torch.frombuffer(buffer, dtype=torch.uint8) for buffer in buffers]
-    return [
-        values.float().reshape(1, size, size) / 255
-        for values, size in zip(flat, sizes, strict=True)
-    ]
-
-
 def mean_of(image: Tensor) -> tuple[str, Tensor]:
     """Return the constant mean of each channel as a prediction."""
     return "constant mean", image.flatten(1).mean(1)[:, None].expand(-1, image[0].numel()).reshape(
@@ -256,19 +231,6 @@ def continuous_ours(training: Sequence[Tensor], size: int, seconds: float) -> Fi
         return at_size.sample(grid).as_tensor()
 
     return fitted_as("oinr_monai.fit, CKConvOINR, all sizes", representation, predict)
-
-
-def len_of_side(image: Tensor) -> int:
-    """Return the pixels along a side."""
-    return image.shape[-1]
-
-
-def on_canvas(image: Tensor) -> MetaTensor:
-    """Return a picture (1, n, n) on the 256 mm that all sizes cover, borders and all."""
-    spacing = SIZES[0] / len_of_side(image)
-    affine = torch.diag(torch.tensor([spacing, spacing, 1.0, 1.0], dtype=torch.float64))
-    affine[:2, 3] = spacing / 2
-    return MetaTensor(image, affine=affine)
 
 
 def denoise_row(options: Options) -> list[Case]:

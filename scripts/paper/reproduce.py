@@ -18,9 +18,9 @@ from torch import Tensor
 from oinr_monai import FitConfig, fit
 from scripts.paper.cases import ROWS, SCORES, Case, Fitted, Options
 from scripts.paper.published import PublishedOINR2d
-from scripts.shared.measuring import read_rows, write_rows
 from scripts.shared.pictures import Comparison
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.report import MEASURED, Report, line, setting
+from scripts.shared.rows import read_rows
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def floor_of(case: Case) -> Fitted:
     return Fitted(method, 0, 0, None, lambda: prediction)
 
 
-def run_row(name: str, options: Options, setting: str, folder: Path) -> list[Outcome]:
+def run_row(name: str, options: Options, made: str, folder: Path) -> list[Outcome]:
     """Measure all cases of a row and draw them."""
     outcomes: list[Outcome] = []
     pictures = []
@@ -88,15 +88,15 @@ def run_row(name: str, options: Options, setting: str, folder: Path) -> list[Out
         answers = [(floor_of(case), 0.0), (published, seconds), (ours, our_seconds)]
         predictions = [fitted.predict() for fitted, _ in answers]
         for (fitted, spent), prediction in zip(answers, predictions, strict=True):
-            outcomes.append(outcome_of(name, case, fitted, spent, prediction, setting))
-            print(line_of(outcomes[-1]), flush=True)
+            outcomes.append(outcome_of(name, case, fitted, spent, prediction, made))
+            print(line(cells_of(outcomes[-1])), flush=True)
         pictures.append(comparison_of(case, [fitted for fitted, _ in answers], predictions))
     Comparison.save(folder / f"reproduction_{name}.png", pictures)
     return outcomes
 
 
 def outcome_of(
-    row: str, case: Case, fitted: Fitted, seconds: float, prediction: Tensor, setting: str
+    row: str, case: Case, fitted: Fitted, seconds: float, prediction: Tensor, made: str
 ) -> Outcome:
     """Score a prediction."""
     return Outcome(
@@ -109,7 +109,7 @@ def outcome_of(
         fitted.steps,
         fitted.published_steps,
         seconds,
-        setting,
+        made,
     )
 
 
@@ -137,11 +137,6 @@ def cells_of(outcome: Outcome) -> list[str]:
         f"{outcome.steps:,}{of}" if outcome.steps else "",
         f"{outcome.seconds:.1f}" if outcome.seconds else "",
     ]
-
-
-def line_of(outcome: Outcome) -> str:
-    """Return an outcome as one line of a markdown table."""
-    return "| " + " | ".join(cells_of(outcome)) + " |"
 
 
 def reading_of(outcomes: list[Outcome]) -> list[str]:
@@ -187,34 +182,33 @@ time.
 """
 
 
-def markdown_of(outcomes: list[Outcome]) -> str:
-    """Return the report."""
-    head = "| row | data | method | parameters | score | steps | seconds |"
+HEAD = ("row", "data", "method", "parameters", "score", "steps", "seconds")
+
+
+def fill(report: Report, outcomes: list[Outcome]) -> None:
+    """Write what was measured into the page."""
+    report.text(NOTES)
+    report.table(HEAD, map(cells_of, outcomes), text=3)
+    report.heading("Reading")
+    report.text(READING)
+    report.text("\n".join(reading_of(outcomes)))
+    report.heading("Made by")
     settings = dict.fromkeys((outcome.row, outcome.setting) for outcome in outcomes)
-    made = [f"- {row}: {setting}" for row, setting in settings]
-    rows = dict.fromkeys(outcome.row for outcome in outcomes)
-    lines = [
-        "# The published systems, run again",
-        "",
-        NOTES,
-        head,
-        "|---|---|---|---:|---:|---:|---:|",
-    ]
-    lines += [*map(line_of, outcomes), "", "## Reading", "", READING, *reading_of(outcomes), ""]
-    lines += ["## Made by", "", *made, "", "## Pictures", ""]
-    lines += ["Errors are shown from none (black) to 20 % of the range (bright).", ""]
-    lines += [f"![{row}: truth, fits and errors](reproduction_{row}.png)\n" for row in rows]
-    return "\n".join(lines).rstrip() + "\n"
+    report.text("\n".join(f"- {row}: {made}" for row, made in settings))
+    report.heading("Pictures")
+    report.text("Errors are shown from none (black) to 20 % of the range (bright).")
+    for row in dict.fromkeys(outcome.row for outcome in outcomes):
+        report.picture(f"{row}: truth, fits and errors", f"{report.name}_{row}")
 
 
 def save(folder: Path, new: list[Outcome]) -> None:
     """Put ``new`` in the place of the same rows' last results; write table and report."""
+    report = Report("reproduction", "The published systems, run again", folder)
     rows = {outcome.row for outcome in new}
-    old = read_rows(folder / "reproduction.csv", Outcome)
-    kept = [outcome for outcome in old if outcome.row not in rows]
+    kept = [each for each in read_rows(report.path("csv"), Outcome) if each.row not in rows]
     outcomes = sorted([*kept, *new], key=lambda outcome: list(ROWS).index(outcome.row))
-    write_rows(folder / "reproduction.csv", outcomes)
-    (folder / "reproduction.md").write_text(markdown_of(outcomes))
+    fill(report, outcomes)
+    report.write(outcomes)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -238,8 +232,7 @@ def main() -> None:
     options = Options(arguments.seconds, arguments.full, arguments.size, arguments.preset)
     warm_up()
     for name in arguments.only:
-        setting = f"`{command()}` on {machine()}"
-        save(arguments.output, run_row(name, options, setting, arguments.output))
+        save(arguments.output, run_row(name, options, setting(), arguments.output))
 
 
 if __name__ == "__main__":

@@ -7,55 +7,24 @@ table ``docs/measured/choices.md``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from oinr_monai import CoordinateField, FitConfig, FourierEncoding, Grid, SplineField, fit
-from oinr_monai.fields import Field, JointField
-from scripts.shared.measuring import make_problem
-from scripts.shared.report import MEASURED, command, machine
+from oinr_monai import FitConfig, fit
+from scripts.shared.inputs import (
+    Choice,
+    coordinates,
+    coordinates_and_fourier,
+    fourier,
+    splines,
+    splines_and_fourier,
+)
+from scripts.shared.problem import make_problem
+from scripts.shared.report import MEASURED, Report
 
-
-@dataclass(frozen=True)
-class Choice:
-    """One row: what it is, and the settings that make it."""
-
-    name: str
-    config: FitConfig
-
-
-def splines(knots: float, channels: int, halo: int = 0) -> Callable[[Grid], Field]:
-    """Learned spline field with knots every ``knots`` voxels and a halo in voxels."""
-
-    def make(grid: Grid) -> Field:
-        spacing = grid.spacing
-        margin = (spacing * halo).tolist()
-        return SplineField(grid.extent.tolist(), (spacing * knots).tolist(), channels, margin)
-
-    return make
-
-
-def fourier(bands: int | None) -> Callable[[Grid], Field]:
-    """Fourier encoding in mm, all harmonics or ``bands`` of them."""
-    return lambda grid: FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=bands)
-
-
-def coordinates(grid: Grid) -> Field:
-    """Plain coordinates: the network is a SIREN."""
-    return CoordinateField(grid.extent.tolist())
-
-
-def coordinates_and_fourier(grid: Grid) -> Field:
-    """Plain coordinates beside all harmonics."""
-    return JointField([coordinates(grid), fourier(None)(grid)])
-
-
-def splines_and_fourier(grid: Grid) -> Field:
-    """Learned splines beside eight bands of the Fourier encoding."""
-    return JointField([splines(3, 4)(grid), fourier(8)(grid)])
+HEAD = ("choice", "parameters", "steps", "PSNR grid (dB)", "PSNR between (dB)")
 
 
 def choices() -> list[Choice]:
@@ -108,20 +77,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     problem = make_problem(arguments.volume)
-    lines = [
-        f"`{command()}`: {arguments.seconds:g} s a row, {machine()}.",
-        "",
-        "| choice | parameters | steps | PSNR grid (dB) | PSNR between (dB) |",
-        "|---|---:|---:|---:|---:|",
-    ]
+    report = Report("choices", "What each choice is worth", arguments.output)
+    report.made(f"{arguments.seconds:g} s a row.")
+    table = report.table(HEAD)
     for choice in (row for row in choices() if arguments.only in row.name):
         info = fit(problem.image, replace(choice.config, seconds=arguments.seconds)).info
-        lines.append(
-            f"| {choice.name} | {info['parameters']:,} | {info['steps']:,} "
-            f"| {info['psnr_grid']:.2f} | {info['psnr_between']:.2f} |"
-        )
-        print(lines[-1], flush=True)
-    (arguments.output / "choices.md").write_text("\n".join(lines) + "\n")
+        scores = (f"{info['psnr_grid']:.2f}", f"{info['psnr_between']:.2f}")
+        table.row(choice.name, f"{info['parameters']:,}", f"{info['steps']:,}", *scores)
+    report.write()
 
 
 if __name__ == "__main__":

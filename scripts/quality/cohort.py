@@ -10,24 +10,22 @@ clock is the processor's own, so that other work on the machine counts little. W
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit, fit_many
 from oinr_monai.metrics import psnr
 from scripts.paper.published import PublishedOINR2d
-from scripts.quality.choices import splines
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.digits import MNIST, load_digits
+from scripts.shared.inputs import splines
+from scripts.shared.meters import timed
+from scripts.shared.report import MEASURED, Report, Table
 
-MNIST = "t10k-images-idx3-ubyte.gz"
 # One knot a pixel and one hidden layer: a digit has 784 pixels, and its edges are sharp.
 CONFIG = FitConfig(encoding=splines(1, 8), channels=(16,), places=784)
 LADDER = (20, 40, 60, 80, 100, 140, 200, 400, 800, 1_100, 1_600, 2_200)
@@ -36,25 +34,17 @@ PLOTTED = 100
 # Steps of the published recipe between two looks at its PSNR.
 EVERY = 10
 
-
-def load_digits(folder: Path, count: int) -> tuple[str, list[Tensor]]:
-    """Name and first digits, (1, 28, 28) in [0, 1]: of MNIST, or those of scikit-learn enlarged."""
-    if (folder / MNIST).is_file():
-        raw = np.frombuffer(gzip.decompress((folder / MNIST).read_bytes()), np.uint8, offset=16)
-        digits = torch.from_numpy(raw.reshape(-1, 1, 28, 28)[:count] / np.float32(255))
-        return "MNIST", list(digits)
-    from sklearn.datasets import load_digits as load_small
-
-    small = torch.from_numpy(load_small().images[:count, None]).float() / 16
-    enlarged = torch.nn.functional.interpolate(small, (28, 28), mode="bicubic").clamp(0, 1)
-    return "scikit-learn's digits, enlarged", list(enlarged)
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Processor seconds of a piece of work."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
+HEAD = (
+    *("PSNR (dB)", "published (s a digit)", "`fit` (s)", "`fit_many` (s)", "steps"),
+    *("against published", "against `fit`"),
+)
+NOTES = """
+The published 2-D recipe (318,528 parameters, Adam 1e-3, 1,000 steps) on {few} digits, `fit` on the
+same ones, `fit_many` on {many} in its default batches. Ours has one knot a pixel x 8 channels and
+16 hidden channels (7,361 parameters, more than a digit's 784 pixels), 784 places a step. PSNR on
+the grid, mean over digits; below its final PSNR the published recipe is taken at its best so far.
+Our seconds include set-up and scores.
+"""
 
 
 @dataclass(frozen=True)
@@ -131,33 +121,24 @@ def one_after_another(digits: Sequence[Tensor], steps: int) -> float:
 
 
 def to_the_same_psnr(
-    course: Course, rungs: Sequence[Rung], few: Sequence[Tensor]
-) -> tuple[list[str], dict[str, float]]:
-    """Table of what each takes, and the speedup at the highest PSNR that ours reaches."""
-    lines = [
-        "| PSNR (dB) | published (s a digit) | `fit` (s) | `fit_many` (s) | steps "
-        "| against published | against `fit` |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    table: Table, course: Course, rungs: Sequence[Rung], few: Sequence[Tensor]
+) -> dict[str, float]:
+    """Rows of what each takes; the speedup at the highest PSNR that ours reaches."""
     levels = {"30": 30.0, "40": 40.0, "50": 50.0, "final": float(course.last[-1])}
     highest: dict[str, float] = {}
     for name, level in levels.items():
         reached = next((each for each in rungs if each.psnr >= level), None)
         if reached is None or not bool((course.best >= level).any()):
-            lines.append(f"| {name} {level:.1f} | | | not reached | | | |")
-            print(lines[-1], flush=True)
+            table.row(f"{name} {level:.1f}", "", "", "not reached", "", "", "")
             continue
         theirs = float(course.seconds[-1]) if name == "final" else course.seconds_to(level)
         single = one_after_another(few, reached.steps)
         ratio = theirs / reached.seconds
         highest = {"speedup": ratio, "at_psnr": level}
         label = f"{level:.1f}, its final" if name == "final" else f"{level:.0f}"
-        lines.append(
-            f"| {label} | {theirs:.2f} | {single:.3f} | {reached.seconds:.4f} | {reached.steps} "
-            f"| {ratio:.0f} x | {single / reached.seconds:.1f} x |"
-        )
-        print(lines[-1], flush=True)
-    return lines, highest
+        seconds = (f"{theirs:.2f}", f"{single:.3f}", f"{reached.seconds:.4f}", reached.steps)
+        table.row(label, *seconds, f"{ratio:.0f} x", f"{single / reached.seconds:.1f} x")
+    return highest
 
 
 def growth(digits: Sequence[Tensor], steps: int) -> dict[int, float]:
@@ -200,6 +181,36 @@ def write_section(path: Path, name: str, lines: Sequence[str]) -> None:
     path.write_text("\n## ".join([head, *kept.values()]).rstrip() + "\n")
 
 
+def ladder(digits: Sequence[Tensor], level: float) -> list[Rung]:
+    """More and more steps, until all digits together reach ``level``."""
+    rungs: list[Rung] = []
+    for steps in LADDER:
+        rungs.append(rung(digits, steps))
+        print(rungs[-1], flush=True)
+        if rungs[-1].psnr >= level:
+            break
+    return rungs
+
+
+def measure(report: Report, digits: Sequence[Tensor], few: Sequence[Tensor]) -> dict[str, float]:
+    """Everything on all digits and on a few: the parts of the page, and what --json prints."""
+    fit_many(few, replace(CONFIG, steps=3))
+    course = published(few)
+    rungs = ladder(digits, float(course.last[-1]))
+    report.text(NOTES.format(few=len(few), many=len(digits)))
+    speedup = to_the_same_psnr(report.table(HEAD), course, rungs, few)
+    rates = growth(digits, PLOTTED)
+    single = 1 / one_after_another(few, PLOTTED)
+    reached = next(each.psnr for each in rungs if each.steps == PLOTTED)
+    draw(rates, single, 1 / course.seconds_to(reached), report.path("png"))
+    report.picture(f"Digits per second with {PLOTTED} steps")
+    told = ", ".join(f"{rate:.1f} at B = {size}" for size, rate in rates.items())
+    told += f"; `fit` one after another {single:.2f}"
+    report.text(f"Digits per second with {PLOTTED} steps: {told}.")
+    best = {"digits_per_second": max(rates.values()), "published_psnr": float(course.last[-1])}
+    return {**speedup, **best}
+
+
 def main() -> None:
     """Measure, and write table and plot."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -211,44 +222,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     source, digits = load_digits(arguments.data, arguments.digits)
-    few = digits[: arguments.published]
-    fit_many(few, replace(CONFIG, steps=3))
-    course = published(few)
-    rungs: list[Rung] = []
-    for steps in LADDER:
-        rungs.append(rung(digits, steps))
-        print(rungs[-1], flush=True)
-        if rungs[-1].psnr >= float(course.last[-1]):
-            break
-    table, speedup = to_the_same_psnr(course, rungs, few)
-    steps = PLOTTED
-    rates = growth(digits, steps)
-    single = 1 / one_after_another(few, steps)
-    reached = next(each.psnr for each in rungs if each.steps == steps)
-    draw(rates, single, 1 / course.seconds_to(reached), arguments.output / "cohort.png")
-    lines = [
-        f"`{command()}`: {source}, {machine()};",
-        "one thread, processor seconds.",
-        "",
-        "The published 2-D recipe (318,528 parameters, Adam 1e-3, 1,000 steps) on",
-        f"{len(few)} digits, `fit` on the same ones, `fit_many` on {len(digits)} in its default",
-        "batches. Ours has one knot a pixel x 8 channels and 16 hidden channels (7,361 parameters,",
-        "more than a digit's 784 pixels), 784 places a step. PSNR on the grid, mean over digits;",
-        "below its final PSNR the published recipe is taken at its best so far. Our seconds",
-        "include set-up and scores.",
-        "",
-        *table,
-        "",
-        f"![Digits per second with {steps} steps](cohort.png)",
-        "",
-        f"Digits per second with {steps} steps: "
-        + ", ".join(f"{rate:.1f} at B = {size}" for size, rate in rates.items())
-        + f"; `fit` one after another {single:.2f}.",
-    ]
-    write_section(arguments.output / "cohort.md", "Throughput", lines)
+    report = Report("cohort", "Many fits at once, and where they begin", arguments.output)
+    report.made(f"{source}, processor seconds.")
+    told = measure(report, digits, digits[: arguments.published])
+    report.write_section("Throughput")
     if arguments.json:
-        rate = {"digits_per_second": max(rates.values()), "published_psnr": float(course.last[-1])}
-        print(json.dumps({**speedup, **rate}))
+        print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -19,20 +19,25 @@ from torch import Tensor
 
 from scripts.paper.published import PublishedOINR3d
 from scripts.rivals.baseline import Baseline, Siren
-from scripts.shared.measuring import (
+from scripts.shared.problem import (
     PLACES,
     PRESETS,
     Problem,
     make_problem,
-    write_rows,
 )
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.report import MEASURED, Report, line
 
 if TYPE_CHECKING:
     from oinr_monai import Representation
     from oinr_monai.presets import PresetName
 
 LADDER_START = 0.5
+HEAD = ("method", "parameters", "steps", "seconds", "PSNR grid (dB)", "PSNR between (dB)")
+SETTING = f"""
+Volume: central {{shape}} block of {{volume}}. PSNR with the block's range as peak; between the
+samples against the cubic B-spline interpolant at {PLACES:,} places. A baseline's seconds are set-up
+and steps; ours are the whole call of `fit`. The block's mean alone has {{mean:.2f}} dB.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def curve_of_baseline(
         steps += 1
         if elapsed >= seconds or elapsed * marks >= seconds * (len(curve) + 1):
             curve.append(score_baseline(problem, baseline, "curve", steps, elapsed))
-            print(line_of(curve[-1]), flush=True)
+            print(line(cells_of(curve[-1])), flush=True)
     return curve
 
 
@@ -113,7 +118,7 @@ def run_ours(problem: Problem, preset: PresetName, seconds: float, part: str) ->
         problem.psnr(on_grid, problem.volume),
         problem.psnr(between, problem.between),
     )
-    print(line_of(score), flush=True)
+    print(line(cells_of(score)), flush=True)
     return score
 
 
@@ -152,17 +157,6 @@ def cells_of(score: Score) -> list[str]:
     ]
 
 
-def line_of(score: Score) -> str:
-    """Return a score as one row of a markdown table."""
-    return "| " + " | ".join(cells_of(score)) + " |"
-
-
-def table_of(scores: list[Score]) -> list[str]:
-    """Return the lines of a markdown table."""
-    head = "| method | parameters | steps | seconds | PSNR grid (dB) | PSNR between (dB) |"
-    return [head, "|---|---:|---:|---:|---:|---:|", *map(line_of, scores)]
-
-
 def verdict(ours: Score, other: Score) -> str:
     """Say in one line by how much ours wins or loses at the same time budget."""
     pairs = [("grid", ours.psnr_grid, other.psnr_grid)]
@@ -194,40 +188,28 @@ def time_to_match(published: Score, rungs: list[Score], psnr_of_mean: float) -> 
     )
 
 
-def setting_of(problem: Problem, arguments: argparse.Namespace) -> list[str]:
-    """Return the lines that say how the numbers were made."""
+def setting_of(problem: Problem, volume: str) -> str:
+    """Say how the numbers were made."""
     shape = "x".join(str(size) for size in problem.volume.shape)
-    name = Path(arguments.volume).name
-    return [
-        f"Made by `{command()}`",
-        f"on {machine()}.",
-        f"Volume: central {shape} block of {name}. PSNR with the block's range as peak;",
-        f"between the samples against the cubic B-spline interpolant at {PLACES:,} places.",
-        "A baseline's seconds are set-up and steps; ours are the whole call of `fit`.",
-        f"The block's mean alone has {problem.psnr_of_mean:.2f} dB.",
-    ]
+    return SETTING.format(shape=shape, volume=Path(volume).name, mean=problem.psnr_of_mean)
 
 
-def markdown_of(problem: Problem, arguments: argparse.Namespace, scores: list[Score]) -> str:
-    """Return the report."""
-    setting = setting_of(problem, arguments)
+def report_of(problem: Problem, arguments: argparse.Namespace, scores: list[Score]) -> Report:
+    """Return the page."""
+    report = Report("core", "Quality against time", arguments.output)
+    report.made()
+    report.text(setting_of(problem, arguments.volume))
     table = [score for score in scores if score.part == "table"]
     ours = [score for score in table if score.method.startswith("oinr_monai")]
     curve = [score for score in scores if score.part == "curve"]
     rungs = [score for score in scores if score.part == "ladder"]
     best = max(curve, key=lambda score: score.psnr_grid)
-    match = time_to_match(best, rungs, problem.psnr_of_mean)
-    verdicts = [verdict(score, table[0]) for score in ours]
-    lines = ["# Quality against time", "", *setting, "", *table_of(table), "", *verdicts]
-    lines += ["", "## The published recipe", "", match, "", *table_of([*curve, *rungs])]
-    return "\n".join(lines) + "\n"
-
-
-def write(folder: Path, report: str, scores: list[Score]) -> None:
-    """Write ``core.md`` and ``core.csv``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "core.md").write_text(report)
-    write_rows(folder / "core.csv", scores)
+    report.table(HEAD, map(cells_of, table))
+    report.text("\n".join(verdict(score, table[0]) for score in ours))
+    report.heading("The published recipe")
+    report.text(time_to_match(best, rungs, problem.psnr_of_mean))
+    report.table(HEAD, map(cells_of, [*curve, *rungs]))
+    return report
 
 
 def bench(problem: Problem, arguments: argparse.Namespace) -> list[Score]:
@@ -266,8 +248,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     problem = make_problem(arguments.volume)
     scores = bench(problem, arguments)
-    report = markdown_of(problem, arguments, scores)
-    write(arguments.output, report, scores)
+    report = report_of(problem, arguments, scores)
+    report.write(scores)
     print(report)
 
 

@@ -33,7 +33,7 @@ from oinr_monai import (
 from oinr_monai.images import read_image
 from oinr_monai.metrics import psnr, ssim
 from oinr_monai.noises import noise_level, repeat_noise_level
-from scripts.shared.report import MEASURED
+from scripts.shared.report import MEASURED, Report, Table
 
 TV_WEIGHTS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 # Patch, distance and h; small distances are the better ones on volumes.
@@ -48,10 +48,7 @@ NLM = [
     (5, 6, 0.8),
 ]
 
-HEAD = """# Denoising, measured
-
-`python -m scripts.quality.denoising --data DIR`, one run, one thread of a shared CPU; seconds are
-those of the process. PSNR in dB over the range of the clean image, over all voxels and over the
+HEAD = """PSNR in dB over the range of the clean image, over all voxels and over the
 voxels above a tenth of its maximum (the head). Rician noise has sigma = 5 % of the maximum; photon
 noise is the published one, 30 counts at the maximum and a readout of 2.
 
@@ -61,11 +58,16 @@ and get the best weight, or patch, distance and h, of a small range, chosen with
 The design of `denoise` was chosen while looking at its scores on MNI152 and MR_Gd.
 "Stabilised" gives them our treatment of the noise's bias and unequal variance before and after,
 which scikit-image does not have.
-
 """
 
-TAIL = """
-## What was tried
+REPEATS = """Distance of a frame to the mean of the other nine (RMS inside the brain), raw and
+denoised; sigma {sigma:.1f}, from the differences between frames. Their anatomy changes by far more
+than that. Total variation and non-local means get the best of three strengths, 0.4 to 0.6 and 0.6
+to 1.0 sigma; that is chosen frame by frame, with the answer at hand. The first frame is far from
+all others and comes no nearer.
+"""
+
+TAIL = """## What was tried
 
 On the 96 x 96 x 64 crop of MR_Gd with Rician noise, 20 s of one core each, PSNR in dB over all
 voxels after the correction of the mean; noisy 25.9, best of total variation 31.8.
@@ -193,36 +195,22 @@ def measured(case: Case) -> dict[str, tuple[Tensor, float | None]]:
     return found
 
 
-def table(case: Case, found: dict[str, tuple[Tensor, float | None]]) -> str:
-    lines = [
-        f"## {case.name}",
-        "",
-        "| | PSNR | PSNR, head | SSIM | s |",
-        "|---|---:|---:|---:|---:|",
-    ]
+def fill(table: Table, case: Case, found: dict[str, tuple[Tensor, float | None]]) -> None:
     for name, (image, seconds) in found.items():
         whole, head, likeness = case.score(image)
         spent = "" if seconds is None else f"{seconds:.1f}"
-        lines.append(f"| {name} | {whole:.2f} | {head:.2f} | {likeness:.3f} | {spent} |")
-        print(lines[-1], flush=True)
-    return "\n".join(lines) + "\n"
+        table.row(name, f"{whole:.2f}", f"{head:.2f}", f"{likeness:.3f}", spent)
 
 
-def repeats(path: Path) -> str:
+def repeats(report: Report, path: Path) -> None:
     """The real noise of a perfusion series, against the mean of the other frames."""
     series = read_image(path).as_tensor()
     inside = (series > 0).all(dim=0)
     sigma = repeat_noise_level(series, inside)
-    lines = [f"""## Repeated measurements: pcasl.nii.gz
-
-Distance of a frame to the mean of the other nine (RMS inside the brain), raw and denoised; sigma
-{sigma:.1f}, from the differences between frames. Their anatomy changes by far more than that.
-Total variation and non-local means get the best of three strengths, 0.4 to 0.6 and 0.6 to
-1.0 sigma; that is chosen frame by frame, with the answer at hand. The first frame is far from all
-others and comes no nearer.
-
-| frame | raw | denoised | total variation | non-local means |
-|---:|---:|---:|---:|---:|"""]  # fmt: skip
+    report.heading("Repeated measurements: pcasl.nii.gz")
+    report.text(REPEATS.format(sigma=sigma))
+    rivals = ("total variation", "non-local means")
+    table = report.table(["frame", "raw", "denoised", *rivals], text=0)
     for frame in range(len(series)):
         raw = series[frame : frame + 1]
         others = torch.cat([series[:frame], series[frame + 1 :]]).mean(dim=0)
@@ -232,12 +220,9 @@ others and comes no nearer.
         def away(image: Tensor, others: Tensor = others) -> float:
             return float(((image[0] - others)[inside] ** 2).mean().sqrt())
 
-        rivals = [min(away(run()) for run in method(raw, sigma)[:3])
+        theirs = [min(away(run()) for run in method(raw, sigma)[:3])
                   for method in (total_variation, nl_means)]  # fmt: skip
-        row = " | ".join(f"{x:.3f}" for x in (away(raw), away(clean), *rivals))
-        lines.append(f"| {frame} | {row} |")
-        print(lines[-1], flush=True)
-    return "\n".join(lines) + "\n"
+        table.row(frame, *(f"{x:.3f}" for x in (away(raw), away(clean), *theirs)))
 
 
 def draw(path: Path, case: Case, found: dict[str, tuple[Tensor, float | None]]) -> None:
@@ -265,17 +250,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    text = HEAD
+    report = Report("denoising", "Denoising, measured", arguments.output)
+    report.made("one run, of a CPU that others used too; seconds are those of the process.")
+    report.text(HEAD)
     for case in cases(arguments.data):
         print(case.name, flush=True)
         found = measured(case)
-        text += table(case, found) + "\n"
+        report.heading(case.name)
+        fill(report.table(["", "PSNR", "PSNR, head", "SSIM", "s"]), case, found)
         if case.clean.ndim == 4:
-            draw(arguments.output / "denoising.png", case, found)
-    text += "![Clean, noisy, non-local means and ours, with a detail below](denoising.png)\n\n"
+            draw(report.path("png"), case, found)
+    report.picture("Clean, noisy, non-local means and ours, with a detail below")
     if arguments.data is not None and (arguments.data / "pcasl.nii.gz").is_file():
-        text += repeats(arguments.data / "pcasl.nii.gz")
-    (arguments.output / "denoising.md").write_text(text + TAIL)
+        repeats(report, arguments.data / "pcasl.nii.gz")
+    report.text(TAIL)
+    report.write()
 
 
 if __name__ == "__main__":

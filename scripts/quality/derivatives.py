@@ -7,15 +7,13 @@ Writes docs/measured/derivatives.{csv,md,png} and, of real scans, vesselness.png
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
-import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 from sklearn.metrics import roc_auc_score
@@ -26,27 +24,23 @@ from oinr_monai.derivatives import derivative_maps
 from oinr_monai.images import read_image
 from oinr_monai.invariants import objectness
 from scripts.rivals.derivatives import (
-    TUBE_RADII,
     Derivatives,
     central_differences,
     cubic_spline,
-    grids,
-    phantoms,
+    itk_vesselness,
     recursive_gaussian,
     siren,
     sobel,
-    tube_distances,
 )
-from scripts.shared.measuring import PRESETS
-from scripts.shared.report import MEASURED
+from scripts.shared.analytic import TUBE_RADII, Case, Key, cases, tube_distances
+from scripts.shared.problem import PRESETS
+from scripts.shared.report import MEASURED, Report, Table
+from scripts.shared.rows import append_row, read_rows
 
-NOISES = (0.0, 0.02, 0.05, 0.1)
 SIGMAS = (0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 OUR_SIGMA = 0.7  # mm, where no answer is at hand to choose it by
 SECONDS = 10.0  # for what is trained on a clean phantom
-MARGIN = 3  # voxels at the borders that do not count
 METRICS = ("gradient", "angle", "hessian", "eigenvalues", "auc")
-FIELDS = ("phantom", "grid", "noise", "method", *METRICS, "seconds")
 
 OURS, OUR_BEST = f"ours, sigma {OUR_SIGMA}", "ours, best sigma"
 EXACT, TRAINED = "ours, exact", f"ours, best, {SECONDS:.0f} s"
@@ -54,34 +48,25 @@ ITK, SPLINE, SOBEL, SIREN = "recursive Gaussian, best sigma", "cubic B-spline", 
 DIFFERENCES = "central differences"
 
 
-class Case(NamedTuple):
-    """A phantom on a grid, with noise of a share of its range, and the truth."""
+@dataclass(frozen=True)
+class Row:
+    """How one method did on one case, a metric being None where it has no answer."""
 
     phantom: str
-    grid_name: str
+    grid: str
     noise: float
-    grid: Grid
-    image: MetaTensor
-    gradient: Tensor
-    hessian: Tensor
+    method: str
+    gradient: float
+    angle: float
+    hessian: float | None = None
+    eigenvalues: float | None = None
+    auc: float | None = None
+    seconds: float | None = None
 
-    def inner(self, values: Tensor) -> Tensor:
-        """Those of the voxels (N, ...) that count."""
-        core = (slice(MARGIN, -MARGIN),) * 3
-        return values.unflatten(0, self.grid.shape)[core].flatten(0, 2)
-
-
-def cases() -> Iterator[Case]:
-    for phantom in phantoms():
-        for name, grid in grids().items():
-            value, gradient, hessian = phantom.on(grid)
-            span = float(value.max() - value.min())
-            for noise in NOISES:
-                generator = torch.Generator().manual_seed(1)
-                drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-                values = (value + noise * span * drawn).float().unflatten(0, grid.shape)
-                image = grid.to_image(values[None])
-                yield Case(phantom.name, name, noise, grid, image, gradient, hessian)
+    @property
+    def key(self) -> Key:
+        """The case."""
+        return self.phantom, self.grid, self.noise
 
 
 # ---- scores -------------------------------------------------------------------------------------
@@ -166,10 +151,9 @@ def measured(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
     yield SIREN, scores(case, siren(image, grid, seconds)) | {"seconds": seconds}
 
 
-def cost() -> str:
+def cost(table: Table) -> None:
     """Time of value, gradient and Hessian of a volume of 128³ in times of the value alone."""
     torch.manual_seed(0)
-    lines = []
     for preset in PRESETS:
         representation = fit(torch.rand(1, 128, 128, 128), FitConfig(preset, steps=5))
         alone: list[float] = []
@@ -179,16 +163,13 @@ def cost() -> str:
                 started = time.monotonic()
                 ask()
                 times.append(time.monotonic() - started)
-        lines.append(f"| {preset} | {min(alone):.2f} | {min(all_three) / min(alone):.1f} |")
-    return "\n".join(lines)
+        table.row(preset, f"{min(alone):.2f}", f"{min(all_three) / min(alone):.1f}")
 
 
 # ---- the page -----------------------------------------------------------------------------------
 
-HEAD = """# Derivatives
-
-Written by `python -m scripts.quality.derivatives`. Phantoms with known gradient and Hessian in mm,
-noise as a share of the range; errors at voxel centres, three voxels from the borders or more.
+HEAD = """Phantoms with known gradient and Hessian in mm, noise as a share of the range; errors at
+voxel centres, three voxels from the borders or more.
 
 - ours, exact: `fit` with preset exact, the quintic B-spline; ours, best: the trained preset.
 - with noise: `denoise` (sigma of the noise estimated), then derivatives at sigma 0.7 mm, chosen
@@ -215,34 +196,35 @@ CLEAN = (DIFFERENCES, SOBEL, SPLINE, ITK, SIREN, TRAINED, EXACT)
 NOISY = (DIFFERENCES, SOBEL, SPLINE, ITK, SIREN, OURS, OUR_BEST)
 
 
-def page(rows: list[dict[str, str]], times: str) -> str:
-    text = HEAD.format(sigmas=", ".join(map(str, SIGMAS)), seconds=SECONDS)
-    text += "\n" + verdict(rows)
-    text += (
-        "\n## Cost\n\nValue, gradient and Hessian of 128³ voxels, in times of the value alone.\n\n"
-    )
-    text += f"| preset | value, s | all three, times that |\n|---|---:|---:|\n{times}\n"
+def report_of(rows: list[Row], folder: Path) -> Report:
+    """The page."""
+    report = Report("derivatives", "Derivatives", folder)
+    report.made()
+    report.text(HEAD.format(sigmas=", ".join(map(str, SIGMAS)), seconds=SECONDS))
+    verdict(report, rows)
+    report.heading("Cost")
+    report.text("Value, gradient and Hessian of 128³ voxels, in times of the value alone.")
+    cost(report.table(["preset", "value, s", "all three, times that"]))
     for metric, title in TITLES.items():
         for noisy, methods in ((False, CLEAN), (True, NOISY)):
-            text += f"\n## {title}, {'with noise' if noisy else 'clean'}\n\n"
-            text += table(rows, metric, noisy, [m for m in methods if has(rows, m, metric)])
-    text += "\n![Error of the gradient's direction against noise](derivatives.png)\n"
-    return text + "\n![Vesselness beside SimpleITK's](vesselness.png)\n"
+            report.heading(f"{title}, {'with noise' if noisy else 'clean'}")
+            fill(report, rows, metric, noisy, [m for m in methods if has(rows, m, metric)])
+    report.picture("Error of the gradient's direction against noise")
+    report.picture("Vesselness beside SimpleITK's", "vesselness")
+    return report
 
 
-def has(rows: list[dict[str, str]], method: str, metric: str) -> bool:
-    return any(row["method"] == method and row[metric] for row in rows)
+def has(rows: list[Row], method: str, metric: str) -> bool:
+    return any(row.method == method and getattr(row, metric) is not None for row in rows)
 
 
-def cells(
-    rows: list[dict[str, str]], metric: str, noisy: bool
-) -> dict[tuple[str, ...], dict[str, float]]:
+def cells(rows: list[Row], metric: str, noisy: bool) -> dict[Key, dict[str, float]]:
     """Numbers by phantom, grid and noise, then by method."""
-    found: dict[tuple[str, ...], dict[str, float]] = {}
+    found: dict[Key, dict[str, float]] = {}
     for row in rows:
-        if (float(row["noise"]) > 0) == noisy and row[metric]:
-            key = (row["phantom"], row["grid"], row["noise"])
-            found.setdefault(key, {})[row["method"]] = float(row[metric])
+        value = getattr(row, metric)
+        if (row.noise > 0) == noisy and value is not None:
+            found.setdefault(row.key, {})[row.method] = value
     return found
 
 
@@ -251,49 +233,48 @@ def behind(each: dict[str, float], method: str, metric: str, noisy: bool) -> boo
     return each[method] < other if metric == "auc" else each[method] > other
 
 
-def table(rows: list[dict[str, str]], metric: str, noisy: bool, methods: list[str]) -> str:
-    lines = ["| phantom | grid | noise | " + " | ".join(methods) + " |"]
-    lines.append("|---|---|---:|" + "---:|" * len(methods))
+def fill(report: Report, rows: list[Row], metric: str, noisy: bool, methods: Sequence[str]) -> None:
+    """Add the table of a metric."""
+    lines = []
     for (phantom, grid, noise), each in cells(rows, metric, noisy).items():
         numbers = []
         for method in methods:
             number = f"{each[method]:.3g}" if method in each else ""
             lost = method.startswith("ours") and behind(each, method, metric, noisy)
             numbers.append(f"**{number}**" if lost else number)
-        lines.append(f"| {phantom} | {grid} | {float(noise):.0%} | " + " | ".join(numbers) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([phantom, grid, f"{noise:.0%}", *numbers])
+    report.table(["phantom", "grid", "noise", *methods], lines, text=2)
 
 
-def verdict(rows: list[dict[str, str]]) -> str:
-    lines = ["| | at or ahead of | gradient | angle | Hessian | eigenvalues | AUC |"]
-    lines.append("|---|---|---:|---:|---:|---:|---:|")
+def verdict(report: Report, rows: list[Row]) -> None:
+    """Say where ours are at or ahead of what they are held against."""
+    names, lines = ["gradient", "angle", "Hessian", "eigenvalues", "AUC"], []
     for method, noisy in ((EXACT, False), (TRAINED, False), (OURS, True), (OUR_BEST, True)):
         won = []
         for metric in METRICS:
             found = cells(rows, metric, noisy).values()
             good = sum(not behind(each, method, metric, noisy) for each in found)
             won.append(f"{good} of {len(found)}")
-        rival = ITK if noisy else SPLINE
-        lines.append(f"| {method} | {rival} | " + " | ".join(won) + " |")
+        lines.append([method, ITK if noisy else SPLINE, *won])
+    report.table(["", "at or ahead of", *names], lines, text=2)
     ratios = [c[SOBEL] / c[EXACT] for c in cells(rows, "gradient", noisy=False).values()]
-    lines.append(
-        f"\nClean: the gradient error of Sobel over that of ours, exact, is {min(ratios):.1f} to "
+    report.text(
+        f"Clean: the gradient error of Sobel over that of ours, exact, is {min(ratios):.1f} to "
         f"{max(ratios):.0f}, and 5 or more in {sum(r >= 5 for r in ratios)} of {len(ratios)} cells."
     )
-    return "\n".join(lines) + "\n"
 
 
-def draw_errors(path: Path, rows: list[dict[str, str]]) -> None:
+def draw_errors(path: Path, rows: list[Row]) -> None:
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(row["phantom"] for row in rows))
+    names = list(dict.fromkeys(row.phantom for row in rows))
     figure, axes = plt.subplots(2, len(names), figsize=(13, 6), layout="constrained", sharex=True)
     for column, name in zip(axes.T, names, strict=True):
         for axis, metric in zip(column, ("angle", "eigenvalues"), strict=True):
             found = cells(rows, metric, noisy=True)
             for method in (SPLINE, ITK, SIREN, OURS, OUR_BEST):
                 points = {
-                    float(key[2]): each[method]
+                    key[2]: each[method]
                     for key, each in found.items()
                     if key[0] == name and key[1] == "oblique"
                 }
@@ -306,26 +287,6 @@ def draw_errors(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 # ---- real scans ---------------------------------------------------------------------------------
-
-
-def itk_vesselness(image: MetaTensor, sigmas: tuple[float, ...]) -> Tensor:
-    """SimpleITK's ObjectnessMeasure of smoothed images, the greatest over the scales."""
-    start = sitk.GetImageFromArray(image[0].double().numpy().T)
-    start.SetSpacing(Grid.from_image(image).spacing.tolist())
-    found = torch.zeros(image.shape[1:])
-    for sigma in sigmas:
-        smooth = sitk.SmoothingRecursiveGaussian(start, sigma)
-        scaled = sitk.GetArrayFromImage(sitk.ObjectnessMeasure(
-            smooth, 0.5, 0.5, half_of_strongest(smooth), scaleObjectnessMeasure=False,
-            objectDimension=1, brightObject=True))  # fmt: skip
-        found = found.maximum(torch.from_numpy(scaled.T.copy()).float())
-    return found
-
-
-def half_of_strongest(smooth: sitk.Image) -> float:
-    slopes = np.gradient(sitk.GetArrayFromImage(smooth), *smooth.GetSpacing()[::-1])
-    second = [each for slope in slopes for each in np.gradient(slope, *smooth.GetSpacing()[::-1])]
-    return float(np.sqrt(sum(each**2 for each in second)).max() / 2)
 
 
 def scans(folder: Path | None) -> dict[str, tuple[MetaTensor, tuple[float, ...]]]:
@@ -376,28 +337,20 @@ def draw_vessels(path: Path, folder: Path | None) -> None:
     plt.close(figure)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def run_missing(path: Path) -> None:
-    """Measure the cases that the CSV does not hold: a broken-off run goes on."""
-    if not path.is_file():
-        path.write_text(",".join(FIELDS) + "\n")
-    done = {(row["phantom"], row["grid"], float(row["noise"])) for row in rows_of(path)}
+def measure_missing(path: Path) -> list[Row]:
+    """The rows of the CSV; the cases that it does not hold are measured and added."""
+    rows = read_rows(path, Row)
+    done = {row.key for row in rows}
     for case in cases():
-        key = (case.phantom, case.grid_name, case.noise)
-        if key in done:
+        if case.key in done:
             continue
-        found = [
-            {**dict(zip(FIELDS, key, strict=False)), "method": method}
-            | {name: f"{value:.5g}" for name, value in numbers.items()}
-            for method, numbers in measured(case)
-        ]
-        with path.open("a", newline="") as file:
-            csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(found)
-        print(*key, flush=True)
+        found = list(measured(case))
+        for method, numbers in found:
+            short: dict[str, Any] = {name: float(f"{value:.5g}") for name, value in numbers.items()}
+            rows.append(Row(*case.key, method, **short))
+            append_row(path, rows[-1])
+        print(*case.key, flush=True)
+    return rows
 
 
 def main() -> None:
@@ -409,10 +362,8 @@ def main() -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
-    path = arguments.output / "derivatives.csv"
-    run_missing(path)
-    rows = rows_of(path)
-    (arguments.output / "derivatives.md").write_text(page(rows, cost()))
+    rows = measure_missing(arguments.output / "derivatives.csv")
+    report_of(rows, arguments.output).write()
     draw_errors(arguments.output / "derivatives.png", rows)
     draw_vessels(arguments.output / "vesselness.png", arguments.data)
 

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import matplotlib as mpl
 import torch
@@ -30,18 +29,16 @@ from oinr_monai.presets import PresetName
 from scripts.paper.published import PublishedOINR3d
 from scripts.rivals.baseline import CoordinateNetwork
 from scripts.rivals.fitting import RIVALS, SPLINE
-from scripts.shared.measuring import (
-    PRESETS,
-    Problem,
-    append_row,
-    make_problem,
-    read_rows,
-)
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.meters import Taken, peak_mib
+from scripts.shared.problem import PRESETS, Answers, Problem, make_problem
+from scripts.shared.report import MEASURED, Report, line
+from scripts.shared.rows import append_row, read_rows
 
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
 OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"
 FIGURE = "PSNR between samples against seconds, and against parameters"
+NOTES = """fits: {threads} threads. Central {size}³ blocks, {voxels:,} voxels; the gradient error is
+its root mean square over the gradient's."""
 EARLY, TICKS = (2.0, 5.0, 15.0), (2, 5, 15, 60, 180)
 
 
@@ -87,23 +84,6 @@ class Row:
         return Cell(self.volume, self.method, self.budget, self.rate, self.matched)
 
 
-class Taken(TypedDict):
-    """What a fit took, as a row has it."""
-
-    parameters: int
-    steps: int
-    seconds: float
-    peak_mib: float
-
-
-class Scores(TypedDict):
-    """How good a fit is, as a row has it."""
-
-    psnr_grid: float
-    psnr_between: float
-    gradient_error: float
-
-
 # ---- one fit, in a process of its own ------------------------------------------------------------
 
 
@@ -126,7 +106,7 @@ def measure(cell: Cell, arguments: argparse.Namespace) -> Row:
         cell.rate,
         cell.parameters,
         **taken,
-        **scores(problem, found),
+        **problem.scores(found),
     )
 
 
@@ -192,34 +172,6 @@ def made_of(
     return RIVALS[cell.method].begin(image, cell.rate, size)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What a fit says: on the grid, and between samples with world gradients where it can."""
-
-    on_grid: torch.Tensor
-    between: torch.Tensor | None
-    slopes: torch.Tensor | None
-
-
-def scores(problem: Problem, found: Answers) -> Scores:
-    """Score what a fit says; what a method does not have is NaN."""
-    nan, truth = float("nan"), problem.grid.gradient_to_world(problem.slopes)
-    between, slopes = found.between, found.slopes
-    return {
-        "psnr_grid": problem.psnr(found.on_grid, problem.volume),
-        "psnr_between": nan if between is None else problem.psnr(between, problem.between),
-        "gradient_error": nan
-        if slopes is None
-        else float((slopes.double() - truth).norm() / truth.norm()),
-    }
-
-
-def peak_mib() -> float:
-    """Greatest memory that this process has had since it began, PyTorch itself included."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
-
-
 # ---- which fits, and in what order ---------------------------------------------------------------
 
 
@@ -256,7 +208,8 @@ class Measured:
         command += ["--data", str(options.data), "--size", str(options.size)]
         command += ["--threads", str(options.threads)]
         shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        print(line_of(found := Row(**json.loads(shown.splitlines()[-1]))), flush=True)
+        found = Row(**json.loads(shown.splitlines()[-1]))
+        print(line(cells_of(found)), flush=True)
         return found
 
 
@@ -291,8 +244,8 @@ def early_cells(volume: str) -> Iterator[Cell]:
 # ---- what is written -----------------------------------------------------------------------------
 
 HEAD = (
-    "| method | rate | parameters | steps | seconds | peak MiB | PSNR grid (dB) "
-    "| PSNR between (dB) | gradient error |"
+    *("method", "rate", "parameters", "steps", "seconds", "peak MiB"),
+    *("PSNR grid (dB)", "PSNR between (dB)", "gradient error"),
 )
 
 
@@ -301,57 +254,45 @@ def shown(value: float, digits: int) -> str:
     return "none" if value != value else f"{value:.{digits}f}"
 
 
-def line_of(each: Row) -> str:
-    """A row of a markdown table."""
+def cells_of(each: Row) -> list[str]:
+    """A row of a table."""
     rate = f"{each.rate:g}" if each.rate else ""
     cells = [each.method, rate, f"{each.parameters:,}", f"{each.steps:,}", f"{each.seconds:.1f}"]
     cells += [f"{each.peak_mib:.0f}", shown(each.psnr_grid, 2), shown(each.psnr_between, 2)]
-    return "| " + " | ".join([*cells, shown(each.gradient_error, 3)]) + " |"
+    return [*cells, shown(each.gradient_error, 3)]
 
 
-def table_of(rows: Sequence[Row]) -> list[str]:
-    """A markdown table."""
-    return [HEAD, "|---|---:|---:|---:|---:|---:|---:|---:|---:|", *map(line_of, rows), ""]
-
-
-def verdict_of(rows: Sequence[Row]) -> list[str]:
+def verdict_of(report: Report, rows: Sequence[Row]) -> None:
     """By how much ours are ahead of each rival, or behind: PSNR between, times gradient error."""
     mine = [each for each in rows if each.method.startswith("`fit`")]
     others = [each for each in rows if each not in mine and each.psnr_between > 0]
     if not others:
-        return []
-    lines = ["Ours less the rival's PSNR between samples, and ours over its gradient error:", ""]
-    lines += [
-        f"| | {' | '.join(each.method for each in mine)} |",
-        "|---" + "|---:" * len(mine) + "|",
-    ]
-    for other in others:
-        cells = [
-            f"{each.psnr_between - other.psnr_between:+.1f} dB, "
-            f"{each.gradient_error / other.gradient_error:.2f}"
-            for each in mine
-        ]
-        lines.append(f"| {other.method} | {' | '.join(cells)} |")
-    return [*lines, ""]
+        return
+    report.text("Ours less the rival's PSNR between samples, and ours over its gradient error:")
+    lines = [[other.method, *(ahead(each, other) for each in mine)] for other in others]
+    report.table(["", *(each.method for each in mine)], lines)
 
 
-def report_of(
-    measured: Measured, plans: dict[str, dict[str, list[Cell]]], size: int, threads: int
-) -> str:
+def ahead(mine: Row, other: Row) -> str:
+    """How much better one row is between samples, and its gradient error over the other's."""
+    gain = mine.psnr_between - other.psnr_between
+    return f"{gain:+.1f} dB, {mine.gradient_error / other.gradient_error:.2f}"
+
+
+def report_of(measured: Measured, plans: dict[str, dict[str, list[Cell]]]) -> Report:
     """The page: what was measured so far, of what was asked for."""
-    lines = ["# Fitting, beside every peer", ""]
-    lines += [f"Made by `{command().replace(' --run-nothing', '')}`"]
-    lines += [f"on {machine()} (fits: {threads} threads). Central {size}³ blocks,"]
-    lines += [
-        f"{size**3:,} voxels; the gradient error is its root mean square over the gradient's.",
-        "",
-    ]
-    lines += [(__doc__ or "").split("\n\n")[-1], f"![{FIGURE}](fitting.png)", ""]
+    options = measured.arguments
+    report = Report("fitting", "Fitting, beside every peer", options.output)
+    report.made(NOTES.format(size=options.size, voxels=options.size**3, threads=options.threads))
+    report.text((__doc__ or "").split("\n\n")[-1])
+    report.picture(FIGURE)
     for volume, parts in plans.items():
         for title, cells in parts.items():
             rows = [measured.rows[cell] for cell in cells if cell in measured.rows]
-            lines += [f"## {volume}, {title}", "", *table_of(rows), *verdict_of(rows)]
-    return "\n".join(lines)
+            report.heading(f"{volume}, {title}")
+            report.table(HEAD, map(cells_of, rows))
+            verdict_of(report, rows)
+    return report
 
 
 def draw(measured: Measured, volumes: Sequence[str], shortest: float, path: Path) -> None:
@@ -447,14 +388,10 @@ def main() -> None:
     kept = [v for v in VOLUMES if v in arguments.volume]
     there = [v for v in kept if v == "MNI152" or (arguments.data / f"{v}.nii.gz").is_file()]
     plans = {volume: plan_of(measured, volume, arguments.seconds) for volume in there}
-    report = report_of(measured, plans, arguments.size, arguments.threads)
-    (arguments.output / "fitting.md").write_text(report)
-    draw(
-        measured,
-        [v for v in there if plans[v]],
-        min(arguments.seconds),
-        arguments.output / "fitting.png",
-    )
+    report = report_of(measured, plans)
+    report.write()
+    drawn = [volume for volume in there if plans[volume]]
+    draw(measured, drawn, min(arguments.seconds), report.path("png"))
     print(report)
 
 

@@ -22,12 +22,15 @@ from oinr_monai import FitConfig, fit
 from oinr_monai.metrics import psnr
 from oinr_monai.presets import PresetName
 from scripts.paper.published import PublishedOINR2d
-from scripts.quality.choices import Choice, fourier, splines
 from scripts.rivals.baseline import Baseline, Siren
-from scripts.shared.measuring import load_image
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.inputs import Choice, fourier, splines
+from scripts.shared.problem import load_image
+from scripts.shared.report import MEASURED, Report, Table
 
 PICTURES = ("camera", "astronaut", "chelsea", "mni152")
+SCORES = ("PSNR grid (dB)", "PSNR between (dB)")
+QUALITY = ("image", "method", "parameters", "steps", "time (s)", *SCORES)
+WORTH = ("choice", "parameters", "steps", *SCORES)
 
 
 def load_picture(name: str) -> Tensor:
@@ -78,19 +81,8 @@ def steps_within(image: Tensor, config: FitConfig, seconds: float) -> int:
     return round(seconds * 200 / (long - short))
 
 
-def row(*cells: object) -> str:
-    """One line of a table, also shown."""
-    line = f"| {' | '.join(str(cell) for cell in cells)} |"
-    print(line, flush=True)
-    return line
-
-
-def quality(names: Iterable[str], presets: Iterable[PresetName]) -> list[str]:
+def quality(table: Table, names: Iterable[str], presets: Iterable[PresetName]) -> None:
     """The presets, and the competitors in the time of each picture's ``balanced``."""
-    lines = [
-        "| image | method | parameters | steps | time (s) | PSNR grid (dB) | PSNR between (dB) |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
     for name in names:
         image, seconds = plain(load_picture(name)), math.nan
         what = f"{name} {'x'.join(map(str, image.shape))}"
@@ -99,14 +91,13 @@ def quality(names: Iterable[str], presets: Iterable[PresetName]) -> list[str]:
             seconds = took if preset == "balanced" else seconds
             scores = (f"{info['psnr_grid']:.2f}", f"{info['psnr_between']:.2f}")
             count, steps = info["parameters"], info["steps"]
-            lines.append(row(what, preset, f"{count:,}", f"{steps:,}", f"{took:.0f}", *scores))
+            table.row(what, preset, f"{count:,}", f"{steps:,}", f"{took:.0f}", *scores)
         torch.manual_seed(0)
         for baseline in competitors(image):
             steps = train(baseline, seconds)
             score = psnr(baseline.on_grid(), image if isinstance(baseline, Siren) else unit(image))
             cells = (f"{baseline.parameters:,}", f"{steps:,}", f"{seconds:.0f}", f"{score:.2f}", "")
-            lines.append(row(what, baseline.name, *cells))
-    return lines
+            table.row(what, baseline.name, *cells)
 
 
 def choices() -> list[Choice]:
@@ -133,19 +124,14 @@ def choices() -> list[Choice]:
     return [Choice(name, config) for name, config in rows.items()]
 
 
-def worth(name: str, seconds: float, only: str) -> list[str]:
+def worth(table: Table, name: str, seconds: float, only: str) -> None:
     """Every choice on one picture at equal time."""
     image = plain(load_picture(name))
-    lines = [
-        "| choice | parameters | steps | PSNR grid (dB) | PSNR between (dB) |",
-        "|---|---:|---:|---:|---:|",
-    ]
     for choice in (each for each in choices() if only in each.name):
         steps = steps_within(image, choice.config, seconds)
         info = fit(image, replace(choice.config, steps=steps)).info
         scores = (f"{info['psnr_grid']:.2f}", f"{info['psnr_between']:.2f}")
-        lines.append(row(choice.name, f"{info['parameters']:,}", f"{steps:,}", *scores))
-    return lines
+        table.row(choice.name, f"{info['parameters']:,}", f"{steps:,}", *scores)
 
 
 def main() -> None:
@@ -159,16 +145,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [
-        f"`{command()}`: {machine()}; seconds are those of the processor.",
-        "The competitors get the time of `balanced`.",
-        "",
-        *quality(arguments.pictures, arguments.presets),
-    ]
+    report = Report("images", "Pictures", arguments.output)
+    report.made("seconds are those of the processor. The competitors get the time of `balanced`.")
+    quality(report.table(QUALITY, text=2), arguments.pictures, arguments.presets)
     for name in arguments.choices_on:
-        title = f"{name}, {arguments.seconds:g} s a row:"
-        lines += ["", title, "", *worth(name, arguments.seconds, arguments.only)]
-    (arguments.output / "images.md").write_text("\n".join(lines) + "\n")
+        report.text(f"{name}, {arguments.seconds:g} s a row:")
+        worth(report.table(WORTH), name, arguments.seconds, arguments.only)
+    report.write()
 
 
 if __name__ == "__main__":

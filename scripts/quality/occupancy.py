@@ -39,7 +39,7 @@ from oinr_monai import (
 from oinr_monai.metrics import iou
 from oinr_monai.occupancy import SURFACE_LEVEL
 from oinr_monai.presets import PresetName
-from scripts.shared.report import MEASURED
+from scripts.shared.report import MEASURED, Report, Table
 
 if TYPE_CHECKING:
     from mpl_toolkits.mplot3d import Axes3D
@@ -56,23 +56,30 @@ TRIED: tuple[tuple[PresetName, float], ...] = (
     ("balanced", 3.5),
     ("balanced", 0.0),
 )
+BRAINS = (
+    *("preset", "smoothing", "IoU", "Dice", "parameters", "s"),
+    *("mesh volume against the voxels'", "faces", "mesh s"),
+)
+SPHERES = (
+    *("what is fitted", "radius", "normals, 95 % (°)", "normals, largest (°)"),
+    *("radius, RMS error (mm)", "volume", "area"),
+)
+MAPS = (
+    *("preset", "smoothing", "IoU grey", "IoU white"),
+    *("finer, grey", "finer, white", "parameters", "s"),
+)
 CENTER = torch.tensor([31.3, 32.1, 30.7], dtype=torch.float64)
 
-HEAD = """# Occupancies and surfaces, measured
+HEAD = """one run, of a CPU that others used too; seconds are those of the process, for the whole
+call. Presets are those of `fit`, with nothing else set but where said."""
 
-`python -m scripts.quality.occupancy`, one run, one thread of a shared CPU; seconds are those of the
-process, for the whole call. Presets are those of `fit`, with nothing else set but where said.
-
+NOTES = """The template's tissues are thresholded at half their maximum, the larger wins; the 2 mm
+map takes every second voxel of the 1 mm one. "Finer" asks the fit of the 2 mm map for the
+labels of the 1 mm map, which it has not seen; "repeated" is every voxel of the 2 mm map 2 x 2 x 2
+times.
 """
 
-NOTES = """
-The template's tissues are thresholded at half their maximum, the larger wins; the 2 mm map takes
-every second voxel of the 1 mm one. "Finer" asks the fit of the 2 mm map for the labels of the 1 mm
-map, which it has not seen; "repeated" is every voxel of the 2 mm map 2 x 2 x 2 times.
-
-![The brain mask's surface, by marching cubes of the mask and from its fit](occupancy.png)
-
-## What falls short
+SHORT = """## What falls short
 
 The smooth indicator gives up some voxels at sharp edges and thin parts for a smooth surface: a
 brain mask fitted without it (smoothing 0) overlaps better, and has the steps of its voxels, which
@@ -110,28 +117,14 @@ def seconds_of(started: float) -> str:
     return f"{time.process_time() - started:.1f}"
 
 
-def row(*cells: object) -> str:
-    line = "| " + " | ".join(map(str, cells)) + " |"
-    print(line, flush=True)
-    return line + "\n"
-
-
-def head(title: str, *names: str) -> str:
-    return f"## {title}\n\n" + row(*names) + row("---", *["---:"] * (len(names) - 1))
-
-
 def brain_mask() -> MetaTensor:
     mask = load_mni152_brain_mask(resolution=2)
     values = torch.from_numpy(mask.get_fdata(dtype="f4"))[None]
     return MetaTensor((values > 0.5).float(), affine=torch.from_numpy(mask.affine))
 
 
-def brains(mask: MetaTensor) -> tuple[str, Representation]:
-    """Table of fits of the brain mask, and that of preset balanced."""
-    text = head(
-        "MNI152 brain mask, 2 mm", "preset", "smoothing", "IoU", "Dice", "parameters", "s",
-        "mesh volume against the voxels'", "faces", "mesh s",
-    )  # fmt: skip
+def brains(table: Table, mask: MetaTensor) -> Representation:
+    """Fits of the brain mask; that of preset balanced."""
     voxels = float(mask.sum()) * abs(float(torch.linalg.det(Grid.from_image(mask).matrix)))
     fits: dict[tuple[str, float], Representation] = {}
     for preset, smoothing in TRIED:
@@ -139,21 +132,17 @@ def brains(mask: MetaTensor) -> tuple[str, Representation]:
         found = fit_occupancy(mask, OccupancyConfig(FitConfig(preset, device="cpu"), smoothing))
         spent, started = seconds_of(started), time.process_time()
         surface = label_surface(found)
-        text += row(
+        table.row(
             preset, smoothing, f"{found.info['iou']['1']:.4f}", f"{found.info['dice']['1']:.4f}",
             f"{found.parameters:,}", spent, f"{surface.volume / voxels - 1:+.2%}",
             f"{len(surface.faces):,}", seconds_of(started),
         )  # fmt: skip
         fits[preset, smoothing] = found
-    return text, fits["balanced", 3.5]
+    return fits["balanced", 3.5]
 
 
-def spheres() -> str:
-    """Table of spheres: their distance map, and their voxels alone."""
-    text = head(
-        "Spheres in 64³ voxels of 1 mm", "what is fitted", "radius", "normals, 95 % (°)",
-        "normals, largest (°)", "radius, RMS error (mm)", "volume", "area",
-    )  # fmt: skip
+def spheres(table: Table) -> None:
+    """Spheres: their distance map, and their voxels alone."""
     grid = Grid((64, 64, 64), torch.eye(4))
     distance = (grid.points() - CENTER).norm(dim=-1)[None]
     for preset in ("fast", "balanced"):
@@ -161,12 +150,11 @@ def spheres() -> str:
         for radius in (4.0, 6.0, 8.0, 20.0):
             mask = (distance < radius).float()
             found = label_surface(fit_occupancy(mask, OccupancyConfig(config)))
-            text += row(f"mask, {preset}", radius, *Ball(found, radius).cells())
+            table.row(f"mask, {preset}", radius, *Ball(found, radius).cells())
         steps = label_surface(fit_occupancy(mask, OccupancyConfig(config, smoothing=0)))
-        text += row(f"mask, {preset}, no smoothing", radius, *Ball(steps, radius).cells())
+        table.row(f"mask, {preset}, no smoothing", radius, *Ball(steps, radius).cells())
         smooth = fit(((radius - distance) / 4).tanh().float(), config)
-        text += row(f"smooth, {preset}", radius, *Ball(isosurface(smooth, 0.0), radius).cells())
-    return text
+        table.row(f"smooth, {preset}", radius, *Ball(isosurface(smooth, 0.0), radius).cells())
 
 
 def tissues() -> tuple[MetaTensor, MetaTensor]:
@@ -182,13 +170,9 @@ def tissues() -> tuple[MetaTensor, MetaTensor]:
     return MetaTensor(block[:, ::2, ::2, ::2], affine=coarse), MetaTensor(block, affine=affine)
 
 
-def maps() -> str:
-    """Table of a label map at 2 mm, held against the one at 1 mm."""
+def maps(table: Table) -> None:
+    """A label map at 2 mm, held against the one at 1 mm."""
     coarse, fine = tissues()
-    text = head(
-        "Grey and white matter, 60 x 60 x 50 voxels of 2 mm", "preset", "smoothing", "IoU grey",
-        "IoU white", "finer, grey", "finer, white", "parameters", "s",
-    )  # fmt: skip
     for preset, smoothing in TRIED_ON_MAPS:
         started = time.process_time()
         config = OccupancyConfig(FitConfig(preset, device="cpu"), smoothing)
@@ -196,14 +180,12 @@ def maps() -> str:
         spent = seconds_of(started)
         finer = iou(label_map(found, Grid.from_image(fine)), fine)
         scores = [*found.info["iou"].values(), *finer.values()]
-        text += row(
-            preset, smoothing, *(f"{x:.4f}" for x in scores), f"{found.parameters:,}", spent
-        )
+        table.row(preset, smoothing, *(f"{x:.4f}" for x in scores), f"{found.parameters:,}", spent)
     repeated = coarse.as_tensor()
     for axis in (1, 2, 3):
         repeated = repeated.repeat_interleave(2, dim=axis)
     alone = iou(repeated, fine.as_tensor())
-    return text + row("repeated", "", "1", "1", *(f"{x:.4f}" for x in alone.values()), "", "")
+    table.row("repeated", "", "1", "1", *(f"{x:.4f}" for x in alone.values()), "", "")
 
 
 def draw(path: Path, mask: MetaTensor, found: Representation) -> None:
@@ -252,11 +234,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    report = Report("occupancy", "Occupancies and surfaces, measured", arguments.output)
+    report.made(HEAD)
+    report.heading("MNI152 brain mask, 2 mm")
     mask = brain_mask()
-    table, found = brains(mask)
-    draw(arguments.output / "occupancy.png", mask, found)
-    text = HEAD + table + "\n" + spheres() + "\n" + maps() + NOTES
-    (arguments.output / "occupancy.md").write_text(text)
+    draw(report.path("png"), mask, brains(report.table(BRAINS), mask))
+    report.heading("Spheres in 64³ voxels of 1 mm")
+    spheres(report.table(SPHERES))
+    report.heading("Grey and white matter, 60 x 60 x 50 voxels of 2 mm")
+    maps(report.table(MAPS))
+    report.text(NOTES)
+    report.picture("The brain mask's surface, by marching cubes of the mask and from its fit")
+    report.text(SHORT)
+    report.write()
 
 
 if __name__ == "__main__":

@@ -25,21 +25,13 @@ from oinr_monai.kernels import SIREN, FourierNet, GaborNet, MAGNet, MLPNet, RFNe
 from oinr_monai.layers import ContinuousKernelIntegral, fft_convolve
 from oinr_monai.metrics import psnr
 from oinr_monai.networks import LocalOperator
-from scripts.paper.cases import SIZES, on_canvas, picture
-from scripts.shared.measuring import make_problem
-from scripts.shared.report import MEASURED, machine
+from scripts.shared.pictures import SIZES, on_canvas, picture
+from scripts.shared.problem import make_problem
+from scripts.shared.report import MEASURED, Report
 
 KERNELS = (SIREN, MLPNet, RFNet, FourierNet, GaborNet, MAGNet)
 STEPS = {"h": 1.0, "2h/3": 2 / 3, "h/2": 1 / 2, "h/4": 1 / 4, "h/8": 1 / 8, "h/16": 1 / 16}
 TRAINED, UNSEEN = (128, 112, 96, 80, 64), (104, 88, 72)
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A table in Markdown, also shown."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    text = [f"| {' | '.join(line)} |" for line in lines]
-    print("\n".join(text), flush=True)
-    return [*text, ""]
 
 
 def seconds_of(work: Callable[[], object], repeats: int = 3) -> float:
@@ -65,9 +57,9 @@ def response(layer: ContinuousKernelIntegral, spacing: float) -> float:
     return float(layer(torch.sin(0.3 + 0.5 * x + 0.8 * y)[None, None], [1, 1]))
 
 
-def convergence() -> list[str]:
+def convergence(report: Report) -> None:
     """Error of the quadrature relative to its limit, for every kind of kernel."""
-    rows = []
+    table = report.table(["kernel", *STEPS, "order"])
     for kernel in KERNELS:
         torch.manual_seed(0)
         layer = ContinuousKernelIntegral(1, 1, kernel, 2.5, (1.0, 1.0)).double()
@@ -75,13 +67,12 @@ def convergence() -> list[str]:
         limit = response(layer, 1 / 128)
         errors = [abs(response(layer, h) / limit - 1) for h in STEPS.values()]
         order = math.log2(errors[-2] / errors[-1])
-        rows.append([kernel.__name__, *[f"{error:.1e}" for error in errors], f"{order:.2f}"])
-    return table(["kernel", *STEPS, "order"], rows)
+        table.row(kernel.__name__, *[f"{error:.1e}" for error in errors], f"{order:.2f}")
 
 
-def convolutions() -> list[str]:
+def convolutions(report: Report) -> None:
     """Milliseconds of a convolution of 40^3 with 8 channels, directly and by FFT."""
-    rows = []
+    table = report.table(["nodes", "direct (ms)", "FFT (ms)", "relative difference"])
     for width in (3, 5, 7, 9, 13):
         u, weight = torch.randn(1, 8, 40, 40, 40), torch.randn(8, 8, width, width, width)
         direct, by_fft = conv3d(u, weight), fft_convolve(u, weight, [1, 1, 1])
@@ -90,8 +81,7 @@ def convolutions() -> list[str]:
             seconds_of(partial(conv3d, u, weight)),
             seconds_of(partial(fft_convolve, u, weight, [1, 1, 1])),
         ]
-        rows.append([f"{width}³", *[f"{1000 * t:.1f}" for t in times], f"{error:.1e}"])
-    return table(["nodes", "direct (ms)", "FFT (ms)", "relative difference"], rows)
+        table.row(f"{width}³", *[f"{1000 * t:.1f}" for t in times], f"{error:.1e}")
 
 
 def at_size(size: int) -> MetaTensor:
@@ -109,33 +99,31 @@ def score(representation: Representation, size: int) -> str:
     return f"{psnr(answer.as_tensor(), image.as_tensor()):.2f}"
 
 
-def resolutions(seconds: float) -> list[str]:
+def resolutions(seconds: float, report: Report) -> None:
     """One operator fitted at one size and at several, asked at sizes that neither has seen."""
     reach = 4 * SIZES[0] / TRAINED[0]
     operators: dict[str, Callable[..., LocalOperator]] = {
         "CKConvOINR": partial(CKConvOINR, channels=(32, 32), support=(reach, 0, 0)),
         "ConvOINR, width 1": partial(ConvOINR, channels=(32, 32), kernel_size=1),
     }
-    rows = []
+    unseen = [f"{n}², unseen" for n in UNSEEN]
+    table = report.table(["operator", "fitted at", f"{TRAINED[0]}², seen", *unseen], text=2)
     for name, network in operators.items():
         for what, sizes in (("one", TRAINED[:1]), ("all", TRAINED)):
             config = FitConfig(preset="best", seconds=seconds, network=network)
             fitted = fit([at_size(size) for size in sizes], config)
             scores = [score(fitted, size) for size in (TRAINED[0], *UNSEEN)]
-            rows.append([name, what, *scores])
-            print(rows[-1], flush=True)
-    head = ["operator", "fitted at", f"{TRAINED[0]}², seen", *[f"{n}², unseen" for n in UNSEEN]]
-    return table(head, rows)
+            table.row(name, what, *scores)
 
 
 # ---- wavelet operators --------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def cost() -> list[str]:
+def cost(report: Report) -> None:
     """Multiply-adds and milliseconds of a wavelet operator as the volume grows."""
     network = CZOINR(3, 8, 1, channels=8, levels=3)
-    rows: list[list[str]] = []
+    table = report.table(["lattice", "MFLOP", "times the last", "ms"])
     last = 0.0
     for length in (24, 48, 96, 192):
         field = torch.randn(1, 8, length, 24, 24)
@@ -144,31 +132,26 @@ def cost() -> list[str]:
         flops = counter.get_total_flops() / 1e6
         spent = 1000 * seconds_of(partial(network, field))
         ratio = f"{flops / last:.3f}" if last else ""
-        rows.append([f"{length} x 24²", f"{flops:.0f}", ratio, f"{spent:.0f}"])
+        table.row(f"{length} x 24²", f"{flops:.0f}", ratio, f"{spent:.0f}")
         last = flops
-    return table(["lattice", "MFLOP", "times the last", "ms"], rows)
 
 
-def brain(budgets: list[float]) -> list[str]:
+def brain(budgets: list[float], report: Report) -> None:
     """A 64^3 block of MNI152 by a wavelet operator through ``fit``."""
     image = make_problem("mni152").image
-    rows = []
+    table = report.table(
+        ["seconds", "parameters", "steps", "PSNR grid (dB)", "PSNR between (dB)"], text=0
+    )
     for seconds in budgets:
         network = partial(CZOINR, channels=8, levels=3)
         info = fit(image, FitConfig(preset="best", seconds=seconds, network=network)).info
         scores = [f"{info[name]:.2f}" for name in ("psnr_grid", "psnr_between")]
-        rows.append([f"{seconds:.0f}", f"{info['parameters']:,}", f"{info['steps']}", *scores])
-        print(rows[-1], flush=True)
-    return table(["seconds", "parameters", "steps", "PSNR grid (dB)", "PSNR between (dB)"], rows)
+        table.row(f"{seconds:.0f}", f"{info['parameters']:,}", f"{info['steps']}", *scores)
 
 
 # ---- the report ---------------------------------------------------------------------------------
 
 CONTINUOUS = """\
-# Operators beyond the discrete one
-
-Made by `python -m scripts.quality.operators` on {machine}; times are processor time.
-
 ## Continuous kernels: the error as the nodes come closer
 
 One layer, kernel half-width 2.5 mm, on a plane wave; error relative to the answer with nodes
@@ -211,7 +194,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="for each fit of a picture")
     parser.add_argument("--budgets", type=float, nargs="+", default=[15, 60], help="64^3 block")
-    parser.add_argument("--output", type=Path, default=MEASURED / "operators.md")
+    parser.add_argument("--output", type=Path, default=MEASURED)
     return parser.parse_args()
 
 
@@ -221,15 +204,19 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    parts: list[tuple[str, Callable[[], list[str]]]] = [
-        (CONTINUOUS.format(machine=machine()), convergence),
+    report = Report("operators", "Operators beyond the discrete one", arguments.output)
+    report.made("times are processor time.")
+    parts: list[tuple[str, Callable[[Report], None]]] = [
+        (CONTINUOUS, convergence),
         (FOURIER, convolutions),
         (MANY.format(seconds=arguments.seconds), partial(resolutions, arguments.seconds)),
         (WAVELETS, cost),
         (BRAIN, partial(brain, arguments.budgets)),
     ]
-    lines = [line for text, measure in parts for line in (text, *measure())]
-    arguments.output.write_text("\n".join(lines).rstrip() + "\n")
+    for text, measure in parts:
+        report.text(text)
+        measure(report)
+    report.write()
 
 
 if __name__ == "__main__":

@@ -19,20 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit_family
-from oinr_monai.images import read_image
 from oinr_monai.metrics import psnr, ssim
 from oinr_monai.presets import PresetName
 from scripts.paper.published import PublishedSequence
-from scripts.quality.choices import splines
-from scripts.shared.measuring import read_rows, write_rows
-from scripts.shared.report import MEASURED, machine
-
-GAP, SLICES = 3, 31
-SMALL = FitConfig(encoding=splines(1, 4), channels=(16, 16), steps=3_000)
+from scripts.shared.report import MEASURED, Report
+from scripts.shared.rows import read_rows
+from scripts.shared.series import GAP, SLICES, SMALL, Real, cubic, linear, real_series
 
 
 @dataclass(frozen=True)
@@ -47,85 +42,7 @@ class Outcome:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Real:
-    """A real series (T, C, *spatial), and which way its frames follow each other."""
-
-    name: str
-    kind: str
-    frames: Tensor
-
-    @property
-    def whole(self) -> Tensor:
-        """The frames up to the last one kept."""
-        return self.frames[: (len(self.frames) - 1) // GAP * GAP + 1]
-
-    @property
-    def kept(self) -> list[int]:
-        """Frames that a method sees."""
-        return list(range(0, len(self.whole), GAP))
-
-    @property
-    def held_out(self) -> list[int]:
-        """Frames that it must predict."""
-        return [i for i in range(len(self.whole)) if i % GAP]
-
-
-def slices_of(volume: Tensor) -> Tensor:
-    """Return the middle axial slices (T, 1, X, Y) of a volume (1, X, Y, Z)."""
-    frames = volume.movedim(-1, 0)
-    first = max((len(frames) - SLICES) // 2, 0)
-    return frames[first : first + SLICES].contiguous()
-
-
-def frames_of(scan: Tensor) -> Tensor:
-    """Return the time points (T, 1, X, Y, Z) of a 4-D scan (T, X, Y, Z)."""
-    return scan[:, None].contiguous()
-
-
-def of_nibabel(name: str) -> Tensor:
-    """Return the values of a scan (C, *spatial) that nibabel ships."""
-    from nibabel.testing import data_path
-
-    return plain(Path(str(data_path)) / name)
-
-
-def plain(path: Path) -> Tensor:
-    """Return the values of an image (C, *spatial)."""
-    return read_image(path).as_tensor()
-
-
-def real_series(data: Path | None) -> Iterator[Real]:
-    """Yield the series that are at hand."""
-    from nilearn.datasets import load_mni152_template
-
-    functional = of_nibabel("functional.nii")
-    yield Real("functional (nibabel)", "frames", frames_of(functional))
-    yield Real("functional, middle slice", "frames", frames_of(functional)[..., 1])
-    template = np.asarray(load_mni152_template(resolution=1).dataobj, dtype=np.float32)
-    yield Real("MNI152 1 mm", "slices", slices_of(torch.from_numpy(template)[None]))
-    yield Real("EPI (nibabel)", "slices", slices_of(of_nibabel("example4d.nii.gz")[:1]))
-    for name in ("MR_Gd", "CT_AVM", "pcasl"):
-        if data is not None and (path := data / f"{name}.nii.gz").is_file():
-            values = plain(path)
-            kind, made = ("frames", frames_of) if len(values) > 1 else ("slices", slices_of)
-            yield Real(name, kind, made(values))
-
-
 # ---- methods ------------------------------------------------------------------------------------
-
-
-def linear(series: Real, _: FitConfig) -> Tensor:
-    """Interpolate each voxel linearly in time."""
-    parts = [(i // GAP * GAP, (i % GAP) / GAP) for i in series.held_out]
-    x = series.frames
-    return torch.stack([(1 - a) * x[i] + a * x[i + GAP] for i, a in parts])
-
-
-def cubic(series: Real, _: FitConfig) -> Tensor:
-    """Interpolate each voxel by the cubic spline in time."""
-    spline = CubicSpline(series.kept, series.frames[series.kept].numpy(), axis=0)
-    return torch.from_numpy(spline(series.held_out)).float()
 
 
 def ours(motion: bool) -> Callable[[Real, FitConfig], Tensor]:
@@ -207,29 +124,28 @@ of 197 x 233 takes a minute here. Of volumes, the middle {SLICES} slices.
 """
 
 
-def write(outcomes: list[Outcome], preset: str, command: str) -> None:
-    """Write table and CSV, these outcomes in the place of the same series' last ones."""
+HEAD = ("series", "predicted", "method", "PSNR (dB)", "SSIM", "seconds")
+
+
+def write(outcomes: list[Outcome], preset: str, report: Report) -> None:
+    """Write page and CSV, these outcomes in the place of the same series' last ones."""
     new = {outcome.series for outcome in outcomes}
-    old = read_rows(MEASURED / "sequences.csv", Outcome)
+    old = read_rows(report.path("csv"), Outcome)
     outcomes = [*(o for o in old if o.series not in new), *outcomes]
-    write_rows(MEASURED / "sequences.csv", outcomes)
-    lines = ["# Held-out frames and slices", "", NOTES.format(preset=preset)]
-    lines += [
-        "| series | predicted | method | PSNR (dB) | SSIM | seconds |",
-        "|---|---|---|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {o.series} | {o.frames} | {o.method} | {o.psnr:.2f} | {o.ssim:.3f} | {o.seconds:.1f} |"
-        for o in outcomes
-    ]
-    lines += ["", "## Reading", "", *reading(outcomes)]
-    lines += ["", f"Made by `{command}` on {machine()}.", ""]
-    lines += [
-        "![A slice between two kept ones: truth, linear, ours, and their errors](sequences.png)",
-        "",
-        "![Between two slices 8 mm apart: truth, cross-fade, and blends of fields](blends.png)",
-    ]
-    (MEASURED / "sequences.md").write_text("\n".join(lines) + "\n")
+    report.made(without=["--only"])
+    report.text(NOTES.format(preset=preset))
+    report.table(HEAD, map(cells_of, outcomes), text=3)
+    report.heading("Reading")
+    report.text("\n".join(reading(outcomes)))
+    report.picture("A slice between two kept ones: truth, linear, ours, and their errors")
+    report.picture("Between two slices 8 mm apart: truth, cross-fade, and blends", "blends")
+    report.write(outcomes)
+
+
+def cells_of(outcome: Outcome) -> list[str]:
+    """Return a row of the table."""
+    numbers = [f"{outcome.psnr:.2f}", f"{outcome.ssim:.3f}", f"{outcome.seconds:.1f}"]
+    return [outcome.series, outcome.frames, outcome.method, *numbers]
 
 
 def reading(outcomes: list[Outcome]) -> list[str]:
@@ -246,7 +162,7 @@ def reading(outcomes: list[Outcome]) -> list[str]:
     return lines
 
 
-def draw(rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
+def draw(path: Path, rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
     """Draw a slice in the middle between two kept ones, as it is and as it is predicted."""
     import matplotlib
 
@@ -272,10 +188,10 @@ def draw(rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
     figure.tight_layout()
-    figure.savefig(MEASURED / "sequences.png", dpi=110)
+    figure.savefig(path, dpi=110)
 
 
-def draw_blends(preset: PresetName) -> None:
+def draw_blends(path: Path, preset: PresetName) -> None:
     """Draw what lies between two slices of MNI152 8 mm apart: truth, cross-fade and blends."""
     import matplotlib
 
@@ -300,7 +216,7 @@ def draw_blends(preset: PresetName) -> None:
             axis.set_title(f"{name} at {8 * share:g} mm{score}", fontsize=8)
             axis.set_axis_off()
     figure.tight_layout()
-    figure.savefig(MEASURED / "blends.png", dpi=110)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -310,6 +226,7 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--only", nargs="+", help="parts of names of series")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     outcomes: list[Outcome] = []
@@ -323,14 +240,11 @@ def main() -> None:
             found[outcome.method] = prediction
         if series.kind == "slices":
             shown[series.name] = (series, found)
-    write(
-        outcomes,
-        arguments.preset,
-        "python -m scripts.quality.sequences" + (" --data DIR" if arguments.data else ""),
-    )
+    report = Report("sequences", "Held-out frames and slices", arguments.output)
+    write(outcomes, arguments.preset, report)
     if shown:
-        draw(shown)
-        draw_blends(arguments.preset)
+        draw(report.path("png"), shown)
+        draw_blends(arguments.output / "blends.png", arguments.preset)
 
 
 if __name__ == "__main__":

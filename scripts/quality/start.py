@@ -20,10 +20,9 @@ from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 
 from oinr_monai import FitConfig, Grid, Representation, fit, learn_start
 from oinr_monai.presets import PresetName
-from scripts.quality.cohort import write_section
-from scripts.shared.measuring import load_image
 from scripts.shared.pictures import brain
-from scripts.shared.report import MEASURED, command, machine
+from scripts.shared.problem import load_image
+from scripts.shared.report import MEASURED, Report
 
 SUBJECT = "MR_Gd.nii.gz"
 
@@ -98,14 +97,13 @@ def main() -> None:
     if not (arguments.data / SUBJECT).is_file():
         parser.error(f"--data must be a folder with {SUBJECT}, got {arguments.data}")
     image = subject(arguments.data)
-    heads = " | ".join(f"{steps} steps (dB, s)" for steps in arguments.steps)
-    lines = [
-        f"`{command()}`: {SUBJECT} at 2 mm, {tuple(image.shape[1:])};",
-        f"{machine()}; one thread. PSNR between the samples, and processor seconds of the fit.",
-        "",
-        f"| preset | start | {heads} |",
-        "|---|---|" + "---:|" * len(arguments.steps),
-    ]
+    report = Report("cohort", "Many fits at once, and where they begin", arguments.output)
+    report.made(
+        f"{SUBJECT} at 2 mm, {tuple(image.shape[1:])}. PSNR between the samples, and processor"
+        " seconds of the fit."
+    )
+    heads = [f"{steps} steps (dB, s)" for steps in arguments.steps]
+    table = report.table(["preset", "start", *heads], text=2)
     for preset in arguments.presets:
         for name, start in starts(preset, image, arguments.rounds).items():
             cells = []
@@ -113,9 +111,8 @@ def main() -> None:
                 began = time.process_time()
                 info = fit(image, FitConfig(preset=preset, steps=steps), start=start).info
                 cells.append(f"{info['psnr_between']:.2f}, {time.process_time() - began:.1f}")
-            lines.append(f"| {preset} | {name} | {' | '.join(cells)} |")
-            print(lines[-1], flush=True)
-            write_section(arguments.output / "cohort.md", "Starts for a head", lines)
+            table.row(preset, name, *cells)
+            report.write_section("Starts for a head")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import math
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -22,21 +22,19 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 from monai.data import MetaTensor
-from nilearn.datasets import load_mni152_template
-from scipy.ndimage import binary_erosion, binary_fill_holes, label
 from torch import Tensor
 
 from oinr_monai import Grid, fuse, simulate_slices
 from oinr_monai.forward_models import Boxcar, Gaussian, SliceStack
-from oinr_monai.images import read_image
 from oinr_monai.metrics import hfen, psnr, ssim
 from scripts.rivals.super_resolution import Stack, fused_splines, methods
-from scripts.shared.measuring import append_row, read_rows
-from scripts.shared.report import MEASURED, machine
+from scripts.shared.lesions import LESIONS, Volume, contrast, volumes
+from scripts.shared.report import MEASURED, Report
+from scripts.shared.rows import append_row, read_rows
 
 FACTORS = (2.0, 3.0, 3.5, 4.0, 5.0, 6.0)
 PROFILES: dict[str, type[Boxcar | Gaussian]] = {"boxcar": Boxcar, "gaussian": Gaussian}
-CROP, LESIONS, RADII = (128, 160, 128), 24, (2.0, 4.0)
+CROP = (128, 160, 128)
 OURS, CUBIC, FUSED = "`super_resolve`", "cubic B-spline (SciPy)", "`fuse`, three stacks"
 SPLINES, FUSED_AT = "mean of splines, three stacks", 4.0
 DRAWN = (4.0, "boxcar")
@@ -61,101 +59,7 @@ class Row:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A volume (1, *spatial) with bright balls planted, its head mask, and where the balls are."""
-
-    name: str
-    image: MetaTensor
-    head: Tensor
-    lesions: tuple[tuple[tuple[float, ...], float], ...]
-
-    def cropped(self, slices: int) -> Volume:
-        image = self.image.as_tensor()[..., :slices]
-        whole = Grid.from_image(self.image)
-        grid = whole.crop((0, 0, 0), (*whole.shape[:2], slices))
-        kept = tuple((c, r) for c, r in self.lesions if c[2] < slices - r - 4)
-        return Volume(self.name, grid.to_image(image), self.head[..., :slices], kept)
-
-
 # ---- volumes and the lesions planted in them -----------------------------------------------------
-
-
-def volumes(folder: Path | None, crop: Sequence[int]) -> list[Volume]:
-    template = load_mni152_template(resolution=1)
-    values = torch.from_numpy(template.get_fdata(dtype="f4"))[None]
-    found = [("MNI152", MetaTensor(values, affine=torch.from_numpy(template.affine)))]
-    for name in ("MR_Gd", "CT_AVM"):
-        if folder is not None and (folder / f"{name}.nii.gz").is_file():
-            found.append((name, read_image(folder / f"{name}.nii.gz")))
-    return [prepared(name, image, crop) for name, image in found]
-
-
-def prepared(name: str, image: MetaTensor, crop: Sequence[int]) -> Volume:
-    grid = Grid.from_image(image)
-    size = [min(n, m) for n, m in zip(grid.shape, crop, strict=True)]
-    start = [(n - m) // 2 for n, m in zip(grid.shape, size, strict=True)]
-    stop = [a + m for a, m in zip(start, size, strict=True)]
-    part = image.as_tensor()[
-        (slice(None), *(slice(a, b) for a, b in zip(start, stop, strict=True)))
-    ]
-    bright = torch.quantile(part.flatten()[:: max(part.numel() // 10**6, 1)], 0.999)
-    part, grid = (part / bright).clamp(0, 1.2).contiguous(), grid.crop(start, stop)
-    head = head_of(part[0])
-    lesions = places(head, grid)
-    return Volume(name, grid.to_image(planted(part, grid, lesions)), head[None], lesions)
-
-
-def head_of(values: Tensor) -> Tensor:
-    """Largest connected part above a tenth of the bright end, with its holes filled.
-
-    Where that is less than a fifth, as where all but the vessels was blanked, everything counts.
-    """
-    parts, _ = label((values > 0.1).numpy())
-    sizes = torch.bincount(torch.from_numpy(parts).flatten())
-    sizes[0] = 0
-    head = torch.from_numpy(binary_fill_holes(parts == int(sizes.argmax())))
-    return head if float(head.double().mean()) > 0.2 else torch.ones_like(head)
-
-
-def places(head: Tensor, grid: Grid) -> tuple[tuple[tuple[float, ...], float], ...]:
-    """Centres in voxels and radii in mm of balls well inside the head, apart from each other."""
-    generator = torch.Generator().manual_seed(0)
-    inside = torch.from_numpy(binary_erosion(head.numpy(), iterations=8, border_value=0)).nonzero()
-    found: list[tuple[tuple[float, ...], float]] = []
-    for index in torch.randperm(len(inside), generator=generator).tolist():
-        centre = inside[index].double() + torch.rand(3, generator=generator) - 0.5
-        away = [(grid.to_world(centre) - grid.to_world(torch.tensor(c))).norm() for c, _ in found]
-        if min(away, default=99.0) > 16:
-            radius = RADII[0] + (RADII[1] - RADII[0]) * float(torch.rand(1, generator=generator))
-            found.append((tuple(centre.tolist()), radius))
-        if len(found) == LESIONS:
-            break
-    return tuple(found)
-
-
-def distance(grid: Grid, centre: Sequence[float]) -> Tensor:
-    """Distance of every voxel to a place given in voxels, in mm (*shape)."""
-    return (grid.points() - grid.to_world(torch.tensor(centre, dtype=torch.float64))).norm(dim=-1)
-
-
-def planted(image: Tensor, grid: Grid, lesions: Sequence[tuple[Sequence[float], float]]) -> Tensor:
-    """The image with a quarter of its range added inside balls, whose border voxels take a part."""
-    added = torch.zeros(grid.shape)
-    for centre, radius in lesions:
-        added += 0.25 * (radius - distance(grid, centre) + 0.5).clamp(0, 1).float()
-    return image + added
-
-
-def contrast(image: Tensor, volume: Volume) -> float:
-    """Contrast of the balls to the shells around them, in per cent of the truth's."""
-    grid, kept = Grid.from_image(volume.image), [0.0, 0.0]
-    for centre, radius in volume.lesions:
-        away = distance(grid, centre)
-        ball, shell = away < radius, (away > radius + 2) & (away < radius + 4)
-        for i, each in enumerate((image[0], volume.image.as_tensor()[0])):
-            kept[i] += float(each[ball].mean() - each[shell].mean())
-    return 100 * kept[0] / kept[1]
 
 
 # ---- measuring -----------------------------------------------------------------------------------
@@ -264,10 +168,11 @@ def append(path: Path, row: Row) -> None:
 
 # ---- writing -------------------------------------------------------------------------------------
 
-HEAD = """# Super-resolution of thick slices, measured
-
-`{command}`, on {machine}; seconds are those of the processor, for the machine may be shared.
-
+SUMMARY = (
+    *("ours less", "cells", "PSNR: least, median, most"),
+    *("SSIM: least, median", "lesions: least"),
+)
+HEAD = """
 Volumes of about 1 mm, cropped to {crop} voxels at most and scaled to their 99.9th percentile, with
 {lesions} bright balls of 2 to 4 mm radius planted at random places in the head. Slices along the
 last axis are `factor` voxels apart and as thick, as a box or as a Gaussian of that full width at
@@ -279,14 +184,16 @@ is not to be compared with what is made of one.
 """
 
 
-def pages(rows: list[Row]) -> str:
-    parts = [summary(rows)]
+def fill(report: Report, rows: list[Row]) -> None:
+    """Write what the rows come to into the page."""
+    report.table(SUMMARY, summary(rows))
+    report.text(costs([r for r in rows if r.method == OURS]))
     for volume, profile in dict.fromkeys((r.volume, r.profile) for r in rows):
         group = [r for r in rows if (r.volume, r.profile) == (volume, profile)]
-        parts.append(f"## {volume}, {profile}\n\n{table(group, whole, 'PSNR / SSIM')}")
-        parts.append(table(group, inside, "head: PSNR / SSIM / HFEN / lesions %"))
-    parts.append("![Truth, slices and answers, with a detail below](super_resolution.png)\n")
-    return "\n".join(parts)
+        report.heading(f"{volume}, {profile}")
+        add_table(report, group, whole, "PSNR / SSIM")
+        add_table(report, group, inside, "head: PSNR / SSIM / HFEN / lesions %")
+    report.picture("Truth, slices and answers, with a detail below")
 
 
 def whole(row: Row) -> str:
@@ -297,41 +204,38 @@ def inside(row: Row) -> str:
     return f"{row.psnr_head:.2f} / {row.ssim_head:.3f} / {row.hfen:.3f} / {row.contrast:.0f}"
 
 
-def table(rows: list[Row], cell: Callable[[Row], str], title: str) -> str:
+def add_table(report: Report, rows: list[Row], cell: Callable[[Row], str], title: str) -> None:
+    """A line a method and a column a thickness."""
     factors = sorted({r.factor for r in rows})
-    lines = [f"| {title} | " + " | ".join(f"x {f:g}" for f in factors) + " |",
-             "|---|" + "---:|" * len(factors)]  # fmt: skip
+    lines = []
     for method in dict.fromkeys(r.method for r in rows):
         known = {r.factor: cell(r) for r in rows if r.method == method}
-        lines.append(f"| {method} | " + " | ".join(known.get(f, "") for f in factors) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([method, *(known.get(f, "") for f in factors)])
+    report.table([title, *(f"x {f:g}" for f in factors)], lines)
 
 
-def summary(rows: list[Row]) -> str:
+def summary(rows: list[Row]) -> Iterator[list[object]]:
     """How far ours is ahead of each rival, over all cells that both have."""
     cells = {(r.volume, r.factor, r.profile, r.method): r for r in rows}
-    lines = [
-        "| ours less | cells | PSNR: least, median, most | SSIM: least, median | lesions: least |",
-        "|---|---:|---:|---:|---:|",
-    ]
     for rival in dict.fromkeys(r.method for r in rows if r.method not in (OURS, FUSED, SPLINES)):
         pairs = [
             (ours, cells[volume, factor, profile, rival])
             for (volume, factor, profile, method), ours in cells.items()
             if method == OURS and (volume, factor, profile, rival) in cells
         ]
-        lines += [f"| {rival} | {len(pairs)} | {ahead(pairs)} |"] if pairs else []
-    return "\n".join(lines) + "\n\n" + costs([r for r in rows if r.method == OURS])
+        if pairs:
+            yield [rival, len(pairs), *ahead(pairs)]
 
 
-def ahead(pairs: list[tuple[Row, Row]]) -> str:
+def ahead(pairs: list[tuple[Row, Row]]) -> list[str]:
     db = [ours.psnr - rival.psnr for ours, rival in pairs]
     likeness = [ours.ssim - rival.ssim for ours, rival in pairs]
     kept = [ours.contrast - rival.contrast for ours, rival in pairs]
-    return (
-        f"{min(db):+.2f}, {statistics.median(db):+.2f}, {max(db):+.2f}"
-        f" | {min(likeness):+.3f}, {statistics.median(likeness):+.3f} | {min(kept):+.1f}"
-    )
+    return [
+        f"{min(db):+.2f}, {statistics.median(db):+.2f}, {max(db):+.2f}",
+        f"{min(likeness):+.3f}, {statistics.median(likeness):+.3f}",
+        f"{min(kept):+.1f}",
+    ]
 
 
 def costs(rows: list[Row]) -> str:
@@ -400,18 +304,14 @@ def main() -> None:
 
 
 def write(arguments: argparse.Namespace) -> None:
-    options = {"data": "DIR", "eclare": "COMMAND"}
-    plain = ("volume", "factor", "profile", "steps", "seconds")
-    options |= {name: f"{getattr(arguments, name)}" for name in plain}
-    given = [f"--{name} {value}" for name, value in options.items() if getattr(arguments, name)]
-    head = HEAD.format(
-        command=" ".join(["python -m scripts.quality.super_resolution", *given]),
-        machine=machine(),
-        crop=" x ".join(map(str, arguments.crop)),
-        lesions=LESIONS,
-    )
-    rows = read_rows(arguments.output / "super_resolution.csv", Row)
-    (arguments.output / "super_resolution.md").write_text(f"{head}\n{pages(rows)}")
+    """Write the page of all rows measured so far."""
+    name, title = "super_resolution", "Super-resolution of thick slices, measured"
+    report = Report(name, title, arguments.output)
+    report.made("seconds are those of the processor, for the machine may be shared.")
+    crop = " x ".join(map(str, arguments.crop))
+    report.text(HEAD.format(crop=crop, lesions=LESIONS))
+    fill(report, read_rows(report.path("csv"), Row))
+    report.write()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ docs/measured/weight_space.md when all digits are used and no --json is asked fo
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import math
 import sys
@@ -28,10 +27,9 @@ from oinr_monai.modulations import OperatorConfig, learn_operator, modulate
 from oinr_monai.starts import learn_start
 from oinr_monai.weight_space import CLASSIFIERS, WeightVectors, classifier
 from scripts.paper.published import PublishedOINR2d
-from scripts.shared.report import MEASURED
-
-REPORT = MEASURED / "weight_space.md"
-MNIST = "t10k-images-idx3-ubyte.gz"
+from scripts.shared.digits import MNIST, mnist_classes, mnist_images
+from scripts.shared.report import MEASURED, Report
+from scripts.shared.tissue import patches
 
 IMAGES_ONLY = OperatorConfig(knot_spacing=3.0, steps=1_200)
 WITH_LABELS = OperatorConfig(knot_spacing=4.0, steps=1_200, supervision=1.0)
@@ -71,14 +69,6 @@ def noted(row: Row) -> Row:
     """The same row, said on stderr: a run takes a while."""
     print(row, file=sys.stderr, flush=True)
     return row
-
-
-def mnist(folder: Path) -> tuple[Tensor, np.ndarray]:
-    """Digits (n, 1, 28, 28) in [0, 1], transposed to (X, Y), and their classes."""
-    pixels = gzip.decompress((folder / MNIST).read_bytes())
-    labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
-    images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 1, 28, 28)
-    return torch.from_numpy(images / 255).float(), np.frombuffer(labels, np.uint8, offset=8)
 
 
 def scored(vectors: np.ndarray, labels: np.ndarray, train: int) -> dict[str, float]:
@@ -235,45 +225,6 @@ def small_digits() -> list[Row]:
     ]
 
 
-def patches(size: int = 12) -> tuple[Tensor, np.ndarray, int]:
-    """Blocks of MNI152 at 1 mm with the tissue most of each, left hemisphere first.
-
-    Grey and white matter are nilearn's probability templates, and what the brain mask leaves is
-    CSF. A block counts where the mask fills it by four fifths; blocks do not overlap.
-    """
-    from nilearn.datasets import (
-        load_mni152_brain_mask,
-        load_mni152_gm_template,
-        load_mni152_template,
-        load_mni152_wm_template,
-    )
-
-    loaders = (
-        load_mni152_template,
-        load_mni152_brain_mask,
-        load_mni152_gm_template,
-        load_mni152_wm_template,
-    )
-    files = [load(resolution=1) for load in loaders]
-    head, mask, grey, white = (torch.from_numpy(file.get_fdata(dtype="float32")) for file in files)
-    fluid = (mask - grey - white).clamp_min(0) * mask
-    # Both hemispheres in blocks counted from the midplane, x = 0.
-    middle = round(float(-files[0].affine[0, 3] / files[0].affine[0, 0]))
-    images, labels, train = [], [], 0
-    for left in (True, False):
-        half = slice(middle - 72, middle) if left else slice(middle + 1, middle + 73)
-        blocks = [
-            v[half].unfold(0, size, size).unfold(1, size, size).unfold(2, size, size).flatten(0, 2)
-            for v in (head, mask, grey, white, fluid)
-        ]
-        inside = blocks[1].mean((1, 2, 3)) > 0.8
-        images.append(blocks[0][inside][:, None])
-        shares = torch.stack([each[inside].mean((1, 2, 3)) for each in blocks[2:]])
-        labels.append(shares.argmax(0))
-        train = train or len(images[0])
-    return torch.cat(images), torch.cat(labels).numpy(), train
-
-
 def tissue() -> list[Row]:
     """Tissue of blocks of a brain, learned on the left hemisphere and told on the right."""
     images, labels, train = patches()
@@ -292,27 +243,25 @@ def tissue() -> list[Row]:
     return [*rows, Row("always the most frequent", "-", train, len(labels) - train, 0, always)]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown."""
-    head = (
-        "| vectors | labels seen | train / test | numbers | KNN | linear | MLP | PSNR (dB) "
-        "| ms each | learning (s) |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"
-    )
-    lines = [head]
-    for row in rows:
-        told = [row.accuracy.get(name) for name in CLASSIFIERS]
-        cells = [
-            row.vectors,
-            {"none": "no", "labels": "yes", "-": ""}[row.supervision],
-            f"{row.train:,} / {row.test:,}",
-            f"{row.numbers:,}" if row.numbers else "",
-            *("" if each is None else f"{100 * each:.2f}" for each in told),
-            "" if row.psnr is None else f"{row.psnr:.1f}",
-            "" if row.seconds is None else f"{1e3 * row.seconds:.2f}",
-            "" if row.learning is None else f"{row.learning:.0f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+HEAD = (
+    *("vectors", "labels seen", "train / test", "numbers", "KNN", "linear", "MLP"),
+    *("PSNR (dB)", "ms each", "learning (s)"),
+)
+
+
+def cells_of(row: Row) -> list[str]:
+    """A row of a table."""
+    told = [row.accuracy.get(name) for name in CLASSIFIERS]
+    return [
+        row.vectors,
+        {"none": "no", "labels": "yes", "-": ""}[row.supervision],
+        f"{row.train:,} / {row.test:,}",
+        f"{row.numbers:,}" if row.numbers else "",
+        *("" if each is None else f"{100 * each:.2f}" for each in told),
+        "" if row.psnr is None else f"{row.psnr:.1f}",
+        "" if row.seconds is None else f"{1e3 * row.seconds:.2f}",
+        "" if row.learning is None else f"{row.learning:.0f}",
+    ]
 
 
 @dataclass
@@ -361,18 +310,14 @@ def digits(images: Tensor, labels: np.ndarray) -> Found:
     return Found([*recipe, *whole, plain, labelled, *pixels], recipe, plain, labelled, pixels)
 
 
-REPORT_TEXT = """# Weight space
-
+NOTES = """
 What can be told from fitted weights alone, and what can be told from the samples by the same
 classifiers: 10 nearest neighbours, logistic regression (C = 0.01, standardised), a perceptron of 64
 units. Accuracy in per cent on what neither classifiers nor starts have seen; PSNR is the mean over
 these test images: weights that do not represent an image would be no representation of it.
-`python -m scripts.quality.weight_space --data DIR`, one thread of a shared CPU.
+"""
 
-## MNIST, 28 x 28
-
-{digits}
-
+DIGITS = """
 The published recipe starts every digit at random; its two rows are of {few} digits in five folds,
 and each of its fits goes on until it has the PSNR of the operator learned without labels. That
 operator serves {speedup:,.0f} times as many digits a second, {learned:,.0f} times with the learning
@@ -385,19 +330,29 @@ coefficients of the training digits, turned and moved a little, counts beside th
 while the operator is learned: the descent then works as an encoder, and pays for it in PSNR. KNN
 on pixels needs no fit at all; it is the bar. The settings were chosen with the accuracy on these
 digits in view, so that the operator's rows are somewhat hopeful.
+"""
 
-## scikit-learn's digits, 8 x 8
-
-{small}
-
-## Tissue of MNI152 blocks, 12 mm
-
+TISSUE = """
 Blocks of 12³ voxels by their most frequent tissue (grey, white, CSF); learned on the left
 hemisphere, told on the right. A representation has its block standardised, so that the mean
 intensity is not in these vectors; the voxels as they are have it.
-
-{tissue}
 """
+
+
+def fill(report: Report, found: Found) -> None:
+    """Write the digits into the page, and what else is measured."""
+    report.text(NOTES)
+    report.heading("MNIST, 28 x 28")
+    report.table(HEAD, map(cells_of, found.digits), text=2)
+    summary = found.summary()
+    told = {"speedup": summary["speedup"], "learned": summary["speedup_with_learning"]}
+    few = found.published[0].test
+    report.text(DIGITS.format(few=few, descent=IMAGES_ONLY.descent, **told))
+    report.heading("scikit-learn's digits, 8 x 8")
+    report.table(HEAD, map(cells_of, small_digits()), text=2)
+    report.heading("Tissue of MNI152 blocks, 12 mm")
+    report.text(TISSUE)
+    report.table(HEAD, map(cells_of, tissue()), text=2)
 
 
 def main() -> None:
@@ -406,30 +361,24 @@ def main() -> None:
     parser.add_argument("--digits", type=int, default=10_000, help="digits to use, in 80 to 20")
     parser.add_argument("--json", action="store_true", help="print one object; MNIST alone")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the MNIST files")
+    parser.add_argument("--output", type=Path, default=MEASURED)
     options = parser.parse_args()
     if not 100 <= options.digits <= 10_000:
         parser.error(f"--digits must be 100 to 10000, got {options.digits}")
     if not (options.data / MNIST).is_file():
         parser.error(f"--data must be a folder with the files of MNIST, got {options.data}")
     torch.set_num_threads(1)
-    images, labels = mnist(options.data)
+    images, labels = mnist_images(options.data), mnist_classes(options.data)
     found = digits(images[: options.digits], labels[: options.digits])
     if options.json:
         print(json.dumps(found.summary()))
         return
-    summary = found.summary()
-    text = REPORT_TEXT.format(
-        digits=table(found.digits),
-        few=found.published[0].test,
-        speedup=summary["speedup"],
-        learned=summary["speedup_with_learning"],
-        descent=IMAGES_ONLY.descent,
-        small=table(small_digits()),
-        tissue=table(tissue()),
-    )
-    print(text, json.dumps(summary), sep="\n")
+    report = Report("weight_space", "Weight space", options.output)
+    report.made("of a CPU that others used too; seconds of process time.")
+    fill(report, found)
+    print(report, json.dumps(found.summary()), sep="\n")
     if options.digits == len(images):
-        REPORT.write_text(text, encoding="utf-8")
+        report.write()
 
 
 if __name__ == "__main__":

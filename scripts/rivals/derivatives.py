@@ -1,17 +1,14 @@
-"""Phantoms with exact derivatives in mm, and how others differentiate: for quality/derivatives."""
+"""How others differentiate: differences, filters, splines and a SIREN."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 import torch
+from monai.data import MetaTensor
 from monai.transforms import SobelGradients
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from oinr_monai import Grid
@@ -22,87 +19,7 @@ from scripts.rivals.baseline import Siren
 # Gradient (N, 3) per mm and Hessian (N, 3, 3) per mm² in world axes; a method may have no Hessian.
 Derivatives = tuple[Tensor, Tensor | None]
 
-TUBE_RADII = (1.5, 2.0, 3.0, 4.0)
 PAIRS = second_order_pairs(3)
-
-
-@dataclass(frozen=True)
-class Phantom:
-    """A function of world mm, differentiated exactly by automatic differentiation in float64."""
-
-    name: str
-    value: Callable[[Tensor], Tensor]  # (3,) to a number
-
-    def on(self, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
-        """Values (N,), gradients (N, 3) and Hessians (N, 3, 3) at the voxel centres."""
-        questions = (self.value, torch.func.grad(self.value), torch.func.hessian(self.value))
-        points = grid.points().flatten(0, -2).split(5_000)
-        value, gradient, hessian = (
-            torch.cat([torch.func.vmap(question)(chunk) for chunk in points])
-            for question in questions
-        )
-        return value, gradient, hessian
-
-
-def phantoms() -> list[Phantom]:
-    """Blobs, tubes of four radii, a ball with a smooth edge, and waves, within 20 mm of 0."""
-    generator = torch.Generator().manual_seed(0)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, dtype=torch.float64)
-
-    centres, widths, heights = uniform(8, 3) * 26 - 13, 2.5 + uniform(8) * 2.5, 0.5 + uniform(8)
-    waves = 2 * math.pi / torch.tensor([[9.0, 20, 30], [16, -12, 40], [25, 18, -14]]).double()
-
-    def blobs(x: Tensor) -> Tensor:
-        square = (x - centres).square().sum(1)
-        return (heights * torch.exp(-square / (2 * widths**2))).sum()
-
-    def tubes(x: Tensor) -> Tensor:
-        radii = torch.tensor(TUBE_RADII, dtype=torch.float64)
-        return torch.exp(-tube_distances(x).square() / (2 * radii**2)).sum()
-
-    def ball(x: Tensor) -> Tensor:
-        centre = torch.tensor([0.3, -0.4, 0.7], dtype=torch.float64)
-        return torch.erfc(((x - centre).norm() - 11) / (1.5 * math.sqrt(2))) / 2
-
-    def sines(x: Tensor) -> Tensor:
-        return torch.sin(waves @ x + torch.tensor([0.3, 1.0, 2.0]).double()).sum()
-
-    named = {"blobs": blobs, "tubes": tubes, "ball": ball, "waves": sines}
-    return [Phantom(name, value) for name, value in named.items()]
-
-
-_AXES = torch.Generator().manual_seed(1)
-_THROUGH = torch.rand(4, 3, generator=_AXES, dtype=torch.float64) * 16 - 8
-_ALONG = torch.nn.functional.normalize(torch.randn(4, 3, generator=_AXES, dtype=torch.float64))
-
-
-def tube_distances(x: Tensor) -> Tensor:
-    """Distances (..., 4) in mm of points (..., 3) to the axes of the tubes."""
-    away = x[..., None, :] - _THROUGH
-    along = (away * _ALONG).sum(-1, keepdim=True) * _ALONG
-    return ((away - along).square().sum(-1) + 1e-12).sqrt()
-
-
-def grids() -> dict[str, Grid]:
-    """Isotropic, anisotropic and oblique voxels, all around 0."""
-    turn = torch.from_numpy(Rotation.from_euler("xyz", [0.3, -0.5, 0.2]).as_matrix())
-    return {
-        "1 mm": _centred((40, 40, 40), (1.0, 1.0, 1.0), torch.eye(3).double()),
-        "1 x 1 x 3 mm": _centred((40, 40, 14), (1.0, 1.0, 3.0), torch.eye(3).double()),
-        "oblique": _centred((44, 36, 32), (0.9, 1.1, 1.25), turn),
-    }
-
-
-def _centred(shape: tuple[int, ...], spacing: tuple[float, ...], turn: Tensor) -> Grid:
-    affine = torch.eye(4, dtype=torch.float64)
-    affine[:3, :3] = turn * torch.tensor(spacing, dtype=torch.float64)
-    affine[:3, 3] = -affine[:3, :3] @ ((torch.tensor(shape).double() - 1) / 2)
-    return Grid(shape, affine)
-
-
-# ---- how others do it ---------------------------------------------------------------------------
 
 
 def symmetric(parts: list[Tensor]) -> Tensor:
@@ -167,3 +84,23 @@ def siren(image: Tensor, grid: Grid, seconds: float) -> Derivatives:
     scale = 2 / (torch.tensor(grid.shape).double() - 1)
     per_voxel = second.detach() * scale[:, None] * scale
     return grid.gradient_to_world(first.detach() * scale), grid.hessian_to_world(per_voxel)
+
+
+def itk_vesselness(image: MetaTensor, sigmas: tuple[float, ...]) -> Tensor:
+    """SimpleITK's ObjectnessMeasure of smoothed images, the greatest over the scales."""
+    start = sitk.GetImageFromArray(image[0].double().numpy().T)
+    start.SetSpacing(Grid.from_image(image).spacing.tolist())
+    found = torch.zeros(image.shape[1:])
+    for sigma in sigmas:
+        smooth = sitk.SmoothingRecursiveGaussian(start, sigma)
+        scaled = sitk.GetArrayFromImage(sitk.ObjectnessMeasure(
+            smooth, 0.5, 0.5, half_of_strongest(smooth), scaleObjectnessMeasure=False,
+            objectDimension=1, brightObject=True))  # fmt: skip
+        found = found.maximum(torch.from_numpy(scaled.T.copy()).float())
+    return found
+
+
+def half_of_strongest(smooth: sitk.Image) -> float:
+    slopes = np.gradient(sitk.GetArrayFromImage(smooth), *smooth.GetSpacing()[::-1])
+    second = [each for slope in slopes for each in np.gradient(slope, *smooth.GetSpacing()[::-1])]
+    return float(np.sqrt(sum(each**2 for each in second)).max() / 2)

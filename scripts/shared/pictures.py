@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from monai.data import MetaTensor
 from nilearn.datasets import load_mni152_template
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool2d, avg_pool3d
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,3 +173,53 @@ class Comparison:
             comparison.draw(axes[2 * i], axes[2 * i + 1])
         figure.savefig(path, dpi=100)
         plt.close(figure)
+
+
+SIZES = range(256, 360, 2)
+
+FACES = {"camera": Crop(0.12, 0.42, 0.36, 0.66), "astronaut": Crop(0.06, 0.36, 0.3, 0.6)}
+
+
+def picture(name: str) -> Tensor:
+    """Return ``camera`` (1, 512, 512) or ``astronaut`` (3, 512, 512) in [0, 1]."""
+    import skimage.data
+
+    pixels = torch.from_numpy(getattr(skimage.data, name)()).float() / 255
+    return pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
+
+
+def shrunk(name: str, size: int) -> Tensor:
+    """Return a picture averaged over blocks to (C, size, size)."""
+    whole = picture(name)
+    if whole.shape[-1] % size:
+        raise ValueError(f"size must divide {whole.shape[-1]}, got {size}")
+    return avg_pool2d(whole, whole.shape[-1] // size)
+
+
+def len_of_side(image: Tensor) -> int:
+    """Return the pixels along a side."""
+    return image.shape[-1]
+
+
+def on_canvas(image: Tensor) -> MetaTensor:
+    """Return a picture (1, n, n) on the 256 mm that all sizes cover, borders and all."""
+    spacing = SIZES[0] / len_of_side(image)
+    affine = torch.diag(torch.tensor([spacing, spacing, 1.0, 1.0], dtype=torch.float64))
+    affine[:2, 3] = spacing / 2
+    return MetaTensor(image, affine=affine)
+
+
+def at_many_sizes(name: str) -> list[Tensor]:
+    """Return a grey picture at all published sizes, resized by Pillow's default, shuffled."""
+    from PIL import Image
+
+    source = Image.fromarray((255 * picture(name)[0]).round().byte().numpy())
+    sizes = list(SIZES)
+    random.Random(0).shuffle(sizes)
+    resized = [source.resize((size, size)) for size in sizes]
+    buffers = [bytearray(image.tobytes()) for image in resized]
+    flat = [torch.frombuffer(buffer, dtype=torch.uint8) for buffer in buffers]
+    return [
+        values.float().reshape(1, size, size) / 255
+        for values, size in zip(flat, sizes, strict=True)
+    ]

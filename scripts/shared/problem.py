@@ -1,13 +1,10 @@
-"""What several benchmarks share: the machine, the images, and what is true between their voxels."""
+"""Blocks of images to fit, what is true between their voxels, and how answers are scored."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from monai.data import MetaTensor
@@ -20,12 +17,27 @@ from oinr_monai.positions import Scatter
 from oinr_monai.presets import PresetName
 from oinr_monai.splines import CubicInterpolant
 
-Row = TypeVar("Row")
-
 BLOCK = 64
 PLACES = 65_536
 # The presets that train.
 PRESETS: tuple[PresetName, ...] = ("fast", "balanced", "best")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a fit says: on the grid, and between samples with world gradients where it can."""
+
+    on_grid: Tensor
+    between: Tensor | None
+    slopes: Tensor | None
+
+
+class Scores(TypedDict):
+    """How good a fit is, as a row has it."""
+
+    psnr_grid: float
+    psnr_between: float
+    gradient_error: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,18 @@ class Problem:
         """PSNR of the constant mean: what a method has before it knows any structure."""
         return self.psnr(self.volume.mean().expand_as(self.volume), self.volume)
 
+    def scores(self, found: Answers) -> Scores:
+        """Score what a fit says; what a method does not have is NaN."""
+        nan, truth = float("nan"), self.grid.gradient_to_world(self.slopes)
+        between, slopes = found.between, found.slopes
+        return {
+            "psnr_grid": self.psnr(found.on_grid, self.volume),
+            "psnr_between": nan if between is None else self.psnr(between, self.between),
+            "gradient_error": nan
+            if slopes is None
+            else float((slopes.double() - truth).norm() / truth.norm()),
+        }
+
     def psnr(self, prediction: Tensor, truth: Tensor) -> float:
         """Return the PSNR in dB with the range of the block as peak."""
         error = (prediction.double() - truth.double()).square().mean().item()
@@ -94,38 +118,3 @@ def make_problem(source: str, size: int = BLOCK) -> Problem:
     volume = image.as_tensor()[0].double().numpy()
     between = ndimage.map_coordinates(volume, voxels.T.numpy(), order=3, mode="mirror")
     return Problem(image, voxels, torch.from_numpy(between))
-
-
-def read_rows(path: Path, kind: Callable[..., Row]) -> list[Row]:
-    """Read the dataclass instances of ``kind`` that a CSV holds; none where there is no file."""
-    if not path.is_file():
-        return []
-    kinds = get_type_hints(kind)
-    with path.open(newline="") as file:
-        return [
-            kind(**{name: _value(text, kinds[name]) for name, text in line.items()})
-            for line in csv.DictReader(file)
-        ]
-
-
-def _value(text: str, kind: Any) -> Any:  # noqa: ANN401
-    # What a cell holds, its field being a kind, or that or None.
-    one, *other = get_args(kind) or (kind,)
-    return None if other and not text else one(text)
-
-
-def write_rows(path: Path, rows: Sequence[Any]) -> None:
-    """Write dataclass instances of one kind as a CSV with their fields for columns."""
-    path.unlink(missing_ok=True)
-    for row in rows:
-        append_row(path, row)
-
-
-def append_row(path: Path, row: Any) -> None:  # noqa: ANN401
-    """Add a dataclass instance to a CSV, which begins with the names of its fields."""
-    new = not path.is_file()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(row)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(row))

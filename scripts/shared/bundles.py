@@ -1,0 +1,202 @@
+"""What differs between the bundles: constants, questions, and what metadata.json says of them.
+
+The bundle of volumes, ``bundles/volume_oinr_representation``, is the source of all others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What differs: constants and the question in inference.json, and what metadata.json says of it.
+# "fit" replaces how to fit, "without" names keys that then mean nothing, "saved" says how to write.
+OTHERS: dict[str, dict[str, Any]] = {
+    "volume_oinr_derivatives": {
+        "constants": {
+            "maps": ["gradient", "gradient_magnitude", "laplacian"],
+            "sigma": 0.0,
+            "factor": None,
+        },
+        "answer": {"_target_": "oinr_monai.DeriveOINR", "maps": "@maps", "sigma": "@sigma"},
+        "postfix": "derivatives",
+        "metadata": {
+            "name": "Volume O-INR derivatives",
+            "task": "Exact spatial derivatives of one volume from its continuous representation",
+            "description": "Fits an operator-based implicit neural representation to one volume "
+            "and returns its exact derivatives in world axes, per mm.",
+        },
+        "answered": {
+            "num_channels": 5,
+            "value_range": [],
+            "channel_def": {
+                "0": "derivative along world x, intensity/mm",
+                "1": "derivative along world y, intensity/mm",
+                "2": "derivative along world z, intensity/mm",
+                "3": "gradient magnitude, intensity/mm",
+                "4": "Laplacian, intensity/mm^2",
+            },
+        },
+    },
+    "volume_oinr_features": {
+        "constants": {"layer": None, "factor": None},
+        "answer": {"_target_": "oinr_monai.FeaturesOINR", "layer": "@layer"},
+        "postfix": "features",
+        "metadata": {
+            "name": "Volume O-INR features",
+            "task": "Features of one volume from the layers of its continuous representation",
+            "description": "Fits an operator-based implicit neural representation to one volume "
+            "and returns the activations of a hidden layer, 16 channels with the default preset.",
+        },
+        "answered": {"num_channels": 16, "value_range": [-1, 1], "channel_def": {"0": "feature"}},
+    },
+    "volume_oinr_denoising": {
+        "constants": {
+            "noise": {"_target_": "oinr_monai.RicianNoise", "sigma": "@sigma"},
+            "sigma": None,
+            "factor": None,
+        },
+        "answer": {"_target_": "oinr_monai.SampleOINR"},
+        "fit": {
+            "_target_": "oinr_monai.DenoiseConfig",
+            "noise": "@noise",
+            "steps": "@steps",
+            "seed": "@seed",
+            "device": "$str(@device)",
+        },
+        "without": ["preset"],
+        "postfix": "denoised",
+        "metadata": {
+            "name": "Volume O-INR denoising",
+            "task": "Denoising of one volume without a clean image",
+            "description": "Learns an operator that takes noise out of one noisy volume, from that "
+            "volume alone, and returns the clean volume as its continuous representation.",
+        },
+        "answered": {"channel_def": {"0": "denoised intensity"}},
+    },
+    "volume_oinr_occupancy": {
+        "constants": {"smoothing": 3.5, "factor": None},
+        "answer": {"_target_": "oinr_monai.LabelsOINR"},
+        "fit": {
+            "_target_": "oinr_monai.OccupancyConfig",
+            "fit": {
+                "_target_": "oinr_monai.FitConfig",
+                "preset": "@preset",
+                "steps": "@steps",
+                "seed": "@seed",
+                "device": "$str(@device)",
+            },
+            "smoothing": "@smoothing",
+        },
+        "postfix": "labels",
+        "saved": {"output_dtype": "int32"},
+        "metadata": {
+            "name": "Volume O-INR occupancy",
+            "task": "Continuous occupancies of one mask or label map, as labels on any grid",
+            "description": "Fits an operator-based implicit neural representation to one mask or "
+            "label map, a smooth occupancy a label, and returns the labels on a grid of any "
+            "spacing.",
+            "data_source": "models/model.pt: the MNI152 template that nilearn ships, its "
+            "intensities; an example of the network, no occupancy",
+            "image_classes": "a mask or label map of whole numbers, 0 the background",
+        },
+        "answered": {
+            "format": "segmentation",
+            "dtype": "int32",
+            "channel_def": {"0": "label, as in the input; 0 the background"},
+        },
+    },
+}
+
+# Keys of inference.json that mean nothing where the answer comes from no network that was fitted.
+UNUSED = ("fitted", "answer", "fitting_inferer", "trained_inferer")
+
+# What the bundle of sequences says instead: its answer comes from all frames, and from no network
+# that train.json fits, which is one of a single frame.
+BETWEEN = {
+    "_target_": "oinr_monai.inferers.EachInferer",
+    "transform": {
+        "_target_": "oinr_monai.InterpolateOINR",
+        "at": "@at",
+        "factor": "@factor",
+        "config": "@fit",
+        "motion": "@motion",
+    },
+}
+
+ONE_FRAME = {"_target_": "Lambdad", "func": "$lambda image: image[@frame : @frame + 1]"}
+
+METADATA_OF_SEQUENCES = {
+    "name": "Sequence O-INR interpolation",
+    "task": "Frames between the frames of one sequence of volumes",
+    "description": "Fits one operator-based implicit neural representation to all frames of a "
+    "sequence, with a learned field each and motion between them, and returns frames at any time "
+    "between the first and the last. train.json fits its network to a single frame.",
+    "data_type": "4-D nifti",
+    "image_classes": "a sequence of volumes of one modality, time as the fourth axis",
+}
+
+FRAMES_ANSWERED = {
+    "channel_def": {"0": "intensity, in the image's own units; the fourth axis is time"}
+}
+
+# What the bundle of thick slices says instead: its operator learns anew for each stack, and what it
+# answers on is not the grid that train.json fits.
+FINER = {
+    "_target_": "oinr_monai.inferers.EachInferer",
+    "transform": {
+        "_target_": "oinr_monai.SuperResolveOINR",
+        "config": "@learn",
+        "spacing": "@spacing",
+        "slice_axis": "@slice_axis",
+        "slice_thickness": "@slice_thickness",
+        "profile": "@profile",
+    },
+}
+
+LEARN = {
+    "_target_": "oinr_monai.SuperResolveConfig",
+    "steps": "@steps",
+    "seconds": "@seconds",
+    "seed": "@seed",
+    "device": "$str(@device)",
+}
+
+METADATA_OF_SLICES = {
+    "name": "MRI O-INR super-resolution",
+    "task": "Isotropic volume from one stack of thick slices, without training data",
+    "description": "Learns an operator on the sharp axes of one stack of thick slices, from that "
+    "stack alone, applies it across the slices and keeps the slices. train.json fits its network "
+    "to the stack as it is.",
+    "image_classes": "a stack of thick slices, one or more channels, MRI or CT",
+}
+
+FINER_ANSWERED = {"channel_def": {"0": "intensity, in the image's own units"}}
+
+# What the 2-D bundle says instead. Pixels are whole numbers of 8 bits, and PIL would cut and wrap.
+OUTPUT = {
+    "output_ext": "$'.png' if str(@datalist#0#image).lower().endswith(('.png', '.jpg', '.jpeg'))"
+    " else '.nii.gz'",
+    "pixels": "$@output_ext == '.png'",
+}
+
+TO_PIXELS = {
+    "_target_": "Lambdad",
+    "keys": "pred",
+    "func": "$lambda image: image.round().clamp(0, 255) if @pixels else image",
+}
+
+# MONAI 1.6.1 cannot write NIfTI from a 2-D image whose channel was squeezed, nor PNG from one with.
+SAVED = {
+    "output_ext": "@output_ext",
+    "output_dtype": "$'uint8' if @pixels else 'float32'",
+    "squeeze_end_dims": "@pixels",
+}
+
+METADATA_IN_2D = {
+    "name": "Image O-INR representation",
+    "task": "Continuous representation of one 2-D image, sampled on any grid",
+    "description": "Fits an operator-based implicit neural representation to one 2-D image, grey "
+    "or colour, and returns it on a grid of any spacing.",
+    "data_source": "models/model.pt: the photograph 'camera' that scikit-image ships, CC0",
+    "data_type": "png, jpeg or 2-D nifti",
+    "image_classes": "a 2-D image, grey or colour, any modality",
+}
