@@ -39,6 +39,7 @@ bench: $(INSTALLED)
 	test -z "$$failed" || { echo "not measured:$$failed"; exit 1; }
 
 docs: $(INSTALLED)
+	$(BIN)/python -m scripts.reference
 	$(BIN)/python -m scripts.figures
 
 clean:

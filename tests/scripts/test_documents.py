@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-MEASURED = DOCS / "measured"
+MEASURED, HOW_TO = DOCS / "measured", DOCS / "how-to"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "bundles").rglob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PROGRAM = re.compile(r"python -m (scripts[.\w]+)")
@@ -40,7 +40,7 @@ def test_commands_name_programs_that_exist(page: Path) -> None:
         assert path.with_suffix(".py").is_file(), module
 
 
-@pytest.mark.parametrize("index", [MEASURED / "README.md"])
+@pytest.mark.parametrize("index", [MEASURED / "README.md", HOW_TO / "README.md"])
 def test_an_index_links_every_page_beside_it(index: Path) -> None:
     linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
     assert set(index.parent.rglob("*.md")) - {index} <= linked
