@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-from .calderon_zygmund import CZOINR, FlatCZOINR
-from .cohort import fit_many
-from .denoising import DenoiseConfig, add_photon_noise, denoise
-from .encodings import (
+from oinr_monai.analysis.isosurface import Surface, isosurface
+from oinr_monai.analysis.occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
+from oinr_monai.analysis.regions import region_features
+from oinr_monai.analysis.weight_vectors import WeightVectors, weight_vector
+from oinr_monai.fields.family import FamilyField
+from oinr_monai.fields.field import Field, JointField
+from oinr_monai.fields.fourier import (
     CoordinateField,
     DyadicEncoding,
     FourierEncoding,
     NoiseField,
     SplineField,
 )
-from .exports import WorldSignal, export_signal
-from .families import Family, fit_family, interpolate_slices
-from .family_field import FamilyField
-from .fields import Field, JointField
-from .fitting import fit
-from .fusion import fuse
-from .grids import Grid
-from .inferers import OINRInferer
-from .modulations import OperatorConfig, learn_operator, modulate
-from .networks import CKConvOINR, ConvOINR
-from .neural_field import NeuralField
-from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
-from .occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
-from .presets import FitConfig
-from .regions import region_features
-from .registry import register
-from .representation import IntensityScale, Representation
-from .sequences import SequenceOINR
-from .simulation import simulate_slices
-from .starts import learn_start
-from .stored import StoredImage, open_image
-from .super_resolution import SuperResolveConfig, super_resolve
-from .super_resolution_transforms import (
-    SimulateThickSlices,
-    SimulateThickSlicesd,
-    SuperResolveOINR,
-    SuperResolveOINRd,
-)
-from .surface import Surface, isosurface
-from .transforms import (
+from oinr_monai.fitting.cohort import fit_many
+from oinr_monai.fitting.family import Family, fit_family, interpolate_slices
+from oinr_monai.fitting.learned_start import learn_start
+from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.fitting.shared_operator import OperatorConfig, learn_operator, modulate
+from oinr_monai.fitting.single import fit
+from oinr_monai.grids.grid import Grid
+from oinr_monai.images.stored import StoredImage, open_image
+from oinr_monai.operators.calderon_zygmund import CZOINR, FlatCZOINR
+from oinr_monai.operators.conv import CKConvOINR, ConvOINR
+from oinr_monai.operators.sequence import SequenceOINR
+from oinr_monai.plugin.ask_transforms import (
     DenoiseOINR,
     DenoiseOINRd,
     DeriveOINR,
@@ -63,7 +48,22 @@ from .transforms import (
     SampleOINR,
     SampleOINRd,
 )
-from .weight_space import WeightVectors, weight_vector
+from oinr_monai.plugin.inferers import OINRInferer
+from oinr_monai.plugin.restore_transforms import (
+    SimulateThickSlices,
+    SimulateThickSlicesd,
+    SuperResolveOINR,
+    SuperResolveOINRd,
+)
+from oinr_monai.representation.export import WorldSignal, export_signal
+from oinr_monai.representation.neural_field import NeuralField
+from oinr_monai.representation.registry import register
+from oinr_monai.representation.representation import IntensityScale, Representation
+from oinr_monai.restoration.denoising import DenoiseConfig, add_photon_noise, denoise
+from oinr_monai.restoration.fusion import fuse
+from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
+from oinr_monai.scanner.noise import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
+from oinr_monai.scanner.simulation import simulate_slices
 
 __version__ = "0.1.0"
 

@@ -25,7 +25,7 @@ from published import PublishedOINR2d
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit, fit_many
-from oinr_monai.metrics import psnr
+from oinr_monai.images.metrics import psnr
 
 MNIST = "t10k-images-idx3-ubyte.gz"
 # One knot a pixel and one hidden layer: a digit has 784 pixels, and its edges are sharp.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from oinr_monai import Representation
-    from oinr_monai.presets import PresetName
+    from oinr_monai.fitting.presets import PresetName
 
 LADDER_START = 0.5
 

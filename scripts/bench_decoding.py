@@ -22,9 +22,9 @@ from measuring import PRESETS, command, machine
 from torch import Tensor, nn
 
 from oinr_monai import ConvOINR, FitConfig, FourierEncoding, Grid, Representation
-from oinr_monai.neural_field import ContinuousField, NeuralField
-from oinr_monai.presets import PresetName, build_field
-from oinr_monai.representation import IntensityScale
+from oinr_monai.fitting.presets import PresetName, build_field
+from oinr_monai.representation.neural_field import ContinuousField, NeuralField
+from oinr_monai.representation.representation import IntensityScale
 
 DENSE = "kernels of 3, 32-32-32"
 BANDS = 8

@@ -30,7 +30,7 @@ from measuring import PRESETS, Problem, append_row, command, machine, make_probl
 from published import PublishedOINR3d
 
 from oinr_monai import FitConfig, fit
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
 
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
 OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"

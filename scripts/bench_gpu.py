@@ -22,9 +22,9 @@ from bench_memory import phantom
 from measuring import command, cpu_model
 
 from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
-from oinr_monai.machine import chosen_device, gains_from_bfloat16
-from oinr_monai.networks import LocalOperator
-from oinr_monai.presets import PresetName, places_of
+from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16
+from oinr_monai.fitting.presets import PresetName, places_of
+from oinr_monai.operators.conv import LocalOperator
 
 GOALS = (35.0, 40.0)
 # Steps of the first rung of the ladder; each has twice as many as the one before.

@@ -23,8 +23,8 @@ from published import PublishedOINR2d
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit
-from oinr_monai.metrics import psnr
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.images.metrics import psnr
 
 PICTURES = ("camera", "astronaut", "chelsea", "mni152")
 

@@ -23,10 +23,10 @@ from torch.nn.functional import conv3d, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from oinr_monai import CZOINR, CKConvOINR, ConvOINR, FitConfig, Grid, Representation, fit
-from oinr_monai.kernels import SIREN, FourierNet, GaborNet, MAGNet, MLPNet, RFNet
-from oinr_monai.layers import ContinuousKernelIntegral, fft_convolve
-from oinr_monai.metrics import psnr
-from oinr_monai.networks import LocalOperator
+from oinr_monai.images.metrics import psnr
+from oinr_monai.operators.conv import LocalOperator
+from oinr_monai.operators.integral import ContinuousKernelIntegral, fft_convolve
+from oinr_monai.operators.kernels import SIREN, FourierNet, GaborNet, MAGNet, MLPNet, RFNet
 
 KERNELS = (SIREN, MLPNet, RFNet, FourierNet, GaborNet, MAGNet)
 STEPS = {"h": 1.0, "2h/3": 2 / 3, "h/2": 1 / 2, "h/4": 1 / 4, "h/8": 1 / 8, "h/16": 1 / 16}

@@ -25,9 +25,9 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit_family
-from oinr_monai.images import read_image
-from oinr_monai.metrics import psnr, ssim
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.images.files import read_image
+from oinr_monai.images.metrics import psnr, ssim
 
 GAP, SLICES = 3, 31
 SMALL = FitConfig(encoding=splines(1, 4), channels=(16, 16), steps=3_000)

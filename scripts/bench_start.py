@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 
 from oinr_monai import FitConfig, Grid, Representation, fit, learn_start
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
 
 SUBJECT = "MR_Gd.nii.gz"
 

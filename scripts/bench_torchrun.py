@@ -25,7 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from oinr_monai import Representation
-from oinr_monai.metrics import psnr
+from oinr_monai.images.metrics import psnr
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles/volume_oinr_representation"

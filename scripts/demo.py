@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from oinr_monai import FitConfig, Grid, Representation, fit
-from oinr_monai.images import write_image
-from oinr_monai.presets import PresetName, budget
+from oinr_monai.fitting.presets import PresetName, budget
+from oinr_monai.images.files import write_image
 
 POINT = (8.0, -16.0, 7.0)  # world mm, where the three planes of the picture cross
 LONGEST_FIT = 150.0  # seconds; a busy machine may stop short of the preset's steps

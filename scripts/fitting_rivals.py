@@ -20,7 +20,7 @@ from baselines import CoordinateNetwork, Siren, Training
 from torch import Tensor
 
 # Sums of rows are this package's own fast kernel: PyTorch's takes ten times as long to go back.
-from oinr_monai.splines import _sums
+from oinr_monai.grids.splines import _sums
 
 SPLINE = ", shown the spline"
 POINTS = 4_096

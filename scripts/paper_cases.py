@@ -40,9 +40,9 @@ from oinr_monai import (
     fit_family,
     fit_occupancy,
 )
-from oinr_monai.metrics import iou, psnr
-from oinr_monai.occupancy import SURFACE_LEVEL
-from oinr_monai.presets import PresetName
+from oinr_monai.analysis.occupancy import SURFACE_LEVEL
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.images.metrics import iou, psnr
 
 SIZES = range(256, 360, 2)
 COUNTS, READOUT = 30.0, 2.0

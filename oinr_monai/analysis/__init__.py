@@ -1,0 +1,1 @@
+"""Reading a representation: derivatives, invariants, surfaces, regions, weights."""

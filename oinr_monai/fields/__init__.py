@@ -1,0 +1,1 @@
+"""Fields: functions of place whose values an operator maps to a signal."""

@@ -1,0 +1,1 @@
+"""Fitting: from images to representations."""

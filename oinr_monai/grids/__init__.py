@@ -1,0 +1,1 @@
+"""Grids: places in voxels and in mm, and interpolation between them."""

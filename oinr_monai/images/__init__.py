@@ -1,0 +1,1 @@
+"""Images: files and arrays in, files and measures out."""

@@ -1,0 +1,1 @@
+"""Operators: networks that map a field to a signal."""

@@ -1,0 +1,1 @@
+"""The plug-in for MONAI: registered networks, transforms, an inferer, training."""

@@ -1,0 +1,1 @@
+"""Representations: a field, an operator and a grid, as one continuous image."""

@@ -1,0 +1,1 @@
+"""Restoration: what the scanner hid, and what noise hid."""

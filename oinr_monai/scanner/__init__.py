@@ -1,0 +1,1 @@
+"""The scanner: how slices, sampling and noise come from what is continuous."""
