@@ -133,7 +133,7 @@ def isosurface(
     vertices, faces = grid.to_world(voxels), faces.contiguous()
     level_set = _LevelSet(representation, level, channel)
     vertices[inside] = level_set.nearest(vertices[inside], float(grid.spacing.min()))
-    normals = _vertex_normals(vertices, faces)
+    normals = vertex_normals(vertices, faces)
     normals[inside] = level_set.normals(vertices[inside], otherwise=normals[inside])
     return Surface(vertices, faces, normals)
 
@@ -203,7 +203,7 @@ def _areas(vertices: Tensor, faces: Tensor) -> Tensor:
     return torch.linalg.cross(b - a, c - a) / 2
 
 
-def _vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     areas = _areas(vertices, faces)
     total = torch.zeros_like(vertices)
     for corner in faces.T:

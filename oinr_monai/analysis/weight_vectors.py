@@ -110,7 +110,7 @@ def _architecture(representation: Representation) -> tuple[Any, ...]:
     return describe(field.encoding), describe(field.network), field.spacing
 
 
-def _origin(representation: Representation) -> tuple[str, Any]:
+def origin(representation: Representation) -> tuple[str, Any]:
     # What a fit started from, as far as its info tells.
     info = representation.info
     if info.get(START) is not None:
@@ -135,7 +135,7 @@ def check_comparable(representation: Representation, other: Representation) -> N
 
 
 def _check_start(representation: Representation, start: Representation) -> None:
-    kind, known = _origin(representation)
+    kind, known = origin(representation)
     if kind == "start" and known != digest(start):
         warnings.warn(
             f"start must be what the representation started from, got {digest(start)} "
@@ -158,7 +158,7 @@ def weight_distance(first: Representation, second: Representation) -> float:
         0.0
     """
     check_comparable(first, second)
-    _warn_of_starts({_origin(first), _origin(second)})
+    _warn_of_starts({origin(first), origin(second)})
     names = list(dict.fromkeys(fitted_names(first) + fitted_names(second)))
     return float((_flat(first, names) - _flat(second, names)).double().norm())
 
@@ -244,7 +244,7 @@ class WeightVectors:
             except ValueError as error:
                 name = given if isinstance(given, str | os.PathLike) else f"representations[{i}]"
                 raise ValueError(f"{name}: {error}") from error
-            origins.add(_origin(representation))
+            origins.add(origin(representation))
             rows.append(weight_vector(representation, start).float().numpy())
         _warn_of_starts(origins)
         return np.stack(rows)

@@ -155,7 +155,7 @@ def _across(
     if axis is not None and axis >= grid.spatial_dims:
         raise ValueError(f"--axis must be 0 to {grid.spatial_dims - 1}, got {axis}")
     spacing = float(grid.spacing[thickest_axis(grid) if axis is None else axis])
-    return _profile(profile or "boxcar", spacing if thickness is None else thickness)
+    return profile_of(profile or "boxcar", spacing if thickness is None else thickness)
 
 
 def simulate(  # noqa: PLR0913
@@ -182,7 +182,7 @@ def simulate(  # noqa: PLR0913
     A thickness below the spacing leaves gaps, one above lets slices overlap.
     """
     check_output(output, IMAGE_SUFFIXES)
-    across = _profile(profile, spacing if thickness is None else thickness)
+    across = profile_of(profile, spacing if thickness is None else thickness)
     added = _noise(noise, sigma)
     from oinr_monai.grids.grid import Grid
     from oinr_monai.images.files import read_image, write_image
@@ -201,7 +201,7 @@ def simulate(  # noqa: PLR0913
     )
 
 
-def _profile(name: str, thickness: float) -> SliceProfile:
+def profile_of(name: str, thickness: float) -> SliceProfile:
     from oinr_monai.scanner.forward_model import Boxcar, Gaussian
 
     if not thickness > 0:

@@ -110,7 +110,7 @@ class Family:
         times = self.times
         if times is None:
             raise ValueError("times must be given to fit_family to ask at a time; use blend")
-        return self.blend(_weights_at(times, time))
+        return self.blend(weights_at(times, time))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.oinr`` file, which :meth:`Representation.load` reads as well."""
@@ -127,7 +127,7 @@ class Family:
         return cls(Representation.load(path))
 
 
-def _weights_at(times: Sequence[float], time: float) -> list[float]:
+def weights_at(times: Sequence[float], time: float) -> list[float]:
     if not times[0] <= time <= times[-1]:
         raise ValueError(f"time must be {times[0]:g} to {times[-1]:g}, got {time:g}")
     before = min(bisect_right(times, time) - 1, len(times) - 2)
@@ -184,7 +184,7 @@ class _FamilyFit:
     ) -> None:
         started = clocks.monotonic()
         self.config, self.first = config, images[0] if len(images) else None
-        self.stack, self.grid = _stacked(images)
+        self.stack, self.grid = stacked(images)
         self.times = _checked_times(times, len(images))
         self.scale = IntensityScale.of(self.stack.transpose(0, 1).flatten(1, 2))
         self.device = chosen_device(config.device)
@@ -277,7 +277,7 @@ class _FamilyFit:
             return _one_hot(int(drawn[1] * count), count)
         if self.times is not None:
             place = drawn[1] * (count - 1)
-            return _weights_at(range(count), place)
+            return weights_at(range(count), place)
         # Two members, or all: uniform over the simplex that they span.
         taking = min(2, count) if drawn[1] < 0.5 else count
         order = torch.randperm(count, generator=generator)[:taking]
@@ -386,7 +386,7 @@ def _prepared(batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, Te
     return batch["image"], batch["label"]
 
 
-def _stacked(images: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, Grid]:
+def stacked(images: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, Grid]:
     # (N, C, *shape) on one grid
     if len(images) < 2:
         raise ValueError(f"images must be two or more, got {len(images)}")

@@ -138,7 +138,7 @@ def learn_operator(
     started = time.monotonic()
     # A transform may be called where gradients are off; learning needs them.
     with torch.inference_mode(False), torch.enable_grad():
-        signals = _Signals.of(images, chosen_device(config.device))
+        signals = Signals.of(images, chosen_device(config.device))
         classes = None if labels is None else _checked_labels(labels, len(signals.values))
         with seeded(config.seed):
             learner = _Learner(signals, config, classes)
@@ -183,12 +183,12 @@ def modulate(
     field = cast("NeuralField", operator.field)
     found: list[Representation] = []
     with torch.inference_mode(False), torch.enable_grad():
-        signals = _Signals.of(images, next(field.parameters()).device)
-        _check_alike(signals.grids[0], operator.grid, len(operator.scale.mean), signals.values)
+        signals = Signals.of(images, next(field.parameters()).device)
+        check_alike(signals.grids[0], operator.grid, len(operator.scale.mean), signals.values)
         taken = {START: digest(operator), FITTED: [MODULATED], "steps": count}
         for part in signals.batches(_at_once(field, operator.grid)):
             begun = time.monotonic()
-            coefficients = _descend(field, part.standardised(), count, descent["rate"])
+            coefficients = descend_coefficients(field, part.standardised(), count, descent["rate"])
             seconds = (time.monotonic() - begun) / len(part.values)
             for each in _representations(field, part, coefficients):
                 each.info |= {**taken, "seconds": round(seconds, 6)}
@@ -203,7 +203,7 @@ def modulate(
 
 
 @dataclass(frozen=True)
-class _Signals:
+class Signals:
     """Images of one shape and spacing, (n, C, *spatial), with their grids and scales."""
 
     values: Tensor
@@ -211,7 +211,7 @@ class _Signals:
     scales: list[IntensityScale]
 
     @classmethod
-    def of(cls, images: Sequence[Tensor | np.ndarray], device: torch.device) -> _Signals:
+    def of(cls, images: Sequence[Tensor | np.ndarray], device: torch.device) -> Signals:
         if not len(images):
             raise ValueError("images must hold at least one, got none")
         values: list[Tensor] = []
@@ -223,7 +223,7 @@ class _Signals:
                 raise type(error)(f"images[{i}]: {error}") from error
             values.append(scan.image)
             grids.append(scan.grid)
-            _check_alike(scan.grid, grids[0], len(values[0]), scan.image[None])
+            check_alike(scan.grid, grids[0], len(values[0]), scan.image[None])
         scales = [IntensityScale.of(each) for each in values]
         return cls(torch.stack(values).to(device), grids, scales)
 
@@ -232,14 +232,14 @@ class _Signals:
         pairs = zip(self.scales, self.values, strict=True)
         return torch.stack([scale.standardise(value) for scale, value in pairs])
 
-    def batches(self, count: int) -> Iterator[_Signals]:
+    def batches(self, count: int) -> Iterator[Signals]:
         """The same, ``count`` at a time."""
         for i in range(0, len(self.values), count):
             part = slice(i, i + count)
-            yield _Signals(self.values[part], self.grids[part], self.scales[part])
+            yield Signals(self.values[part], self.grids[part], self.scales[part])
 
 
-def _check_alike(grid: Grid, like: Grid, channels: int, values: Tensor) -> None:
+def check_alike(grid: Grid, like: Grid, channels: int, values: Tensor) -> None:
     if grid.shape != like.shape or values.shape[1] != channels:
         raise ValueError(
             f"images must have shape {(channels, *like.shape)}, got {tuple(values.shape[1:])}; "
@@ -265,7 +265,7 @@ def _checked_labels(labels: Sequence[int], count: int) -> Tensor:
 # ---- the descent ------------------------------------------------------------------------------
 
 
-def _answers(field: NeuralField, coefficients: Tensor, lattice: Lattice) -> Tensor:
+def answers(field: NeuralField, coefficients: Tensor, lattice: Lattice) -> Tensor:
     """Signals (B, C, *lattice.shape) of the operator on B input functions (B, E, *knots)."""
     encoding, dims = cast("SplineField", field.encoding), lattice.spatial_dims
     haloed = lattice.padded(field.network.halo(), field.spacing, (1,) * dims)
@@ -273,24 +273,24 @@ def _answers(field: NeuralField, coefficients: Tensor, lattice: Lattice) -> Tens
     return field.network(values.unflatten(0, coefficients.shape[:2]))
 
 
-def _descend(
+def descend_coefficients(
     field: NeuralField, targets: Tensor, steps: int, rate: float, learning: bool = False
 ) -> Tensor:
     """Coefficients (B, E, *knots) after ``steps`` steps towards ``targets`` (B, C, *spatial)."""
-    lattice = _centres(targets.shape[2:], field.spacing, targets.device)
+    lattice = centres(targets.shape[2:], field.spacing, targets.device)
     start = cast("SplineField", field.encoding).coefficients
     coefficients = start.expand(len(targets), *start.shape)
     for _ in range(steps):
         if not learning:
             coefficients = coefficients.detach().requires_grad_()
-        error = (_answers(field, coefficients, lattice) - targets).square()
+        error = (answers(field, coefficients, lattice) - targets).square()
         loss = error.flatten(1).mean(1).sum() / 2
         (slope,) = torch.autograd.grad(loss, coefficients, create_graph=learning)
         coefficients = coefficients - rate * slope
     return coefficients if learning else coefficients.detach()
 
 
-def _centres(
+def centres(
     shape: Sequence[int], spacing: Sequence[float], device: torch.device, shift: float = 0.0
 ) -> Lattice:
     # Voxel centres; shifted, one fewer along each axis, so that all lie between the outermost.
@@ -317,7 +317,7 @@ def _at_once(field: NeuralField, grid: Grid) -> int:
 
 @torch.no_grad()
 def _representations(
-    field: NeuralField, part: _Signals, coefficients: Tensor
+    field: NeuralField, part: Signals, coefficients: Tensor
 ) -> Iterator[Representation]:
     on, between = (_psnr(field, part, coefficients, shift).tolist() for shift in (0.0, 0.5))
     for i, (grid, scale) in enumerate(zip(part.grids, part.scales, strict=True)):
@@ -333,11 +333,11 @@ def _representations(
         yield result
 
 
-def _psnr(field: NeuralField, part: _Signals, coefficients: Tensor, shift: float) -> Tensor:
+def _psnr(field: NeuralField, part: Signals, coefficients: Tensor, shift: float) -> Tensor:
     """PSNR (B,) on the voxels' centres or ``shift`` past them, over the range of each image."""
     z = part.standardised()
-    lattice = _centres(z.shape[2:], field.spacing, z.device, shift)
-    error = (_answers(field, coefficients, lattice) - _truth(z, shift)).flatten(2)
+    lattice = centres(z.shape[2:], field.spacing, z.device, shift)
+    error = (answers(field, coefficients, lattice) - truth(z, shift)).flatten(2)
     spans = z.flatten(2).amax(2) - z.flatten(2).amin(2)
     # Channels are weighed as in the image itself.
     std = torch.tensor([scale.std for scale in part.scales]).to(z)
@@ -347,11 +347,11 @@ def _psnr(field: NeuralField, part: _Signals, coefficients: Tensor, shift: float
     return 10 * torch.log10(span.square() / mse)
 
 
-def _truth(z: Tensor, shift: float) -> Tensor:
+def truth(z: Tensor, shift: float) -> Tensor:
     # Values (B, C, *places) of the splines through the samples, ``shift`` past them.
     if shift == 0:
         return z
-    lattice = _centres(z.shape[2:], [1.0] * (z.ndim - 2), torch.device("cpu"), shift)
+    lattice = centres(z.shape[2:], [1.0] * (z.ndim - 2), torch.device("cpu"), shift)
     between = CubicInterpolant(z.flatten(0, 1).cpu())(lattice)
     return between.to(z).unflatten(0, z.shape[:2])
 
@@ -362,7 +362,7 @@ def _truth(z: Tensor, shift: float) -> Tensor:
 class _Learner:
     """Operator, start and classifier while they are learned."""
 
-    def __init__(self, signals: _Signals, config: OperatorConfig, labels: Tensor | None) -> None:
+    def __init__(self, signals: Signals, config: OperatorConfig, labels: Tensor | None) -> None:
         self.signals, self.config, self.labels = signals, config, labels
         device = signals.values.device
         self.grid = signals.grids[0]
@@ -404,9 +404,9 @@ class _Learner:
 
     def _step(self, z: Tensor, labels: Tensor | None, shift: float) -> None:
         field, config = self.field, self.config
-        coefficients = _descend(field, z, config.descent, self.rate, learning=True)
-        lattice = _centres(z.shape[2:], field.spacing, z.device, shift)
-        loss = F.mse_loss(_answers(field, coefficients, lattice), _truth(z, shift))
+        coefficients = descend_coefficients(field, z, config.descent, self.rate, learning=True)
+        lattice = centres(z.shape[2:], field.spacing, z.device, shift)
+        loss = F.mse_loss(answers(field, coefficients, lattice), truth(z, shift))
         if self.reader is not None and labels is not None:
             moved = coefficients - cast("SplineField", field.encoding).coefficients
             read = self.reader(moved.flatten(1))
@@ -465,10 +465,10 @@ def _start(grid: Grid, out_channels: int, config: OperatorConfig) -> NeuralField
 def _stable_rate(field: NeuralField, grid: Grid, iterations: int = 15) -> float:
     """The longest step of steepest descent that does not overshoot at the start: 1 / |J' J|."""
     start = cast("SplineField", field.encoding).coefficients.detach()[None]
-    lattice = _centres(grid.shape, field.spacing, start.device)
+    lattice = centres(grid.shape, field.spacing, start.device)
 
     def answer(coefficients: Tensor) -> Tensor:
-        return _answers(field, coefficients, lattice)
+        return answers(field, coefficients, lattice)
 
     direction, size = torch.randn_like(start), torch.ones(())
     for _ in range(iterations):

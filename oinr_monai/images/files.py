@@ -27,7 +27,7 @@ STORED_DTYPE = "stored_dtype"
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
-_Read = tuple[NDArray[Any], NDArray[np.float64]]  # values (C, *spatial) and affine (4, 4)
+RawImage = tuple[NDArray[Any], NDArray[np.float64]]  # values (C, *spatial) and affine (4, 4)
 
 
 def read_image(path: str | os.PathLike[str]) -> MetaTensor:
@@ -64,14 +64,14 @@ def read_image(path: str | os.PathLike[str]) -> MetaTensor:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; give the path of an image")
-    values, affine = _read_dicom_folder(path) if path.is_dir() else _format(path, _READERS)(path)
+    values, affine = read_dicom_folder(path) if path.is_dir() else _format(path, _READERS)(path)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path}: the voxels are {values.dtype}; save real numbers instead")
     stored = values.dtype
     with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
         values = np.ascontiguousarray(values, dtype=np.float32)
-    _check_values(path, values)
-    _check_affine(path, affine)
+    check_values(path, values)
+    check_affine(path, affine)
     sign = "u" if stored.kind == "i" and values.min() >= 0 else ""
     meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored}"}
     return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(affine), meta=meta)
@@ -125,7 +125,7 @@ def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[...,
 
 
 @contextmanager
-def _reading(path: Path, kind: str) -> Iterator[None]:
+def reading(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever a reader raises, often over several lines, into one line."""
     try:
         yield
@@ -146,12 +146,12 @@ def map_nifti(path: Path) -> tuple[NDArray[Any], float, float, NDArray[np.float6
     """
     import nibabel as nib
 
-    with _reading(path, "NIfTI"):
+    with reading(path, "NIfTI"):
         nifti: Any = nib.load(path)
         values = nifti.dataobj.get_unscaled()
     slope, intercept = float(nifti.dataobj.slope), float(nifti.dataobj.inter)
-    values, affine = _with_channels(path, values, _nifti_affine(nifti))
-    _check_affine(path, affine)
+    values, affine = with_channels(path, values, _nifti_affine(nifti))
+    check_affine(path, affine)
     return values, slope, intercept, affine
 
 
@@ -161,34 +161,34 @@ def _nifti_affine(nifti: Any) -> NDArray[np.float64]:  # noqa: ANN401 (nibabel h
     return affine
 
 
-def _read_nifti(path: Path) -> _Read:
+def read_nifti(path: Path) -> RawImage:
     import nibabel as nib
 
-    with _reading(path, "NIfTI"):
+    with reading(path, "NIfTI"):
         nifti: Any = nib.load(path)
         values, affine = np.asarray(nifti.dataobj), _nifti_affine(nifti)
-    return _with_channels(path, values, affine)
+    return with_channels(path, values, affine)
 
 
-def _with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> _Read:
+def with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> RawImage:
     if values.ndim == 5 and values.shape[3] == 1:  # NIfTI's layout of a vector image
         values = values[:, :, :, 0]
     if values.ndim > 4:
-        raise _too_many_dimensions(path, values.shape)
+        raise too_many_dimensions(path, values.shape)
     if values.ndim == 2 and np.abs(affine[2, :2]).max() > 1e-3 * np.linalg.norm(affine[:3, 0]):
         values = values[:, :, None]  # in two dimensions the world is its XY plane
     return (np.moveaxis(values, -1, 0) if values.ndim == 4 else values[None]), affine
 
 
-def _read_itk(path: Path) -> _Read:
+def read_itk(path: Path) -> RawImage:
     import SimpleITK as sitk
 
-    with _reading(path, path.suffix[1:].upper()), _quiet_itk():
+    with reading(path, path.suffix[1:].upper()), _quiet_itk():
         image = sitk.ReadImage(str(path))
     return _from_itk(path, image)
 
 
-def _read_dicom_folder(path: Path) -> _Read:
+def read_dicom_folder(path: Path) -> RawImage:
     import SimpleITK as sitk
 
     with _quiet_itk():
@@ -199,7 +199,7 @@ def _read_dicom_folder(path: Path) -> _Read:
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path), series[0]))
         reader.MetaDataDictionaryArrayUpdateOn()
-        with _reading(path, "a DICOM series"):
+        with reading(path, "a DICOM series"):
             image = reader.Execute()
     values, affine = _from_itk(path, image)
     return values, _along_slices(path, reader, affine)
@@ -226,7 +226,7 @@ def _along_slices(
     return affine
 
 
-def _from_itk(path: Path, image: "sitk.Image") -> _Read:
+def _from_itk(path: Path, image: "sitk.Image") -> RawImage:
     """Values (C, X, Y[, Z]) and RAS affine of an ITK image, whose own arrays run (Z, Y, X[, C])."""
     import SimpleITK as sitk
 
@@ -234,7 +234,7 @@ def _from_itk(path: Path, image: "sitk.Image") -> _Read:
     values = sitk.GetArrayViewFromImage(image).T.copy()
     if image.GetNumberOfComponentsPerPixel() > 1:
         if dims > 3:
-            raise _too_many_dimensions(path, values.shape)
+            raise too_many_dimensions(path, values.shape)
     else:
         values = np.moveaxis(values, -1, 0) if dims == 4 else values[None]
     space = min(dims, 3)
@@ -258,10 +258,10 @@ def _quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _read_picture(path: Path) -> _Read:
+def read_picture(path: Path) -> RawImage:
     from PIL import Image, ImageOps
 
-    with _reading(path, "a PNG or JPEG picture"), Image.open(path) as stored:
+    with reading(path, "a PNG or JPEG picture"), Image.open(path) as stored:
         picture = ImageOps.exif_transpose(stored)
         if picture.mode in {"1", "LA"}:
             values = np.asarray(picture.convert("L"))
@@ -305,7 +305,7 @@ def write_slabs(
             file.write(np.asarray(slab, dtype="<f4").tobytes(order="F"))
 
 
-def _write_nifti(
+def write_nifti(
     path: Path,
     values: NDArray[np.float32],
     affine: NDArray[np.float64],
@@ -314,7 +314,7 @@ def _write_nifti(
 ) -> None:
     import nibabel as nib
 
-    voxels = values[0] if len(values) == 1 else np.moveaxis(_as_volume(values), 0, -1)
+    voxels = values[0] if len(values) == 1 else np.moveaxis(as_volume(values), 0, -1)
     nib.save(_nifti(voxels, affine, description), path)
 
 
@@ -331,7 +331,7 @@ def _nifti(voxels: NDArray[np.float32], affine: NDArray[np.float64], description
     return nifti
 
 
-def _write_itk(
+def write_itk(
     path: Path,
     values: NDArray[np.float32],
     affine: NDArray[np.float64],
@@ -340,7 +340,7 @@ def _write_itk(
 ) -> None:
     import SimpleITK as sitk
 
-    volume = _as_volume(values)
+    volume = as_volume(values)
     image = sitk.GetImageFromArray(volume.T if len(volume) > 1 else volume[0].T)
     affine = _LPS_TO_RAS @ affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -355,7 +355,7 @@ def _write_itk(
         raise OSError(str(error).rpartition("sitk::ERROR: ")[2]) from error
 
 
-def _write_png(
+def write_png(
     path: Path,
     values: NDArray[np.float32],
     _: NDArray[np.float64],
@@ -370,7 +370,7 @@ def _write_png(
     Image.fromarray(_pixels(values, stored, "PNG")).save(path, pnginfo=note)
 
 
-def _write_jpeg(
+def write_jpeg(
     path: Path,
     values: NDArray[np.float32],
     _: NDArray[np.float64],
@@ -399,12 +399,12 @@ def _pixels(values: NDArray[np.float32], stored: np.dtype[Any], kind: str) -> ND
     return np.ascontiguousarray(pixels if len(flat) == 3 else pixels[:, :, 0])
 
 
-def _as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Values (C, X, Y, Z), with axes of one voxel for those missing."""
     return values.reshape(*values.shape, *(1,) * (4 - values.ndim))
 
 
-def _check_values(path: Path, values: NDArray[np.float32]) -> None:
+def check_values(path: Path, values: NDArray[np.float32]) -> None:
     if values.size == 0:
         raise ValueError(f"{path}: the image is empty, shape {values.shape}; give one with voxels")
     low, high = float(values.min()), float(values.max())
@@ -415,7 +415,7 @@ def _check_values(path: Path, values: NDArray[np.float32]) -> None:
         )
 
 
-def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     with np.errstate(all="ignore"):
         volume = abs(np.linalg.det(affine[:3, :3] / lengths))
@@ -424,23 +424,23 @@ def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
         raise ValueError(f"{path}: the affine {rows} is not invertible; correct it in the header")
 
 
-def _too_many_dimensions(path: Path, shape: tuple[int, ...]) -> ValueError:
+def too_many_dimensions(path: Path, shape: tuple[int, ...]) -> ValueError:
     return ValueError(
         f"{path}: the image has {len(shape)} dimensions, {shape}; save one volume (X, Y, Z) or one"
         " series (X, Y, Z, channels)"
     )
 
 
-_READERS: dict[str, Callable[[Path], _Read]] = {
-    ".nii": _read_nifti,
-    ".nii.gz": _read_nifti,
-    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"), _read_itk),
-    **dict.fromkeys((".png", ".jpg", ".jpeg"), _read_picture),
+_READERS: dict[str, Callable[[Path], RawImage]] = {
+    ".nii": read_nifti,
+    ".nii.gz": read_nifti,
+    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"), read_itk),
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), read_picture),
 }
 _WRITERS: dict[str, Callable[[Path, NDArray[Any], NDArray[Any], str, np.dtype[Any]], None]] = {
-    ".nii": _write_nifti,
-    ".nii.gz": _write_nifti,
-    **dict.fromkeys((".nrrd", ".mha"), _write_itk),
-    ".png": _write_png,
-    **dict.fromkeys((".jpg", ".jpeg"), _write_jpeg),
+    ".nii": write_nifti,
+    ".nii.gz": write_nifti,
+    **dict.fromkeys((".nrrd", ".mha"), write_itk),
+    ".png": write_png,
+    **dict.fromkeys((".jpg", ".jpeg"), write_jpeg),
 }

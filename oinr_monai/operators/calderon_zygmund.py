@@ -18,7 +18,7 @@ from .wavelets import analyse, check_levels, min_size, synthesise
 
 __all__ = ["CZOINR", "DenseMaps", "FlatCZOINR", "NonStandardForm", "UnsharedBands"]
 
-_BAND = 3
+BAND = 3
 _PUBLISHED_LAYERS = 4
 
 
@@ -131,13 +131,13 @@ class CZOINR(LatticeOperator):
             out_channels,
         )
         self.channels, self.levels, self.wave, self.act = channels, levels, wave, act
-        self.lift = _mixing(spatial_dims, in_channels, channels)
+        self.lift = mixing(spatial_dims, in_channels, channels)
         self.sigma = get_act_layer(act)
         bands = [_SharedBands(spatial_dims, channels, j, act) for j in range(1, levels + 1)]
         coarsest = _SharedBands(spatial_dims, channels, levels, act, subbands=1)
         self.operator = NonStandardForm(wave, bands, coarsest)
-        self.mix = _mixing(spatial_dims, channels, channels)
-        self.project = _mixing(spatial_dims, channels, out_channels)
+        self.mix = mixing(spatial_dims, channels, channels)
+        self.project = mixing(spatial_dims, channels, out_channels)
         self._start()
 
     def _start(self) -> None:
@@ -164,7 +164,7 @@ class CZOINR(LatticeOperator):
             "channels": self.channels,
             "levels": self.levels,
             "wave": self.wave,
-            "act": _as_json(self.act),
+            "act": as_json(self.act),
         }
 
 
@@ -237,7 +237,7 @@ class FlatCZOINR(LatticeOperator):
         bands = [_stack(act, channels, partial(UnsharedBands, pieces)) for _ in range(levels)]
         dense = _stack(act, channels, partial(DenseMaps, coarsest))
         self.operator = NonStandardForm(wave, bands, dense)
-        self.project = _mixing(len(shape), channels, out_channels, bias=False)
+        self.project = mixing(len(shape), channels, out_channels, bias=False)
 
     def hidden(self, field: Tensor) -> Tensor:
         """Map a field (B, E, *shape) to the last activations (B, channels, *shape).
@@ -264,7 +264,7 @@ class FlatCZOINR(LatticeOperator):
             "levels": self.levels,
             "wave": self.wave,
             "pieces": self.pieces,
-            "act": _as_json(self.act),
+            "act": as_json(self.act),
         }
 
 
@@ -290,10 +290,10 @@ class UnsharedBands(nn.Module):
         super().__init__()
         self.pieces, self.groups = pieces, groups
         outputs = 2 * groups * copies
-        self.weight = nn.Parameter(torch.empty(pieces, outputs, 2, _BAND))
+        self.weight = nn.Parameter(torch.empty(pieces, outputs, 2, BAND))
         self.bias = nn.Parameter(0.02 * torch.randn(pieces, outputs))
         # The published fan-out, which counts the copies and the pieces.
-        fan_out = outputs * 2 * pieces * _BAND / math.isqrt(groups * copies)
+        fan_out = outputs * 2 * pieces * BAND / math.isqrt(groups * copies)
         nn.init.normal_(self.weight, std=math.sqrt(2 / fan_out))
 
     def forward(self, u: Tensor) -> Tensor:
@@ -352,7 +352,7 @@ class _SharedBands(nn.Module):
         self.scale = 2 ** (level * spatial_dims / 2)
         width = channels * (subbands or 2**spatial_dims)
         self.bands = nn.ModuleList(_band(spatial_dims, width, channels) for _ in range(2))
-        self.mixes = nn.ModuleList(_mixing(spatial_dims, width, width) for _ in range(2))
+        self.mixes = nn.ModuleList(mixing(spatial_dims, width, width) for _ in range(2))
         self.sigma = get_act_layer(act)
         omega, bound = _frequency(self.sigma), math.sqrt(6 / width)
         _draw(self.mixes[0], bound / omega, math.pi / omega)
@@ -366,14 +366,14 @@ class _SharedBands(nn.Module):
 def _band(spatial_dims: int, width: int, groups: int) -> nn.Module:
     # Periodic as the wavelets; the start keeps the variance.
     band = Conv[Conv.CONV, spatial_dims](
-        width, width, _BAND, padding=1, padding_mode="circular", groups=groups, bias=False
+        width, width, BAND, padding=1, padding_mode="circular", groups=groups, bias=False
     )
     bound = math.sqrt(3 / band.weight[0].numel())
     nn.init.uniform_(band.weight, -bound, bound)
     return band
 
 
-def _mixing(spatial_dims: int, before: int, after: int, bias: bool = True) -> nn.Module:
+def mixing(spatial_dims: int, before: int, after: int, bias: bool = True) -> nn.Module:
     return Conv[Conv.CONV, spatial_dims](before, after, 1, bias=bias)
 
 
@@ -399,5 +399,5 @@ def _draw(layer: nn.Module, bound: float, phase: float) -> None:
     bias.uniform_(-phase, phase)
 
 
-def _as_json(act: str | tuple[str, dict[str, Any]]) -> str | list[Any]:
+def as_json(act: str | tuple[str, dict[str, Any]]) -> str | list[Any]:
     return act if isinstance(act, str) else list(act)

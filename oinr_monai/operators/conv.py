@@ -328,8 +328,8 @@ class CKConvOINR(LocalOperator):
             out_channels,
         )
         self.channels, self.padding, self.omega_0 = tuple(channels), padding, float(omega_0)
-        self.support = _numbers("support", support, len(widths) - 1, "layer")
-        self.spacing = _numbers("spacing", spacing, spatial_dims, "axis")
+        self.support = numbers_of("support", support, len(widths) - 1, "layer")
+        self.spacing = numbers_of("spacing", spacing, spatial_dims, "axis")
         if min(self.spacing) <= 0:
             raise ValueError(f"spacing must be positive, got {spacing}")
         self.window, self.separable = window, separable
@@ -352,7 +352,7 @@ class CKConvOINR(LocalOperator):
             ValueError: if the spacing is not positive or not one for each axis.
         """
         other = copy.copy(self)
-        other.spacing = _numbers("spacing", spacing, self.spatial_dims, "axis")
+        other.spacing = numbers_of("spacing", spacing, self.spatial_dims, "axis")
         if min(other.spacing) <= 0:
             raise ValueError(f"spacing must be positive, got {spacing}")
         layers = (
@@ -390,7 +390,7 @@ def _check_padding(padding: str, spatial_dims: int) -> None:
         )
 
 
-def _numbers(name: str, value: float | Sequence[float], count: int, of: str) -> tuple[float, ...]:
+def numbers_of(name: str, value: float | Sequence[float], count: int, of: str) -> tuple[float, ...]:
     numbers = (value,) * count if isinstance(value, int | float) else tuple(value)
     if len(numbers) != count:
         raise ValueError(f"{name} must be one number or one per {of} ({count}), got {numbers}")

@@ -66,14 +66,14 @@ class IntensityScale:
 
     def standardise(self, image: Tensor) -> Tensor:
         """Map intensities (C, ...) to zero mean and unit variance."""
-        return (image - _column(self.mean, image)) / _column(self.std, image)
+        return (image - column(self.mean, image)) / column(self.std, image)
 
     def restore(self, standardised: Tensor) -> Tensor:
         """Map standardised values (C, ...) back to intensities."""
-        return standardised * _column(self.std, standardised) + _column(self.mean, standardised)
+        return standardised * column(self.std, standardised) + column(self.mean, standardised)
 
 
-def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+def column(values: tuple[float, ...], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(
         -1, *[1] * (like.ndim - 1)
     )
@@ -291,18 +291,18 @@ class Representation:
             beyond.append(voxels.spread(within[:, None], d)[..., 0])
         jet = self.field(type(voxels)(tuple(clamped)), order, layer)
         if order:
-            jet = _flatten_border(jet, beyond)
+            jet = flatten_border(jet, beyond)
         if layer is not None:
-            return Jet(jet[0] * _all(inside), jet[1:], jet[1:])
-        return self._in_the_world(jet, _all(inside))
+            return Jet(jet[0] * all_of(inside), jet[1:], jet[1:])
+        return self._in_the_world(jet, all_of(inside))
 
     def _in_the_world(self, jet: Tensor, inside: Tensor) -> Jet:
         # From standardised intensities and mm along the axes to the image's own and the world's.
         value = jet[0]
-        intensities = value * _column(self.scale.std, value) + _column(self.scale.mean, value)
-        slopes = jet[1:] * (inside * _column(self.scale.std, value))
+        intensities = value * column(self.scale.std, value) + column(self.scale.mean, value)
+        slopes = jet[1:] * (inside * column(self.scale.std, value))
         return Jet(
-            torch.where(inside, intensities, _column(self.scale.outside, value)),
+            torch.where(inside, intensities, column(self.scale.outside, value)),
             *self._turned(slopes),
         )
 
@@ -314,8 +314,8 @@ class Representation:
         gradient = torch.tensordot(turn.T, first, dims=1) if len(first) else first
         if not len(second):
             return gradient.movedim(1, 0), second[:, None].movedim(2, 0)
-        hessian = torch.tensordot(_turn_twice(turn), second, dims=1)
-        return gradient.movedim(1, 0), _symmetric(hessian, dims).movedim(2, 0)
+        hessian = torch.tensordot(turn_twice(turn), second, dims=1)
+        return gradient.movedim(1, 0), symmetric(hessian, dims).movedim(2, 0)
 
     def _places(self, order: int, scattered: bool) -> int:
         return max(TILE_NUMBERS // self.field.numbers(order, scattered), 1)
@@ -401,7 +401,7 @@ class Representation:
             raise FileNotFoundError(
                 f"{path} must be an existing .oinr file; write one with `oinr fit`"
             )
-        header, state = _read(path)
+        header, state = read_oinr(path)
         try:
             encoding, network = build(header["encoding"]), build(header["network"])
             grid = Grid(
@@ -442,14 +442,14 @@ def stored_dtype(image: Tensor | np.ndarray) -> dict[str, str]:
 ROUNDING = 1e-4
 
 
-def _all(masks: list[Tensor]) -> Tensor:
+def all_of(masks: list[Tensor]) -> Tensor:
     whole = masks[0]
     for mask in masks[1:]:
         whole = whole & mask
     return whole
 
 
-def _flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
+def flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
     # Beyond the outermost centres the function is constant across the border: no slope that way.
     dims = len(within)
     jet = jet.clone()
@@ -460,7 +460,7 @@ def _flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
     return jet
 
 
-def _turn_twice(turn: Tensor) -> Tensor:
+def turn_twice(turn: Tensor) -> Tensor:
     # What T does to a gradient, T' H T does to a Hessian: as one matrix on its upper triangle.
     pairs = second_order_pairs(len(turn))
     rows = [
@@ -470,14 +470,14 @@ def _turn_twice(turn: Tensor) -> Tensor:
     return torch.stack([torch.stack(row) for row in rows])
 
 
-def _symmetric(parts: Tensor, dims: int) -> Tensor:
+def symmetric(parts: Tensor, dims: int) -> Tensor:
     # (D (D + 1) / 2, ...) to (D, D, ...)
     pairs = second_order_pairs(dims)
     rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
     return parts[torch.tensor(rows, device=parts.device)]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_oinr(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     remedy = "fit the image again with `oinr fit`"
     try:
         with safe_open(path, framework="pt") as file:

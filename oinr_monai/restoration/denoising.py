@@ -215,10 +215,10 @@ class _Task:
         self.samples = self.scale.standardise(stable)
         sigma = (1 / torch.tensor(self.scale.std)).view(-1, *[1] * grid.spatial_dims)
         with seeded(config.seed):
-            self.network = _Residual(len(image), sigma).to(self.device)
+            self.network = Residual(len(image), sigma).to(self.device)
         voxels = image[0].numel() if mask is None else int(mask.sum())
         self.clock = Clock(*config.budget(voxels), started=started)
-        self.patches = _Patches(
+        self.patches = Patches(
             self.samples, mask, sigma, self.network.operator.radius, config.seed
         )
         self.best = BestWeights(self.network, self._held_out(), self.clock, times=4)
@@ -241,8 +241,8 @@ class _Task:
             train_data_loader=self._batches(),
             network=self.network,
             optimizer=optimizer,
-            loss_function=_risk,
-            prepare_batch=_to_device,
+            loss_function=risk,
+            prepare_batch=on_device,
             train_handlers=[self.clock, OneCycle(optimizer, self.clock), self.best],
             decollate=False,
         )
@@ -267,8 +267,8 @@ class _Task:
         def score() -> float:
             with torch.no_grad():
                 risks = [
-                    float(_risk(self.network(inputs), label))
-                    for inputs, label in (_to_device(batch, self.device) for batch in batches)
+                    float(risk(self.network(inputs), label))
+                    for inputs, label in (on_device(batch, self.device) for batch in batches)
                 ]
             return -sum(risks) / len(risks)
 
@@ -277,7 +277,7 @@ class _Task:
     def _field(self) -> NeuralField:
         network = self.network.joined()
         if not self.noise.linear:
-            network = _with_tail(network, self._curves(), self._reach())
+            network = with_tail(network, self._curves(), self._reach())
         spacing = self.grid.spacing.tolist()
         margin = [h * network.radius for h in spacing]
         encoding = SplineField(self.grid.extent.tolist(), spacing, len(self.samples), margin)
@@ -314,7 +314,7 @@ class _Task:
         }
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """What the steps train: y less what the operator takes for noise; it starts as the identity."""
 
     def __init__(self, channels: int, sigma: Tensor) -> None:
@@ -359,7 +359,7 @@ class _Residual(nn.Module):
         return new
 
 
-class _Patches:
+class Patches:
     """Random patches of the noisy samples with a halo, each beside a copy with a probe added.
 
     Args:
@@ -414,14 +414,14 @@ def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return held
 
 
-def _to_device(
+def on_device(
     batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any
 ) -> tuple[Tensor, _Label]:
     noisy, probe, sigma, weight = (each.to(device) for each in batch["label"])
     return batch["image"].to(device), (noisy, probe, sigma, weight)
 
 
-def _risk(answers: Tensor, label: _Label) -> Tensor:
+def risk(answers: Tensor, label: _Label) -> Tensor:
     # Stein's estimate, plus one, in units of the variance of the noise.
     noisy, probe, sigma, weight = label
     answer, probed = answers
@@ -431,7 +431,7 @@ def _risk(answers: Tensor, label: _Label) -> Tensor:
     return (each * weight).sum() / weight.sum().clamp_min(1)
 
 
-def _with_tail(network: ConvOINR, curves: Callable[[Tensor], Tensor], reach: float) -> ConvOINR:
+def with_tail(network: ConvOINR, curves: Callable[[Tensor], Tensor], reach: float) -> ConvOINR:
     """The operator followed by a pointwise curve, as two more layers of sines.
 
     Its answers z pass a sine of small slope, one to one, and the curve of what comes out is a sum

@@ -209,7 +209,7 @@ class ForwardModel(ABC):
     def _adjoint(self, y: Tensor) -> Tensor: ...
 
 
-class _Separable(ForwardModel):
+class Separable(ForwardModel):
     """An operator that is a product of one matrix (m, n) per axis; None is the identity."""
 
     def __init__(self, source: Grid, target: Grid, matrices: Sequence[Tensor | None]) -> None:
@@ -240,7 +240,7 @@ class _Separable(ForwardModel):
         return solved.to(y.dtype)
 
 
-class SliceStack(_Separable):
+class SliceStack(Separable):
     """Thick slices along one axis of a volume with the same axes and in-plane voxels.
 
     Slices may leave gaps or overlap: the profile says how thick they are, the target where they
@@ -269,12 +269,12 @@ class SliceStack(_Separable):
         towards = torch.linalg.solve(source.matrix, target.matrix)[axis, axis].sign()
         spacing = float(source.plane_spacing[axis] * towards)
         matrices: list[Tensor | None] = [None] * source.spatial_dims
-        matrices[axis] = _weights(profile, places, source.shape[axis], spacing)
+        matrices[axis] = profile_weights(profile, places, source.shape[axis], spacing)
         super().__init__(source, target, matrices)
         self.axis, self.profile = axis, profile
 
 
-class Blur(_Separable):
+class Blur(Separable):
     """A Gaussian blur on a grid, cut and renormalised at its ends.
 
     Args:
@@ -299,12 +299,12 @@ class Blur(_Separable):
         for axis, (size, width) in enumerate(zip(grid.shape, fwhm, strict=True)):
             places = torch.arange(size, dtype=torch.float64)
             spacing = float(grid.plane_spacing[axis])
-            matrix = _weights(Gaussian(width), places, size, spacing) if width else None
+            matrix = profile_weights(Gaussian(width), places, size, spacing) if width else None
             matrices.append(matrix)
         super().__init__(grid, grid, matrices)
 
 
-class Decimation(_Separable):
+class Decimation(Separable):
     """Every n-th voxel along each axis, from the first on.
 
     Args:
@@ -424,7 +424,7 @@ def along_axes(x: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
     return x
 
 
-def _weights(profile: SliceProfile, places: Tensor, size: int, spacing: float) -> Tensor:
+def profile_weights(profile: SliceProfile, places: Tensor, size: int, spacing: float) -> Tensor:
     # Weights (slices, voxels) of slices at ``places`` in voxels, which lie ``spacing`` mm apart.
     faces = torch.arange(size + 1, dtype=torch.float64) - 0.5
     integral = profile.cumulative((faces - places[:, None]) * spacing)

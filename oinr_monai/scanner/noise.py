@@ -135,7 +135,7 @@ def repeat_noise_level(series: Tensor, mask: Tensor | None = None) -> float:
     return min(float(np.median(level)) for level in levels) / math.sqrt(2)
 
 
-def _known_level(image: Tensor, mask: Tensor | None) -> tuple[float, ...]:
+def known_level(image: Tensor, mask: Tensor | None) -> tuple[float, ...]:
     # The scene only adds to either estimate, so that the smaller is the nearer.
     levels = noise_level(image, mask)
     if len(image) < FEWEST_REPEATS:
@@ -206,7 +206,7 @@ class GaussianNoise(NoiseModel):
 
     def estimated(self, image: Tensor, mask: Tensor | None = None) -> Self:
         """The model with sigma estimated where it is not given, from 5 channels on as repeats."""
-        return self if self.sigma is not None else replace(self, sigma=_known_level(image, mask))
+        return self if self.sigma is not None else replace(self, sigma=known_level(image, mask))
 
     def stabilise(self, image: Tensor) -> Tensor:
         """The image over sigma."""
@@ -261,9 +261,9 @@ class RicianNoise(NoiseModel):
         """The model with sigma estimated where it is not given, from 5 channels on as repeats."""
         if self.sigma is not None:
             return self
-        sigma = _known_level(image, mask)
+        sigma = known_level(image, mask)
         for _ in range(6):
-            left = _known_level(replace(self, sigma=sigma).stabilise(image), mask)
+            left = known_level(replace(self, sigma=sigma).stabilise(image), mask)
             sigma = tuple(s * each for s, each in zip(sigma, left, strict=True))
         return replace(self, sigma=sigma)
 
