@@ -1,5 +1,7 @@
 """How close a signal is to its reference."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
