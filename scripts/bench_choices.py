@@ -15,7 +15,8 @@ import torch
 from measuring import command, machine, make_problem
 
 from oinr_monai import CoordinateField, FitConfig, FourierEncoding, Grid, SplineField, fit
-from oinr_monai.fields.field import Field, JointField
+from oinr_monai.fields.field import Field
+from oinr_monai.fields.joint import JointField
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,11 @@ from measuring import PRESETS, command, machine
 from torch import Tensor, nn
 
 from oinr_monai import ConvOINR, FitConfig, FourierEncoding, Grid, Representation
-from oinr_monai.fitting.presets import PresetName, build_field
-from oinr_monai.representation.neural_field import ContinuousField, NeuralField
-from oinr_monai.representation.representation import IntensityScale
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.fitting.start import build_field
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.neural_field import NeuralField
 
 DENSE = "kernels of 3, 32-32-32"
 BANDS = 8

@@ -25,7 +25,7 @@ from torch import Tensor
 from oinr_monai import DenoiseConfig, GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, denoise
 from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import psnr, ssim
-from oinr_monai.scanner.noise import noise_level, repeat_noise_level
+from oinr_monai.scanner.noise_level import noise_level, repeat_noise_level
 
 TV_WEIGHTS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 # Patch, distance and h; small distances are the better ones on volumes.

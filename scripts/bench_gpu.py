@@ -24,7 +24,7 @@ from measuring import command, cpu_model
 from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
 from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16
 from oinr_monai.fitting.presets import PresetName, places_of
-from oinr_monai.operators.conv import LocalOperator
+from oinr_monai.operators.operator import LocalOperator
 
 GOALS = (35.0, 40.0)
 # Steps of the first rung of the ladder; each has twice as many as the one before.

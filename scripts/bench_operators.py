@@ -24,9 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from oinr_monai import CZOINR, CKConvOINR, ConvOINR, FitConfig, Grid, Representation, fit
 from oinr_monai.images.metrics import psnr
-from oinr_monai.operators.conv import LocalOperator
-from oinr_monai.operators.integral import ContinuousKernelIntegral, fft_convolve
-from oinr_monai.operators.kernels import SIREN, FourierNet, GaborNet, MAGNet, MLPNet, RFNet
+from oinr_monai.operators.continuous_integral import ContinuousKernelIntegral, fft_convolve
+from oinr_monai.operators.kernels import SIREN, MLPNet, RFNet
+from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
+from oinr_monai.operators.operator import LocalOperator
 
 KERNELS = (SIREN, MLPNet, RFNet, FourierNet, GaborNet, MAGNet)
 STEPS = {"h": 1.0, "2h/3": 2 / 3, "h/2": 1 / 2, "h/4": 1 / 4, "h/8": 1 / 8, "h/16": 1 / 16}

@@ -22,10 +22,12 @@ from bench_memory import phantom
 from measuring import PRESETS, command, machine, write_rows
 
 from oinr_monai import FitConfig, Grid, Representation, fit
+from oinr_monai.fitting.descent import adam, descend, weighted_mse
 from oinr_monai.fitting.device import gains_from_bfloat16
 from oinr_monai.fitting.handlers import Clock, OneCycle
-from oinr_monai.fitting.objective import ImageObjective, adam, descend, weighted_mse
-from oinr_monai.fitting.presets import PresetName, build_field, places_of
+from oinr_monai.fitting.objective import ImageObjective
+from oinr_monai.fitting.presets import PresetName, places_of
+from oinr_monai.fitting.start import build_field
 from oinr_monai.images.scans import checked_scans
 
 # Sizes up to which twice as fine a grid is sampled too: its answer has eight times as many voxels.

@@ -31,7 +31,8 @@ from torch import Tensor
 from oinr_monai import Grid, fuse, simulate_slices
 from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import hfen, psnr, ssim
-from oinr_monai.scanner.forward_model import Boxcar, Gaussian, SliceStack
+from oinr_monai.scanner.profiles import Boxcar, Gaussian
+from oinr_monai.scanner.slices import SliceStack
 
 FACTORS = (2.0, 3.0, 3.5, 4.0, 5.0, 6.0)
 PROFILES: dict[str, type[Boxcar | Gaussian]] = {"boxcar": Boxcar, "gaussian": Gaussian}

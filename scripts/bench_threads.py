@@ -18,8 +18,9 @@ import torch
 from measuring import PRESETS, machine
 
 from oinr_monai import FitConfig, Grid
-from oinr_monai.fitting.presets import PresetName, build_field, places_of
+from oinr_monai.fitting.presets import PresetName, places_of
 from oinr_monai.fitting.samplers import LatticeSampler
+from oinr_monai.fitting.start import build_field
 from oinr_monai.grids.splines import CubicInterpolant
 
 

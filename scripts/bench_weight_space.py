@@ -24,9 +24,11 @@ from published import PublishedOINR2d
 from torch import Tensor
 
 from oinr_monai import FitConfig, Representation, fit_many
-from oinr_monai.analysis.weight_vectors import CLASSIFIERS, WeightVectors, classifier
+from oinr_monai.analysis.classification import CLASSIFIERS, classifier
+from oinr_monai.analysis.weight_vectors import WeightVectors
 from oinr_monai.fitting.learned_start import learn_start
-from oinr_monai.fitting.shared_operator import OperatorConfig, learn_operator, modulate
+from oinr_monai.fitting.modulation import modulate
+from oinr_monai.fitting.shared_operator import OperatorConfig, learn_operator
 from oinr_monai.images.metrics import psnr
 
 REPORT = Path(__file__).parents[1] / "docs" / "weight_space.md"

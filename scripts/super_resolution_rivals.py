@@ -22,8 +22,9 @@ from torch import Tensor
 
 from oinr_monai import Grid, SuperResolveConfig, super_resolve
 from oinr_monai.images.files import read_image
-from oinr_monai.scanner.forward_model import Boxcar, Gaussian, SliceStack
+from oinr_monai.scanner.profiles import Boxcar, Gaussian
 from oinr_monai.scanner.resampling import Resampling
+from oinr_monai.scanner.slices import SliceStack
 
 BACK_PROJECTIONS = 10
 

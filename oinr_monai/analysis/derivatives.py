@@ -11,10 +11,10 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_one_of
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.jets import Jet, upper_triangle
 from oinr_monai.representation.representation import Representation
 
 from .invariants import (
-    Jet,
     gaussian_curvature,
     gradient_magnitude,
     hessian_eigenvalues,
@@ -23,7 +23,6 @@ from .invariants import (
     objectness,
     smooth,
     structure_tensor,
-    upper_triangle,
 )
 
 __all__ = ["DEFAULT_MAPS", "MAPS", "check_maps", "derivative_maps", "described"]

@@ -1,4 +1,4 @@
-r"""What value, gradient and Hessian say about the shape of an image around a place.
+"""What value, gradient and Hessian say about the shape of an image around a place.
 
 All are differential invariants: they do not depend on how the world's axes lie. Lengths are in mm,
 so that gradients are per mm and Hessians per mm².
@@ -7,16 +7,14 @@ so that gradients are per mm and Hessians per mm².
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from oinr_monai.grids.positions import second_order_pairs
+from oinr_monai.grids.jets import Jet
 
 __all__ = [
-    "Jet",
     "gaussian_curvature",
     "gradient_magnitude",
     "hessian_eigenvalues",
@@ -24,30 +22,7 @@ __all__ = [
     "mean_curvature",
     "objectness",
     "structure_tensor",
-    "upper_triangle",
 ]
-
-
-class Jet(NamedTuple):
-    """Value, gradient and Hessian of C signals in world axes at places of any shape.
-
-    What was not asked for is empty: gradients have shape (C, 0, *places) in a jet of order 0.
-
-    Args:
-        value: intensities (C, *places).
-        gradient: per mm, (C, D, *places).
-        hessian: per mm², (C, D, D, *places).
-    """
-
-    value: Tensor
-    gradient: Tensor
-    hessian: Tensor
-
-
-def upper_triangle(tensor: Tensor) -> Tensor:
-    """Entries xx xy xz yy yz zz (C, D (D + 1) / 2, *places) of symmetric (C, D, D, *places)."""
-    rows, columns = zip(*second_order_pairs(tensor.shape[1]), strict=True)
-    return tensor[:, list(rows), list(columns)]
 
 
 def gradient_magnitude(jet: Jet) -> Tensor:

@@ -29,10 +29,12 @@ from torch import Tensor
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.meta import image_source
 from oinr_monai.images.metrics import dice, iou
-from oinr_monai.representation.representation import Representation, image_source
+from oinr_monai.representation.representation import Representation
 
-from .isosurface import Surface, isosurface
+from .isosurface import isosurface
+from .mesh import Surface
 
 __all__ = [
     "SURFACE_LEVEL",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oinr_monai.fitting.start import digest
-from oinr_monai.grids.checks import check_one_of
 from oinr_monai.grids.grid import Grid
+from oinr_monai.representation.lineage import digest, fitted_names, origin
 from oinr_monai.representation.registry import describe
 from oinr_monai.representation.representation import Representation
 
@@ -24,24 +22,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
     from typing_extensions import Self
 
-__all__ = [
-    "CLASSIFIERS",
-    "CrossValidated",
-    "WeightVectors",
-    "classifier",
-    "cross_validate",
-    "fitted_names",
-    "function_distance",
-    "weight_distance",
-    "weight_names",
-    "weight_vector",
-]
-
-# Items of ``info``: the parameters that a fit moved where it moved not all of them, and the
-# fingerprint of what it started from.
-FITTED, START = "fitted", "start"
-
-CLASSIFIERS = ("knn", "linear", "mlp")
+__all__ = ["WeightVectors", "function_distance", "weight_distance", "weight_names", "weight_vector"]
 
 
 def weight_vector(representation: Representation, start: Representation | None = None) -> Tensor:
@@ -77,19 +58,6 @@ def weight_vector(representation: Representation, start: Representation | None =
     return vector - _flat(start, names)
 
 
-def fitted_names(representation: Representation) -> list[str]:
-    """Names of the parameters that its fit moved: all, unless its ``info`` names some of them.
-
-    They stand in the order of the field's state: the encoding's first, then the network's layers.
-    """
-    known = [name for name, _ in representation.field.named_parameters()]
-    chosen = representation.info.get(FITTED, known)
-    missing = sorted(set(chosen) - set(known))
-    if missing:
-        raise ValueError(f'info["{FITTED}"] must name parameters of the field, got {missing}')
-    return [name for name in known if name in chosen]
-
-
 def weight_names(representation: Representation) -> list[str]:
     """Name of each number of :func:`weight_vector`, such as ``network.layers.0.bias[3]``."""
     parameters = dict(representation.field.named_parameters())
@@ -108,14 +76,6 @@ def _flat(representation: Representation, names: Sequence[str]) -> Tensor:
 def _architecture(representation: Representation) -> tuple[Any, ...]:
     field = representation.field
     return describe(field.encoding), describe(field.network), field.spacing
-
-
-def origin(representation: Representation) -> tuple[str, Any]:
-    # What a fit started from, as far as its info tells.
-    info = representation.info
-    if info.get(START) is not None:
-        return "start", info[START]
-    return "seed", info.get("settings", {}).get("seed")
 
 
 def check_comparable(representation: Representation, other: Representation) -> None:
@@ -281,97 +241,3 @@ class WeightVectors:
 
 def _opened(given: _Given) -> Representation:
     return given if isinstance(given, Representation) else Representation.load(Path(given))
-
-
-@dataclass(frozen=True)
-class CrossValidated:
-    """How well classes are told from vectors, on rows that the classifier did not see.
-
-    Args:
-        accuracy: part of all rows told right, each by the classifier that was not fitted to it.
-        folds: the same in each fold.
-        majority: accuracy of always saying the most frequent class.
-        classes: number of rows of each class.
-    """
-
-    accuracy: float
-    folds: list[float]
-    majority: float
-    classes: dict[str, int]
-
-
-def classifier(name: str, neighbours: int = 10) -> Any:  # noqa: ANN401
-    """A scikit-learn pipeline for vectors of weights.
-
-    ``knn`` counts the nearest neighbours by Euclidean distance, as published; ``linear`` is
-    logistic regression on standardised weights, and ``mlp`` one hidden layer of 64 units on them.
-
-    Args:
-        name: "knn", "linear" or "mlp".
-        neighbours: neighbours that ``knn`` counts.
-
-    Raises:
-        ValueError: if there is no classifier of this name.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    check_one_of("classifier", name, CLASSIFIERS)
-    if name == "knn":
-        return make_pipeline(KNeighborsClassifier(neighbours))
-    if name == "linear":
-        # Weights are many and rows few: strongly held back.
-        return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1_000))
-    perceptron = MLPClassifier((64,), alpha=1.0, early_stopping=True, random_state=0)
-    return make_pipeline(StandardScaler(), perceptron)
-
-
-def cross_validate(
-    vectors: NDArray[np.floating],
-    labels: Sequence[str],
-    name: str = "knn",
-    folds: int = 5,
-    seed: int = 0,
-) -> CrossValidated:
-    """Cross-validated accuracy of a classifier, beside that of the most frequent class.
-
-    Folds are drawn at random with the classes in equal parts. Rows of one subject must not stand
-    in two folds: give one row a subject.
-
-    Args:
-        vectors: matrix (n, P).
-        labels: class of each row.
-        name: a name that :func:`classifier` knows.
-        folds: number of folds.
-        seed: seed of the folds.
-
-    Raises:
-        ValueError: if there is one class only, or one has fewer rows than there are folds.
-
-    Example:
-        >>> rows = np.repeat(np.eye(2), 20, axis=0)
-        >>> cross_validate(rows, ["a"] * 20 + ["b"] * 20, "knn", folds=2).accuracy
-        1.0
-    """
-    from sklearn.model_selection import StratifiedKFold
-
-    truth = np.asarray(labels)
-    names, counts = np.unique(truth, return_counts=True)
-    if len(names) < 2 or folds < 2 or counts.min() < folds:
-        raise ValueError(
-            f"labels must be of 2 classes or more, and each of as many rows as there are folds, 2 "
-            f"or more; got {dict(zip(names.tolist(), counts.tolist(), strict=True))} and {folds}"
-        )
-    right = np.zeros(len(truth), dtype=bool)
-    each = []
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(
-        vectors, truth
-    ):
-        model = classifier(name, min(10, len(train))).fit(vectors[train], truth[train])
-        right[test] = model.predict(vectors[test]) == truth[test]
-        each.append(float(right[test].mean()))
-    classes = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
-    return CrossValidated(float(right.mean()), each, float(counts.max() / len(truth)), classes)

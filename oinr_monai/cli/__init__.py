@@ -1,5 +1,5 @@
 """The command line, ``oinr``."""
 
-from .app import main
+from oinr_monai.cli.app import main
 
 __all__ = ["main"]

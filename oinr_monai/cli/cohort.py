@@ -14,18 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import message_of, say, show
-from .options import (
-    Device,
-    Json,
-    Preset,
-    Seconds,
-    Seed,
-    Steps,
-    check_budget,
-    check_folder,
-    check_grid,
-    device_of,
-)
+from .inputs import check_budget, check_folder, check_grid, device_of
+from .options import Device, Json, Preset, Seconds, Seed, Steps
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -219,7 +209,7 @@ class _Run:
 
     def _known(self, subject: Subject) -> dict[str, Any] | None:
         # What is known of a fit that is there and still holds.
-        from oinr_monai.fitting.start import digest
+        from oinr_monai.representation.lineage import digest
         from oinr_monai.representation.representation import Representation
 
         path = self._path(subject)

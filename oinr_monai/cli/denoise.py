@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, say, show
-from .options import (
-    IMAGE_SUFFIXES,
-    Device,
-    Json,
-    Output,
-    Seed,
-    check_budget,
-    check_grid,
-    check_output,
-    device_of,
-    read_mask,
-)
+from .inputs import check_budget, check_grid, check_output, device_of, read_mask
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -77,7 +67,7 @@ def denoise(  # noqa: PLR0913
 
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.restoration.denoising import DenoiseConfig
-    from oinr_monai.scanner.noise import FEWEST_REPEATS
+    from oinr_monai.scanner.noise_level import FEWEST_REPEATS
 
     config = DenoiseConfig(model, steps, seconds, seed, device_of(device))
     volume = read_image(image)

@@ -18,19 +18,8 @@ from oinr_monai.analysis.derivatives import (
 )
 
 from .console import show
-from .options import (
-    Device,
-    Factor,
-    File,
-    Json,
-    Like,
-    Sigma,
-    Spacing,
-    check_folder,
-    chosen_grid,
-    load_representation,
-    place_of,
-)
+from .inputs import check_folder, chosen_grid, load_representation, place_of
+from .options import Device, Factor, File, Json, Like, Sigma, Spacing
 
 __all__ = ["derive"]
 

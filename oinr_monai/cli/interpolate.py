@@ -11,26 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import about, say, show
-from .options import (
-    IMAGE_SUFFIXES,
-    Device,
-    Json,
-    Output,
-    Preset,
-    Seconds,
-    Seed,
-    Steps,
-    check_budget,
-    check_output,
-    device_of,
-)
+from .inputs import check_budget, check_output, device_of
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Preset, Seconds, Seed, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from oinr_monai.fitting.family import Family
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.images.series import Series
+    from oinr_monai.representation.family import Family
 
 __all__ = ["interpolate"]
 
@@ -90,7 +79,8 @@ def interpolate(  # noqa: PLR0913
     if axis is not None:
         show(_slices(series, output, axis, factor or 2, config, motion, progress), as_json)
         return
-    from oinr_monai.fitting.family import Family, fit_family
+    from oinr_monai.fitting.family import fit_family
+    from oinr_monai.representation.family import Family
 
     source = _source(series, times)
     shown = _asked(source.times, at, factor)
@@ -114,8 +104,8 @@ def interpolate(  # noqa: PLR0913
 
 def _source(paths: list[Path], times: str | None) -> Family | Series:
     """A family that was kept, or the series to fit."""
-    from oinr_monai.fitting.family import Family
     from oinr_monai.images.series import read_series
+    from oinr_monai.representation.family import Family
 
     if len(paths) == 1 and paths[0].suffix == ".oinr":
         with about(paths[0]):
@@ -133,8 +123,8 @@ def _slices(
     motion: bool,
     progress: bool,
 ) -> dict[str, Any]:
-    from oinr_monai.fitting.family import interpolate_slices
     from oinr_monai.images.files import read_image, write_image
+    from oinr_monai.restoration.interpolation import interpolate_slices
 
     if len(paths) != 1:
         raise ValueError(f"--axis must go with one volume, got {len(paths)} files")

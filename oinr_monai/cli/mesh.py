@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import about, show
-from .options import (
-    Device,
-    Factor,
-    File,
-    Json,
-    Spacing,
-    check_output,
-    load_representation,
-    per_axis,
-)
+from .inputs import check_output, load_representation, per_axis
+from .options import Device, Factor, File, Json, Spacing
 
 if TYPE_CHECKING:
-    from oinr_monai.analysis.isosurface import Surface
+    from oinr_monai.analysis.mesh import Surface
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
 
@@ -45,7 +37,7 @@ def mesh(
     as_json: Json = False,
 ) -> None:
     """Write the closed surface of a label, or around all above a level, in world mm (RAS)."""
-    from oinr_monai.analysis.isosurface import SURFACE_SUFFIXES
+    from oinr_monai.analysis.mesh import SURFACE_SUFFIXES
 
     check_output(output, SURFACE_SUFFIXES)
     representation = load_representation(file, device)

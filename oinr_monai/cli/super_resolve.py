@@ -9,29 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import about, say, show
-from .options import (
-    IMAGE_SUFFIXES,
-    Device,
-    Json,
-    Output,
-    Seed,
-    Spacing,
-    check_budget,
-    check_grid,
-    check_output,
-    device_of,
-    per_axis,
-)
+from .inputs import check_budget, check_grid, check_output, device_of, per_axis, profile_of
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, Spacing
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
-    from oinr_monai.scanner.forward_model import SliceProfile
-    from oinr_monai.scanner.noise import NoiseModel
+    from oinr_monai.scanner.profiles import SliceProfile
 
-__all__ = ["simulate", "super_resolve"]
+__all__ = ["super_resolve"]
+
 
 # What a run has to tell.
 SCORES = (
@@ -45,6 +34,7 @@ SCORES = (
     "seconds",
     "device",
 )
+
 
 Thickness = Annotated[
     float | None,
@@ -132,7 +122,7 @@ def _fused(
     spacing: list[float] | None,
 ) -> Representation:
     from oinr_monai.restoration.fusion import fuse
-    from oinr_monai.scanner.forward_model import Boxcar
+    from oinr_monai.scanner.profiles import Boxcar
     from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
     axes = [thickest_axis(grid) if axis is None else axis for grid in grids]
@@ -156,64 +146,3 @@ def _across(
         raise ValueError(f"--axis must be 0 to {grid.spatial_dims - 1}, got {axis}")
     spacing = float(grid.spacing[thickest_axis(grid) if axis is None else axis])
     return profile_of(profile or "boxcar", spacing if thickness is None else thickness)
-
-
-def simulate(  # noqa: PLR0913
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A finer image, with its truth.")],
-    output: Output,
-    spacing: Annotated[float, typer.Option(metavar="MM", help="From slice to slice.")],
-    axis: Annotated[int, typer.Option(min=0, max=2, help="Axis from slice to slice, from 0.")] = 2,
-    thickness: Thickness = None,
-    profile: Annotated[
-        Literal["boxcar", "gaussian"],
-        typer.Option("--slice-profile", help="How a slice weighs what lies across it."),
-    ] = "boxcar",
-    noise: Annotated[
-        Literal["gaussian", "rician"] | None, typer.Option(help="Noise to add; else none.")
-    ] = None,
-    sigma: Annotated[
-        float | None, typer.Option(metavar="S", help="Size of the noise, in intensities.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Make thick slices of an image, as a scanner would have seen it.
-
-    A thickness below the spacing leaves gaps, one above lets slices overlap.
-    """
-    check_output(output, IMAGE_SUFFIXES)
-    across = profile_of(profile, spacing if thickness is None else thickness)
-    added = _noise(noise, sigma)
-    from oinr_monai.grids.grid import Grid
-    from oinr_monai.images.files import read_image, write_image
-    from oinr_monai.scanner.simulation import simulate_slices
-
-    volume = read_image(image)
-    check_grid(image, volume)
-    with about(image):
-        seen = simulate_slices(volume, spacing, axis=axis, profile=across, noise=added, seed=seed)
-    with about(output):
-        write_image(output, seen, "intensity")
-    grid = Grid.from_image(seen)
-    show(
-        {"output": str(output), "shape": list(grid.shape), "spacing": grid.spacing.tolist()},
-        as_json,
-    )
-
-
-def profile_of(name: str, thickness: float) -> SliceProfile:
-    from oinr_monai.scanner.forward_model import Boxcar, Gaussian
-
-    if not thickness > 0:
-        raise ValueError(f"--spacing and --slice-thickness must be positive, got {thickness}")
-    return Boxcar(thickness) if name == "boxcar" else Gaussian(thickness)
-
-
-def _noise(name: str | None, sigma: float | None) -> NoiseModel | None:
-    from oinr_monai.scanner.noise import GaussianNoise, RicianNoise
-
-    if (name is None) != (sigma is None):
-        raise ValueError(f"--noise and --sigma must go together, got {name} and {sigma}")
-    if name is None:
-        return None
-    return GaussianNoise(sigma) if name == "gaussian" else RicianNoise(sigma)

@@ -11,7 +11,8 @@ import typer
 from oinr_monai.analysis.table import TABLE_SUFFIXES, FeatureTable
 
 from .console import about, show
-from .options import Json, Output, check_output
+from .inputs import check_output
+from .options import Json, Output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +90,7 @@ def classify(
         raise ValueError(f"{manifest}: --label must be among {', '.join(rows[0])}, got {label!r}")
     files = _files(manifest, rows, representations)
     values, _ = _weights(list(files.values()), start)
-    from oinr_monai.analysis.weight_vectors import cross_validate
+    from oinr_monai.analysis.classification import cross_validate
 
     with about(manifest):
         found = cross_validate(values, [row[label] for row in rows], classifier, folds, seed)

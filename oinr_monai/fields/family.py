@@ -10,10 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from oinr_monai.grids.positions import Positions, Scatter, second_order_pairs
+from oinr_monai.grids.jets import second_order_pairs
+from oinr_monai.grids.positions import Positions, Scatter
 
 from .field import Field
-from .fourier import SplineField
+from .spline import SplineField
 
 __all__ = ["FamilyField"]
 

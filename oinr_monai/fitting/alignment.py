@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from monai.networks.layers import GaussianFilter
 from torch import Tensor, nn
 
-from oinr_monai.fields.fourier import SplineField
+from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.positions import Lattice
 
 __all__ = ["Alignment"]

@@ -11,15 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
+from oinr_monai.images.meta import image_source, stored_dtype
 from oinr_monai.images.scans import Scan, checked_scans
-from oinr_monai.representation.neural_field import ContinuousField, NeuralField
-from oinr_monai.representation.representation import Representation, image_source, stored_dtype
+from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.lineage import digest
+from oinr_monai.representation.neural_field import NeuralField
+from oinr_monai.representation.representation import Representation
 
+from .descent import adam, answer, descend, weighted_mse
 from .device import chosen_device
 from .handlers import BestOfEach, Clock, OneCycle, ProgressBar
-from .objective import ImageObjective, adam, answer, descend, weighted_mse
+from .objective import ImageObjective
 from .presets import FitConfig, budget, places_of
-from .start import begin, digest
+from .start import begin
 
 __all__ = ["fit_many"]
 

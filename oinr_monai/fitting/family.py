@@ -3,138 +3,40 @@
 from __future__ import annotations
 
 import math
-import os
 import time as clocks
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.inferers import Inferer
 from torch import Tensor
 
 from oinr_monai.fields.family import FamilyField, displaced
-from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.splines import CubicInterpolant
-from oinr_monai.images.scans import checked_scans
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.stack import stacked
+from oinr_monai.representation.family import Family, weights_at
 from oinr_monai.representation.neural_field import NeuralField, few_threads
-from oinr_monai.representation.representation import (
-    IntensityScale,
-    Representation,
-    image_source,
-    stored_dtype,
-)
+from oinr_monai.representation.representation import Representation
 
 from .alignment import Alignment
+from .descent import adam
 from .device import chosen_device, seeded
 from .handlers import BestWeights, Clock, OneCycle, ProgressBar
-from .objective import adam
-from .presets import FitConfig, budget, build_family, places_of
+from .presets import FitConfig, budget, places_of
 from .samplers import LatticeSampler
+from .start import build_family
 
-__all__ = ["Family", "fit_family", "interpolate_slices"]
+__all__ = ["fit_family"]
+
 
 # Members, or blends of them, that a step looks at, and the part of them that are blends.
 ROWS, BLENDS = 8, 0.3
-
-
-@dataclass(frozen=True)
-class Family:
-    """Signals of one operator, each with an input function of its own, and everything in between.
-
-    A blend, or a moment between two members, is a :class:`~oinr_monai.Representation` as any other:
-    it can be sampled on any grid, differentiated and saved.
-
-    Args:
-        representation: the equal blend of all members.
-
-    Example:
-        >>> images = torch.randn(3, 1, 12, 12)
-        >>> family = fit_family(list(images), FitConfig(steps=3), times=[0.0, 1.0, 4.0])
-        >>> family.at_time(2.5).sample().shape
-        torch.Size([1, 12, 12])
-        >>> family.blend([0.2, 0.3, 0.5]).gradient().shape
-        torch.Size([2, 12, 12])
-    """
-
-    representation: Representation
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.representation.field.encoding, FamilyField):
-            name = type(self.representation.field.encoding).__name__
-            raise ValueError(
-                f"representation must have a FamilyField, got {name}; make one with fit_family"
-            )
-
-    @property
-    def encoding(self) -> FamilyField:
-        """The input functions of the members."""
-        return cast("FamilyField", self.representation.field.encoding)
-
-    @property
-    def times(self) -> tuple[float, ...] | None:
-        """Times of the members, rising; None where they have no order."""
-        times = self.representation.info["times"]
-        return None if times is None else tuple(times)
-
-    def __len__(self) -> int:
-        return len(self.encoding.members)
-
-    def blend(self, weights: Sequence[float]) -> Representation:
-        """The blend of the members' input functions with these weights (N,), whose sum is 1.
-
-        Raises:
-            ValueError: if they are not N numbers with sum 1.
-        """
-        whole = self.representation
-        field = NeuralField(
-            self.encoding.blend(weights),
-            cast("NeuralField", whole.field).network,
-            whole.field.spacing,
-        )
-        info = {**whole.info, "weights": [float(w) for w in weights]}
-        return Representation(field, whole.grid, whole.scale, info, whole.source)
-
-    def at_time(self, time: float) -> Representation:
-        """The signal at ``time``: a member, or what lies between the two next to it.
-
-        Raises:
-            ValueError: if the members have no times, or the time lies outside of them.
-        """
-        times = self.times
-        if times is None:
-            raise ValueError("times must be given to fit_family to ask at a time; use blend")
-        return self.blend(weights_at(times, time))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one ``.oinr`` file, which :meth:`Representation.load` reads as well."""
-        self.representation.save(path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Family:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it is damaged, or the representation of a single image.
-        """
-        return cls(Representation.load(path))
-
-
-def weights_at(times: Sequence[float], time: float) -> list[float]:
-    if not times[0] <= time <= times[-1]:
-        raise ValueError(f"time must be {times[0]:g} to {times[-1]:g}, got {time:g}")
-    before = min(bisect_right(times, time) - 1, len(times) - 2)
-    part = (time - times[before]) / (times[before + 1] - times[before])
-    weights = [0.0] * len(times)
-    weights[before], weights[before + 1] = 1 - part, part
-    return weights
 
 
 def fit_family(
@@ -386,25 +288,6 @@ def _prepared(batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, Te
     return batch["image"], batch["label"]
 
 
-def stacked(images: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, Grid]:
-    # (N, C, *shape) on one grid
-    if len(images) < 2:
-        raise ValueError(f"images must be two or more, got {len(images)}")
-    scans = [checked_scans([image], None)[0] for image in images]
-    first = scans[0]
-    for number, scan in enumerate(scans):
-        if scan.image.shape != first.image.shape:
-            raise ValueError(
-                f"images must have one shape, got {tuple(first.image.shape)} and, image {number}, "
-                f"{tuple(scan.image.shape)}; resample them first"
-            )
-        if not torch.allclose(scan.grid.affine, first.grid.affine, rtol=1e-4, atol=1e-3):
-            raise ValueError(
-                f"images must have one affine, got another one in image {number}; resample first"
-            )
-    return torch.stack([scan.image for scan in scans]), first.grid
-
-
 def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ...] | None:
     if times is None:
         return None
@@ -418,58 +301,3 @@ def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ..
 
 def _one_hot(index: int, count: int) -> list[float]:
     return [float(i == index) for i in range(count)]
-
-
-def interpolate_slices(
-    volume: Tensor | np.ndarray,
-    axis: int,
-    factor: int,
-    config: FitConfig | None = None,
-    *,
-    motion: bool = True,
-    progress: bool = False,
-) -> MetaTensor:
-    """Put ``factor - 1`` slices between any two of a volume, as a sequence of slices.
-
-    The given slices stay as they are. What is between two of them moves from the one to the other,
-    where an interpolation along the axis alone would let it fade.
-
-    Args:
-        volume: (C, X, Y, Z) with two slices or more along the axis.
-        axis: spatial axis from slice to slice, 0 to 2.
-        factor: how many times closer the slices become.
-        config: how to fit.
-        motion: find how the slices move into each other.
-        progress: show a bar on stderr.
-
-    Returns:
-        The volume (C, ...) on its grid refined along the axis.
-
-    Raises:
-        ValueError: if the volume is not three-dimensional, or an argument is out of its range.
-
-    Example:
-        >>> interpolate_slices(torch.randn(1, 9, 9, 3), 2, 3, FitConfig(steps=2)).shape
-        torch.Size([1, 9, 9, 7])
-    """
-    (scan,) = checked_scans([volume], None)
-    if scan.grid.spatial_dims != 3 or axis not in (0, 1, 2):
-        raise ValueError(
-            f"axis must be 0, 1 or 2 of a volume (C, X, Y, Z), got {axis} of {scan.grid.shape}"
-        )
-    if factor < 2:
-        raise ValueError(f"factor must be 2 or more, got {factor}")
-    spacing = scan.grid.spacing.tolist()
-    gap = spacing.pop(axis)
-    plane = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
-    slices = [MetaTensor(s, affine=plane) for s in scan.image.unbind(axis + 1)]
-    times = [gap * i for i in range(len(slices))]
-    family = fit_family(slices, config, times=times, motion=motion, progress=progress)
-    filled = [
-        family.at_time(times[i // factor] + gap * (i % factor) / factor).sample().as_tensor()
-        if i % factor
-        else scan.image.select(axis + 1, i // factor)
-        for i in range((len(slices) - 1) * factor + 1)
-    ]
-    grid = scan.grid.refine([factor if d == axis else 1 for d in range(3)])
-    return grid.to_image(torch.stack(filled, dim=axis + 1))

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
-from oinr_monai.fields.family import FamilyField
 from oinr_monai.fields.field import Field
-from oinr_monai.fields.fourier import SplineField
 from oinr_monai.grids.checks import check_one_of, check_positive
 from oinr_monai.grids.grid import Grid
-from oinr_monai.operators.conv import ConvOINR, LatticeOperator, LocalOperator
-from oinr_monai.representation.neural_field import ContinuousField, NeuralField, field_of
-
-from .alignment import Alignment
+from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 
 __all__ = [
     "CHANNELS",
@@ -25,11 +19,10 @@ __all__ = [
     "FitConfig",
     "Preset",
     "budget",
-    "build_family",
-    "build_field",
     "places_of",
     "preset_of",
 ]
+
 
 PresetName = Literal["fast", "balanced", "best", "exact"]
 
@@ -58,11 +51,14 @@ PRESETS: dict[str, Preset] = {
     "best": Preset(1.75, 4, 100.0, (10_000, 30_000)),
 }
 
+
 # Hidden channels of the operator: wider ones cost more than they gain (docs/performance.md).
 CHANNELS = (16, 16)
 
+
 # Nothing is trained: the operator hands on the spline through the samples.
 EXACT = "exact"
+
 
 # In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/images.md), and closer
 # ones still 4 to 6 dB in 15 s: pictures are rough, and their coefficients few.
@@ -135,50 +131,6 @@ class FitConfig:
         return {**asdict(replace(self, encoding=None, network=None)), **made}
 
 
-def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousField:
-    """The untrained field that :func:`fit` starts from, on ``grid``.
-
-    Args:
-        grid: grid of the image.
-        out_channels: channels of the image.
-        config: how to fit.
-    """
-    preset = preset_of(grid, config)
-    if config.encoding is not None:
-        encoding = config.encoding(grid)
-        network = _network(config, grid, encoding.channels, out_channels)
-    else:
-        # Channels of an image share much of what they show, but not all.
-        channels = round(preset.field_channels * math.sqrt(out_channels))
-        network = _network(config, grid, channels, out_channels)
-        halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
-        encoding = _spline_field(preset, grid, channels, halo)
-    return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
-
-
-def build_family(
-    grid: Grid, out_channels: int, config: FitConfig, members: int, motion: Alignment | None
-) -> NeuralField:
-    """The untrained field of ``members`` images on ``grid``, at their equal blend.
-
-    Raises:
-        ValueError: if ``config`` makes an operator of whole lattices, or fields of another kind.
-    """
-    alone = build_field(grid, out_channels, config)
-    if not (isinstance(alone, NeuralField) and isinstance(alone.encoding, SplineField)):
-        raise ValueError(
-            "config must make a local operator and a SplineField for a family, got "
-            f"{type(alone.network).__name__} and {type(alone.encoding).__name__}"
-        )
-    spacing, spline = grid.spacing.tolist(), alone.encoding.arguments()
-    encoding = FamilyField(
-        **{name: spline[name] for name in ("extent", "knot_spacing", "channels", "margin")},
-        members=members,
-        motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
-    )
-    return NeuralField(encoding, alone.network, spacing)
-
-
 def preset_of(grid: Grid, config: FitConfig) -> Preset:
     """The preset for ``grid``: in 2-D, and for a single slice, it may differ from that in 3-D.
 
@@ -191,28 +143,6 @@ def preset_of(grid: Grid, config: FitConfig) -> Preset:
         )
     flat = sum(size > 1 for size in grid.shape) == 2
     return (PRESETS | IN_A_PLANE if flat else PRESETS)[config.preset]
-
-
-def _network(
-    config: FitConfig, grid: Grid, in_channels: int, out_channels: int
-) -> LocalOperator | LatticeOperator:
-    make = config.network or partial(
-        ConvOINR, channels=config.channels or CHANNELS, kernel_size=config.kernel_size
-    )
-    network = make(
-        spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels
-    )
-    # The nodes of a continuous kernel lie at the voxels; the halo counts them.
-    if isinstance(network, LocalOperator):
-        return network.with_spacing(grid.spacing.tolist())
-    return network
-
-
-def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]) -> Field:
-    spacing = grid.spacing.tolist()
-    knots = [h * preset.knot_spacing for h in spacing]
-    margin = [h * r for h, r in zip(spacing, halo, strict=True)]
-    return SplineField(grid.extent.tolist(), knots, channels, margin)
 
 
 def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from oinr_monai.grids.positions import Lattice, Positions
 
-__all__ = ["LatticeSampler", "WholeLattice"]
+__all__ = ["Batch", "LatticeSampler", "WholeLattice", "to_device"]
 
 # Part of the steps that look at voxel centres.
 ON_GRID = 0.25
@@ -148,3 +149,16 @@ def _counts(most: list[int], places: int) -> list[int]:
         counts[axis] = max(1, min(most[axis], wanted))
         left /= counts[axis]
     return counts
+
+
+# Inputs, targets, and the network's other arguments.
+Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]
+
+
+def to_device(batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any) -> Batch:
+    """A batch in the form that MONAI's engines take: inputs, targets, the network's options."""
+    positions, (target, weight) = batch["image"], batch["label"]
+    if positions is not None:
+        positions = type(positions)(tuple(x.to(device) for x in positions.axes))
+    label = (target.to(device), None if weight is None else weight.to(device))
+    return positions, label, (), {"spacing": batch["spacing"]}

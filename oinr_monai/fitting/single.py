@@ -14,17 +14,21 @@ import torch
 from torch import Tensor
 
 from oinr_monai.grids.positions import Lattice
+from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.images.stored import StoredImage
 from oinr_monai.representation.exact import spline_field
+from oinr_monai.representation.lineage import digest
 from oinr_monai.representation.neural_field import NeuralField
-from oinr_monai.representation.representation import Representation, image_source, stored_dtype
+from oinr_monai.representation.representation import Representation
 
+from .descent import adam, answer, descend, weighted_mse
 from .device import chosen_device, gains_from_bfloat16
 from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
-from .objective import ImageObjective, Objective, adam, answer, descend, peak_ratio, weighted_mse
+from .objective import ImageObjective, Objective
 from .presets import EXACT, FitConfig, budget
-from .start import begin, digest
+from .start import begin
 from .stored_objective import StoredObjective
 
 __all__ = ["fit"]

@@ -1,24 +1,33 @@
-"""Begin a fit with what another one has found, instead of at random."""
+"""What a fit starts from: random weights, or another fit."""
 
 from __future__ import annotations
 
-import hashlib
+import math
+from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from oinr_monai.fields.fourier import NoiseField, SplineField
+from oinr_monai.fields.family import FamilyField
+from oinr_monai.fields.field import Field
+from oinr_monai.fields.noise import NoiseField
+from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import interpolating_coefficients
-from oinr_monai.representation.neural_field import ContinuousField
+from oinr_monai.operators.conv import ConvOINR
+from oinr_monai.operators.operator import LatticeOperator, LocalOperator
+from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.neural_field import NeuralField, field_of
 from oinr_monai.representation.representation import Representation
 
+from .alignment import Alignment
 from .device import seeded
-from .presets import FitConfig, build_field
+from .presets import CHANNELS, FitConfig, Preset, preset_of
 
-__all__ = ["begin", "digest"]
+__all__ = ["begin", "build_family", "build_field"]
 
 
 def begin(
@@ -60,14 +69,6 @@ def begin(
             if isinstance(new, SplineField) and not isinstance(new, NoiseField):
                 new.coefficients.copy_(_carried(new, cast("SplineField", old)))
     return field
-
-
-def digest(start: Representation) -> str:
-    """Sixteen digits that tell the weights of one start from those of any other."""
-    every = hashlib.sha256()
-    for tensor in start.field.state_dict().values():
-        every.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return every.hexdigest()[:16]
 
 
 def _check_kind(field: ContinuousField, start: Representation, out_channels: int) -> None:
@@ -121,3 +122,69 @@ def _knots(field: SplineField) -> object:
     each = zip(field.extent, field.margin, field.knot_spacing, strict=True)
     parts = [(round(e / k, 6), round(m / k, 6)) for e, m, k in each]
     return parts, tuple(field.coefficients.shape)
+
+
+def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousField:
+    """The untrained field that :func:`fit` starts from, on ``grid``.
+
+    Args:
+        grid: grid of the image.
+        out_channels: channels of the image.
+        config: how to fit.
+    """
+    preset = preset_of(grid, config)
+    if config.encoding is not None:
+        encoding = config.encoding(grid)
+        network = _network(config, grid, encoding.channels, out_channels)
+    else:
+        # Channels of an image share much of what they show, but not all.
+        channels = round(preset.field_channels * math.sqrt(out_channels))
+        network = _network(config, grid, channels, out_channels)
+        halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
+        encoding = _spline_field(preset, grid, channels, halo)
+    return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
+
+
+def build_family(
+    grid: Grid, out_channels: int, config: FitConfig, members: int, motion: Alignment | None
+) -> NeuralField:
+    """The untrained field of ``members`` images on ``grid``, at their equal blend.
+
+    Raises:
+        ValueError: if ``config`` makes an operator of whole lattices, or fields of another kind.
+    """
+    alone = build_field(grid, out_channels, config)
+    if not (isinstance(alone, NeuralField) and isinstance(alone.encoding, SplineField)):
+        raise ValueError(
+            "config must make a local operator and a SplineField for a family, got "
+            f"{type(alone.network).__name__} and {type(alone.encoding).__name__}"
+        )
+    spacing, spline = grid.spacing.tolist(), alone.encoding.arguments()
+    encoding = FamilyField(
+        **{name: spline[name] for name in ("extent", "knot_spacing", "channels", "margin")},
+        members=members,
+        motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
+    )
+    return NeuralField(encoding, alone.network, spacing)
+
+
+def _network(
+    config: FitConfig, grid: Grid, in_channels: int, out_channels: int
+) -> LocalOperator | LatticeOperator:
+    make = config.network or partial(
+        ConvOINR, channels=config.channels or CHANNELS, kernel_size=config.kernel_size
+    )
+    network = make(
+        spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels
+    )
+    # The nodes of a continuous kernel lie at the voxels; the halo counts them.
+    if isinstance(network, LocalOperator):
+        return network.with_spacing(grid.spacing.tolist())
+    return network
+
+
+def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]) -> Field:
+    spacing = grid.spacing.tolist()
+    knots = [h * preset.knot_spacing for h in spacing]
+    margin = [h * r for h, r in zip(spacing, halo, strict=True)]
+    return SplineField(grid.extent.tolist(), knots, channels, margin)

@@ -11,29 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-__all__ = ["Lattice", "Positions", "Scatter", "jet_derivatives", "jet_size", "second_order_pairs"]
-
-
-def second_order_pairs(spatial_dims: int) -> list[tuple[int, int]]:
-    """Axes of the second derivatives in the order kept everywhere: xx xy xz yy yz zz."""
-    return [(i, j) for i in range(spatial_dims) for j in range(i, spatial_dims)]
-
-
-def jet_size(spatial_dims: int, order: int) -> int:
-    """Number of entries of a jet: the value, D first and D (D + 1) / 2 second derivatives."""
-    return (1, 1 + spatial_dims, 1 + spatial_dims + len(second_order_pairs(spatial_dims)))[order]
-
-
-def jet_derivatives(spatial_dims: int, order: int) -> list[tuple[int, ...]]:
-    """How often each entry of a jet is differentiated along each axis.
-
-    Example:
-        >>> jet_derivatives(2, order=2)
-        [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
-    """
-    first = [(d,) for d in range(spatial_dims)] if order > 0 else []
-    second = second_order_pairs(spatial_dims) if order > 1 else []
-    return [tuple(axes.count(d) for d in range(spatial_dims)) for axes in [(), *first, *second]]
+__all__ = ["Lattice", "Positions", "Scatter"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .positions import Lattice, Positions, jet_derivatives
+from .jets import jet_derivatives
+from .positions import Lattice, Positions
 
 __all__ = [
     "CubicInterpolant",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_one_of, check_shape
 
-__all__ = ["dice", "hfen", "iou", "mse", "psnr", "ssim"]
+__all__ = ["dice", "hfen", "iou", "mse", "peak_ratio", "psnr", "ssim"]
 
 _SLAB = 2**21  # voxels that ssim filters at once: under 300 MB of intermediate volumes
 
@@ -283,3 +283,8 @@ def _range(reference: Tensor) -> tuple[float, float]:
     if not high > low:
         raise ValueError(f"reference must vary, got {low} everywhere")
     return low, high - low
+
+
+def peak_ratio(error: float, span: float) -> float:
+    """PSNR in dB of a mean squared error, for values that span so much."""
+    return 10 * math.log10(span**2 / max(error, 1e-30))

@@ -18,7 +18,7 @@ from torch import Tensor
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 
-from .files import map_nifti
+from .nifti import map_nifti
 
 __all__ = ["StoredImage", "open_image"]
 

@@ -9,48 +9,34 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Randomizable, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey, ensure_tuple
 from torch import Tensor
 
 from oinr_monai.analysis.derivatives import MAPS, check_maps, derivative_maps
-from oinr_monai.analysis.occupancy import OccupancyConfig, fit_occupancy, label_map
+from oinr_monai.analysis.occupancy import label_map
 from oinr_monai.fields.field import Field
 from oinr_monai.fields.fourier import FourierEncoding
-from oinr_monai.fitting.family import fit_family, interpolate_slices
-from oinr_monai.fitting.presets import FitConfig
-from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
-from oinr_monai.representation.representation import Representation, image_source
-from oinr_monai.restoration.denoising import DenoiseConfig, denoise
+from oinr_monai.images.meta import image_source
+from oinr_monai.representation.representation import Representation
 
 from .dictionary import DictionaryTwin
 
 __all__ = [
-    "DenoiseOINR",
-    "DenoiseOINRd",
     "DeriveOINR",
     "DeriveOINRd",
     "EncodeGrid",
     "EncodeGridd",
     "FeaturesOINR",
     "FeaturesOINRd",
-    "FitOINR",
-    "FitOINRd",
-    "FitOccupancyOINR",
-    "FitOccupancyOINRd",
-    "InterpolateOINR",
-    "InterpolateOINRd",
     "LabelsOINR",
     "LabelsOINRd",
-    "RandFitOINR",
-    "RandFitOINRd",
     "SampleOINR",
     "SampleOINRd",
 ]
@@ -85,154 +71,6 @@ class EncodeGrid(Transform):
         if (source := image_source(image)) is not None:
             encoded.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
         return encoded
-
-
-class FitOINR(Transform):
-    """Fit a :class:`Representation` to an image (C, *spatial).
-
-    The same image and ``config.seed`` give the same representation, also where gradients are off
-    and in loaders' workers (on the CPU: a forked worker cannot use CUDA).
-
-    Args:
-        config: how to fit.
-
-    Example:
-        >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
-        >>> FitOINR(FitConfig(preset="fast", steps=20))(wave).grid.shape
-        (16, 16)
-    """
-
-    def __init__(self, config: FitConfig | None = None) -> None:
-        self.config = config or FitConfig()
-
-    def __call__(
-        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
-    ) -> Representation:
-        """Fit an image, where a mask is given only to the voxels inside it."""
-        return fit(image, self.config, mask=mask)
-
-
-class FitOccupancyOINR(Transform):
-    """Fit the occupancy of each label of a mask or label map (1, *spatial).
-
-    Args:
-        config: how to fit.
-
-    Example:
-        >>> mask = torch.zeros(1, 14, 14)
-        >>> mask[:, 4:10, 4:10] = 1
-        >>> representation = FitOccupancyOINR(OccupancyConfig(FitConfig("fast", steps=20)))(mask)
-        >>> LabelsOINR(factor=2)(representation).shape
-        torch.Size([1, 27, 27])
-    """
-
-    def __init__(self, config: OccupancyConfig | None = None) -> None:
-        self.config = config or OccupancyConfig()
-
-    def __call__(self, labels: Tensor | np.ndarray) -> Representation:
-        """Fit whole numbers, 0 the background."""
-        return fit_occupancy(labels, self.config)
-
-
-class DenoiseOINR(Transform):
-    """Denoise an image (C, *spatial), its channels together; the same image and seed, the same.
-
-    Args:
-        config: how to denoise.
-
-    Example:
-        >>> noisy = torch.randn(1, 24, 24)
-        >>> DenoiseOINR(DenoiseConfig(steps=5))(noisy).shape
-        torch.Size([1, 24, 24])
-    """
-
-    def __init__(self, config: DenoiseConfig | None = None) -> None:
-        self.config = config or DenoiseConfig()
-
-    def __call__(
-        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
-    ) -> MetaTensor:
-        """The clean image on the same grid; where a mask is given, only its voxels count."""
-        return denoise(image, self.config, mask=mask).sample()
-
-
-class InterpolateOINR(Transform):
-    """What lies between the channels of an image, taken for frames, or between its slices.
-
-    Args:
-        at: times to show, where the channels are at 0, 1, 2, ...; or else
-        factor: how many times as many frames, or slices, there shall be.
-        axis: spatial axis from slice to slice; the channels are frames if None.
-        config: how to fit.
-        motion: find how things move; otherwise they fade into each other.
-
-    Raises:
-        ValueError: if both or none of ``at`` and ``factor`` are given, or ``at`` with an axis.
-
-    Example:
-        >>> InterpolateOINR(at=[0.5], config=FitConfig(steps=2))(torch.randn(3, 9, 9)).shape
-        torch.Size([1, 9, 9])
-    """
-
-    def __init__(
-        self,
-        at: Sequence[float] | None = None,
-        factor: int | None = None,
-        axis: int | None = None,
-        config: FitConfig | None = None,
-        motion: bool = True,
-    ) -> None:
-        if (at is None) == (factor is None) or (axis is not None and factor is None):
-            raise ValueError(
-                f"at or factor must be given, and factor with an axis, got {at} and {factor}"
-            )
-        self.at, self.factor, self.axis = at, factor, axis
-        self.config, self.motion = config, motion
-
-    def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
-        """Frames (T, *spatial), one channel each time asked for; or the volume with more slices."""
-        if self.axis is not None:
-            return interpolate_slices(
-                image, self.axis, self.factor or 2, self.config, motion=self.motion
-            )
-        plain = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
-        affine = Grid.from_image(image).affine
-        frames = [MetaTensor(frame[None], affine=affine) for frame in plain]
-        family = fit_family(frames, self.config, times=range(len(frames)), motion=self.motion)
-        found = torch.cat([family.at_time(t).sample().as_tensor() for t in self._times(len(plain))])
-        answer = Grid.from_image(image).to_image(found)
-        if (source := image_source(image)) is not None:
-            answer.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
-        return answer
-
-    def _times(self, frames: int) -> list[float]:
-        if self.at is not None:
-            return [float(t) for t in self.at]
-        count = self.factor or 1
-        return [i / count for i in range((frames - 1) * count + 1)]
-
-
-class RandFitOINR(Randomizable, FitOINR):
-    """:class:`FitOINR` from a random start: another representation of the same image each time.
-
-    Args:
-        config: how to fit; its seed is replaced by a random one.
-    """
-
-    def __init__(self, config: FitConfig | None = None) -> None:
-        super().__init__(config)
-        self.seed = self.config.seed
-
-    def randomize(self, data: object = None) -> None:
-        """Draw the seed of the next fit."""
-        self.seed = int(self.R.randint(1 << 31))
-
-    def __call__(
-        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
-    ) -> Representation:
-        """Fit an image, where a mask is given only to the voxels inside it."""
-        self.randomize()
-        return fit(image, replace(self.config, seed=self.seed), mask=mask)
 
 
 class _Ask(Transform):
@@ -372,48 +210,6 @@ class EncodeGridd(DictionaryTwin):
     """Dictionary version of :class:`EncodeGrid`; ``output_keys`` too."""
 
     array_transform = EncodeGrid
-
-
-class FitOINRd(DictionaryTwin):
-    """Dictionary version of :class:`FitOINR`; ``output_keys`` and a key for ``mask`` too.
-
-    Without ``output_keys`` the representation replaces the image.
-    """
-
-    array_transform, beside = FitOINR, "mask"
-
-
-class FitOccupancyOINRd(DictionaryTwin):
-    """Dictionary version of :class:`FitOccupancyOINR`; ``output_keys`` too."""
-
-    array_transform = FitOccupancyOINR
-
-
-class DenoiseOINRd(DictionaryTwin):
-    """Dictionary version of :class:`DenoiseOINR`; ``output_keys`` and a key for ``mask`` too."""
-
-    array_transform, beside = DenoiseOINR, "mask"
-
-
-class InterpolateOINRd(DictionaryTwin):
-    """Dictionary version of :class:`InterpolateOINR`; ``output_keys`` too."""
-
-    array_transform = InterpolateOINR
-
-
-class RandFitOINRd(Randomizable, DictionaryTwin):
-    """Dictionary version of :class:`RandFitOINR`; ``output_keys`` and a key for ``mask`` too."""
-
-    array_transform, beside = RandFitOINR, "mask"
-    transform: RandFitOINR
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandFitOINRd:
-        """Make the seeds to come reproducible."""
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(seed, state)
-        return self
 
 
 class SampleOINRd(DictionaryTwin):

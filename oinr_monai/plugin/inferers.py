@@ -15,7 +15,7 @@ from torch import Tensor
 from oinr_monai.analysis.occupancy import OccupancyConfig, fit_occupancy
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
-from oinr_monai.operators.conv import LocalOperator
+from oinr_monai.operators.operator import LocalOperator
 from oinr_monai.representation.representation import Representation
 from oinr_monai.restoration.denoising import DenoiseConfig, denoise
 

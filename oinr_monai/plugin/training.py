@@ -26,9 +26,11 @@ from oinr_monai.fitting.samplers import LatticeSampler
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant
-from oinr_monai.operators.conv import LocalOperator
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.images.meta import image_source
+from oinr_monai.operators.operator import LocalOperator
 from oinr_monai.representation.neural_field import NeuralField
-from oinr_monai.representation.representation import IntensityScale, Representation, image_source
+from oinr_monai.representation.representation import Representation
 
 __all__ = ["RandomLattices", "TrainedInferer", "represent"]
 

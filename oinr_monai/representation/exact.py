@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oinr_monai.fields.fourier import SplineField
+from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.operators.conv import ConvOINR
 
 from .neural_field import NeuralField
-from .representation import IntensityScale, Representation
+from .representation import Representation
 
 __all__ = ["spline_field", "spline_representation"]
 

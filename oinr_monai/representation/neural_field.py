@@ -3,91 +3,27 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from oinr_monai.fields.field import Field, SeparableField
-from oinr_monai.grids.positions import Lattice, Positions, Scatter, jet_derivatives, jet_size
-from oinr_monai.grids.splines import CubicInterpolant
-from oinr_monai.operators.conv import LatticeOperator, LocalOperator
+from oinr_monai.fields.field import Field
+from oinr_monai.fields.separable import SeparableField
+from oinr_monai.grids.jets import jet_size
+from oinr_monai.grids.positions import Lattice, Positions, Scatter
+from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 
-__all__ = ["ContinuousField", "LatticeField", "NeuralField", "few_threads", "field_of"]
+from .continuous_field import ContinuousField
+from .lattice_field import LatticeField
 
-
-class ContinuousField(nn.Module, ABC):
-    """Signal of D coordinates, in mm along the axes of the fitted grid, with exact derivatives.
-
-    Args:
-        encoding: input function f.
-        network: operator; its ``in_channels`` are the channels of ``encoding``.
-        spacing: distance between the operator's nodes along each axis, in mm.
-
-    Raises:
-        ValueError: if the two disagree.
-    """
-
-    def __init__(
-        self, encoding: Field, network: LocalOperator | LatticeOperator, spacing: Sequence[float]
-    ) -> None:
-        super().__init__()
-        if encoding.channels != network.in_channels:
-            raise ValueError(
-                f"network must read {encoding.channels} channels, "
-                f"got in_channels={network.in_channels}"
-            )
-        if encoding.spatial_dims != network.spatial_dims:
-            raise ValueError(
-                f"network must have {encoding.spatial_dims} spatial dimensions, "
-                f"got {network.spatial_dims}"
-            )
-        self.encoding, self.network = encoding, network
-        self.spacing = tuple(map(float, spacing))
-
-    @abstractmethod
-    def forward(
-        self,
-        positions: Positions,
-        order: int = 0,
-        layer: int | None = None,
-        spacing: Sequence[float] | None = None,
-    ) -> Tensor:
-        """Jet (J, C, *positions.shape) of the signal, or of the activations of one hidden layer.
-
-        Args:
-            positions: a lattice or scattered points.
-            order: 0 for the value, 1 with first, 2 with second derivatives, per mm.
-            layer: number of the hidden layer to read, from 1; None for the signal.
-            spacing: distance between kernel nodes, if another than the field's; in mm.
-        """
-
-    @abstractmethod
-    def with_spacing(self, spacing: Sequence[float]) -> ContinuousField:
-        """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
-
-    @property
-    @abstractmethod
-    def hidden_channels(self) -> tuple[int, ...]:
-        """Channels of each hidden layer that can be read."""
-
-    @property
-    @abstractmethod
-    def anywhere(self) -> bool:
-        """Whether any place has an answer of its own, without a regular lattice around it."""
-
-    def settle(self) -> None:
-        """Work out what is the same for all places, for the programs exported from here on."""
-
-    @abstractmethod
-    def numbers(self, order: int, scattered: bool) -> int:
-        """Numbers that an answer at one place holds at once, about."""
+__all__ = ["NeuralField", "few_threads", "field_of"]
 
 
 # Numbers of a jet that stay in a core's cache from layer to layer.
 CACHED_NUMBERS = 1 << 19
+
 
 # Numbers of a field's values that are there at once: the system takes larger pieces of memory back
 # each time, and to get them again cost a quarter of sampling.
@@ -243,104 +179,6 @@ def _slabs(positions: Positions, places: int) -> Iterator[Positions]:
     rows = max(places * len(first) // max(math.prod(positions.shape), 1), 1)
     for some in first.split(rows):
         yield Lattice((some, *others))
-
-
-class LatticeField(ContinuousField):
-    """The signal of an operator from whole lattices to whole lattices, such as a wavelet operator.
-
-    Its answer is known at the voxel centres of the fitted grid alone. In between it is the cubic
-    B-spline through them: as good between the samples as the answer on them is, twice
-    differentiable, but not a finer operator. The lattice is answered as a whole, once, and kept.
-
-    Args:
-        encoding: input function f.
-        network: operator; its ``in_channels`` are the channels of ``encoding``.
-        spacing: voxel spacing of the fitted grid, in mm.
-        shape: shape of the fitted grid.
-
-    Example:
-        >>> from oinr_monai import CZOINR, FourierEncoding
-        >>> encoding = FourierEncoding(extent=(15.0, 15.0), spacing=(1.0, 1.0), bands=3)
-        >>> field = LatticeField(encoding, CZOINR(2, 12, 1, levels=2), (1.0, 1.0), (16, 16))
-        >>> field(Scatter((torch.rand(5), torch.rand(5))), order=1).shape
-        torch.Size([3, 1, 5])
-    """
-
-    def __init__(
-        self,
-        encoding: Field,
-        network: LatticeOperator,
-        spacing: Sequence[float],
-        shape: Sequence[int],
-    ) -> None:
-        super().__init__(encoding, network, spacing)
-        self.network: LatticeOperator
-        self.shape = tuple(shape)
-        self._kept: dict[object, CubicInterpolant] = {}
-
-    def with_spacing(self, spacing: Sequence[float]) -> LatticeField:
-        """This field itself: it has the one lattice."""
-        return self
-
-    @property
-    def hidden_channels(self) -> tuple[int, ...]:
-        """Channels before the last matrix."""
-        return (self.network.channels,)
-
-    @property
-    def anywhere(self) -> bool:
-        """True: a spline has a value at any place."""
-        return True
-
-    def numbers(self, order: int, scattered: bool) -> int:
-        """Numbers that an answer at one place holds at once, about."""
-        dims = len(self.shape)
-        width = max(self.network.out_channels, self.network.channels)
-        return width * jet_size(dims, order) * (4**dims if scattered else 1)
-
-    def forward(
-        self,
-        positions: Positions,
-        order: int = 0,
-        layer: int | None = None,
-        spacing: Sequence[float] | None = None,
-    ) -> Tensor:
-        """Jet (J, C, *positions.shape) of the signal, or of the last activations.
-
-        Only :meth:`on_lattice` passes gradients on.
-        """
-        dims = len(self.shape)
-        in_voxels = [x / h for x, h in zip(positions.axes, self.spacing, strict=True)]
-        jet = self._interpolant(layer).jet(type(positions)(tuple(in_voxels)), order)
-        scales = [
-            math.prod(h**-n for h, n in zip(self.spacing, derivatives, strict=True))
-            for derivatives in jet_derivatives(dims, order)
-        ]
-        return jet * torch.tensor(scales).to(jet).view(-1, *[1] * (jet.ndim - 1))
-
-    def on_lattice(self, layer: int | None = None) -> Tensor:
-        """Signal (C, *shape) at the voxel centres of the fitted grid, or the last activations."""
-        like = next(self.network.parameters())
-        axes = [
-            torch.arange(n, dtype=torch.float64, device=like.device) * h
-            for n, h in zip(self.shape, self.spacing, strict=True)
-        ]
-        field = self.encoding(Lattice(tuple(axes))).to(like.dtype)
-        return (self.network(field) if layer is None else self.network.hidden(field))[0]
-
-    def settle(self) -> None:
-        """Answer the lattice, for the programs that are exported from here on."""
-        self._kept = {None: self._interpolant(None)}
-
-    def _interpolant(self, layer: int | None) -> CubicInterpolant:
-        if torch.compiler.is_exporting():  # a program holds the spline, and not the operator
-            return self._kept[None]
-        # What was kept holds as long as no parameter has changed or moved.
-        state = (layer, *((p.data_ptr(), p._version) for p in self.parameters()))
-        if state not in self._kept:
-            with torch.no_grad():
-                self._kept = {state: CubicInterpolant(self.on_lattice(layer))}
-        return self._kept[state]
 
 
 def field_of(

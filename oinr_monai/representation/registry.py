@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import monai.networks.nets
-from monai.bundle import ComponentLocator
-from monai.networks.layers import Act
 from torch import nn
 
+from oinr_monai.fields.coordinates import CoordinateField
 from oinr_monai.fields.family import FamilyField
-from oinr_monai.fields.field import JointField
-from oinr_monai.fields.fourier import (
-    CoordinateField,
-    DyadicEncoding,
-    FourierEncoding,
-    NoiseField,
-    SplineField,
-)
-from oinr_monai.operators.calderon_zygmund import CZOINR, FlatCZOINR
-from oinr_monai.operators.conv import CKConvOINR, ConvOINR
-from oinr_monai.operators.integral import Sine
-from oinr_monai.operators.kernels import (
-    SIREN,
-    FourierNet,
-    GaborNet,
-    KernelNetwork,
-    MAGNet,
-    MLPNet,
-    RFNet,
-)
+from oinr_monai.fields.fourier import DyadicEncoding, FourierEncoding
+from oinr_monai.fields.joint import JointField
+from oinr_monai.fields.noise import NoiseField
+from oinr_monai.fields.spline import SplineField
+from oinr_monai.operators.calderon_zygmund import CZOINR
+from oinr_monai.operators.ckconv import CKConvOINR
+from oinr_monai.operators.conv import ConvOINR
+from oinr_monai.operators.flat_calderon_zygmund import FlatCZOINR
+from oinr_monai.operators.kernels import SIREN, KernelNetwork, MLPNet, RFNet
+from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
 from oinr_monai.operators.sequence import SequenceOINR
 
-__all__ = ["FIELDS", "KERNELS", "NETWORKS", "build", "describe", "register"]
+__all__ = ["FIELDS", "KERNELS", "NETWORKS", "build", "describe"]
+
 
 NETWORKS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
@@ -48,6 +36,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     )
 }
 
+
 KERNELS: dict[str, type[KernelNetwork]] = {
     cls.__name__: cls
     for cls in (
@@ -59,6 +48,7 @@ KERNELS: dict[str, type[KernelNetwork]] = {
         SIREN,
     )
 }
+
 
 FIELDS: dict[str, type[nn.Module]] = {
     cls.__name__: cls
@@ -116,53 +106,3 @@ def _known(description: dict[str, Any], classes: Mapping[str, type[nn.Module]]) 
     if name not in classes:
         raise ValueError(f"class must be one of {sorted(classes)}, got {name!r}")
     return classes[name]
-
-
-def register() -> None:
-    """Make MONAI know our networks, the sine activation and our short names, in this process.
-
-    Importing ``oinr_monai`` calls it; calling it again changes nothing. MONAI has no registry of
-    networks: this sets ``monai.networks.nets.<Name>``, adds ``Act["sine"]``, and lets a config's
-    ``"_target_": "ConvOINR"`` find the classes of this package as it finds MONAI's own. What is
-    already taken by something else, or no longer there in MONAI, is left alone with a warning.
-
-    Example:
-        >>> register()
-        >>> Act["sine"](omega_0=30.0)
-        Sine(omega_0=30.0)
-    """
-    for name, network in NETWORKS.items():
-        _register_network(name, network)
-    _register_sine()
-    _register_short_names()
-
-
-def _register_network(name: str, network: type[nn.Module]) -> None:
-    if getattr(monai.networks.nets, name, network) is not network:
-        _skip(f"monai.networks.nets.{name} is another class", f"oinr_monai.{name}")
-    else:
-        setattr(monai.networks.nets, name, network)
-
-
-def _register_sine() -> None:
-    if "SINE" not in Act.names:
-        Act.add_factory_class("sine", Sine)
-    elif Act["sine"] is not Sine:
-        _skip('Act["sine"] is another class', "oinr_monai.operators.integral.Sine")
-
-
-def _register_short_names() -> None:
-    # MONAI looks names up in the loaded modules whose own name starts with MOD_START; the tuple
-    # that str.startswith takes as well adds a package.
-    package = __name__.partition(".")[0]
-    starts = getattr(ComponentLocator, "MOD_START", None)
-    if isinstance(starts, str):
-        starts = (starts,)
-    if not isinstance(starts, tuple):
-        _skip("monai.bundle.ComponentLocator.MOD_START is no prefix", f"{package}.<Name>")
-    elif package not in starts:
-        ComponentLocator.MOD_START = (*starts, package)  # type: ignore[assignment]
-
-
-def _skip(reason: str, path: str) -> None:
-    warnings.warn(f"{reason}; in configs, name ours by its path, {path}", stacklevel=4)

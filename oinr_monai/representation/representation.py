@@ -6,77 +6,36 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from oinr_monai.analysis.invariants import Jet, upper_triangle
 from oinr_monai.grids.grid import Grid
-from oinr_monai.grids.positions import Lattice, Positions, Scatter, second_order_pairs
+from oinr_monai.grids.jets import Jet, upper_triangle
+from oinr_monai.grids.positions import Lattice, Positions, Scatter
 from oinr_monai.grids.tiles import TILE_NUMBERS, slabs, tiles
-from oinr_monai.images.files import STORED_DTYPE
+from oinr_monai.images.intensity import IntensityScale, column
+from oinr_monai.images.meta import STORED_DTYPE
 from oinr_monai.images.replacing import replacing
 
-from .neural_field import ContinuousField, field_of
+from .continuous_field import ContinuousField
+from .neural_field import field_of
+from .oinr_file import FORMAT_VERSION, MALFORMED, read_oinr
 from .registry import build, describe
 from .smoothed_field import SmoothedField
+from .world import all_of, flatten_border, symmetric, turn_twice
 
-__all__ = ["IntensityScale", "Representation", "image_source", "stored_dtype"]
+__all__ = ["Representation"]
 
-FORMAT_VERSION = 1
 
 # Voxels of a slab: 64 MiB of float32.
 SLAB_VOXELS = 1 << 24
-
-# What building from a header that was tampered with may raise.
-MALFORMED = (AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError)
-
-
-@dataclass(frozen=True)
-class IntensityScale:
-    """Intensities of an image and of its standardised copy: y = mean + std z, channel by channel.
-
-    Args:
-        mean: mean of each channel.
-        std: standard deviation of each channel.
-        outside: value of each channel outside the image, its minimum.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    outside: tuple[float, ...]
-
-    @classmethod
-    def of(cls, image: Tensor, mask: Tensor | None = None) -> IntensityScale:
-        """Scale of an image (C, *spatial), inside a mask (*spatial) where one is given."""
-        flat = image.flatten(1) if mask is None else image[:, mask]
-        std = flat.double().std(dim=1, correction=0)
-        # A constant channel is represented exactly by its mean.
-        std = torch.where(std > 0, std, torch.ones_like(std))
-        mean = flat.double().mean(dim=1)
-        return cls(tuple(mean.tolist()), tuple(std.tolist()), tuple(flat.amin(dim=1).tolist()))
-
-    def standardise(self, image: Tensor) -> Tensor:
-        """Map intensities (C, ...) to zero mean and unit variance."""
-        return (image - column(self.mean, image)) / column(self.std, image)
-
-    def restore(self, standardised: Tensor) -> Tensor:
-        """Map standardised values (C, ...) back to intensities."""
-        return standardised * column(self.std, standardised) + column(self.mean, standardised)
-
-
-def column(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(
-        -1, *[1] * (like.ndim - 1)
-    )
 
 
 class Representation:
@@ -208,7 +167,7 @@ class Representation:
         return takes the memory of a tile, and not ten times that of the volume.
 
         Args:
-            function: maps a :class:`~oinr_monai.analysis.invariants.Jet` at places (*tile,) to
+            function: maps a :class:`~oinr_monai.grids.jets.Jet` at places (*tile,) to
                 (K, *tile).
             grid: where, the fitted grid if None.
             order: 0 if the function reads intensities alone, 1 the gradient too, 2 all three.
@@ -426,74 +385,5 @@ class Representation:
         return f"Representation({self.grid.shape} at {spacing} mm, {self.parameters:,} parameters)"
 
 
-def image_source(image: Tensor | np.ndarray) -> str | None:
-    """File that an image was read from, as MONAI's readers note it; None where none is noted."""
-    name = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
-    return None if name is None else str(name)
-
-
-def stored_dtype(image: Tensor | np.ndarray) -> dict[str, str]:
-    """Type of the voxels in the file that an image was read from, as an item of ``info``."""
-    meta = image.meta if isinstance(image, MetaTensor) else {}
-    return {STORED_DTYPE: str(meta[STORED_DTYPE])} if STORED_DTYPE in meta else {}
-
-
 # Part of a voxel by which rounding may place a voxel centre outside the outermost ones.
 ROUNDING = 1e-4
-
-
-def all_of(masks: list[Tensor]) -> Tensor:
-    whole = masks[0]
-    for mask in masks[1:]:
-        whole = whole & mask
-    return whole
-
-
-def flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
-    # Beyond the outermost centres the function is constant across the border: no slope that way.
-    dims = len(within)
-    jet = jet.clone()
-    for d in range(dims):
-        jet[1 + d] *= within[d]
-    for k, (i, j) in enumerate(second_order_pairs(dims) if len(jet) > 1 + dims else []):
-        jet[1 + dims + k] *= within[i] & within[j]
-    return jet
-
-
-def turn_twice(turn: Tensor) -> Tensor:
-    # What T does to a gradient, T' H T does to a Hessian: as one matrix on its upper triangle.
-    pairs = second_order_pairs(len(turn))
-    rows = [
-        [turn[i, a] * turn[j, b] + (turn[j, a] * turn[i, b] if i != j else 0) for i, j in pairs]
-        for a, b in pairs
-    ]
-    return torch.stack([torch.stack(row) for row in rows])
-
-
-def symmetric(parts: Tensor, dims: int) -> Tensor:
-    # (D (D + 1) / 2, ...) to (D, D, ...)
-    pairs = second_order_pairs(dims)
-    rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
-    return parts[torch.tensor(rows, device=parts.device)]
-
-
-def read_oinr(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    remedy = "fit the image again with `oinr fit`"
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("oinr")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(text) if text else None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} must be a whole .oinr file, got {reason}; {remedy}") from error
-    if not isinstance(header, dict):
-        raise ValueError(
-            f"{path} must be an .oinr file, got safetensors without its header; {remedy}"
-        )
-    version = header.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} must have format version {FORMAT_VERSION}, got {version}; upgrade oinr-monai"
-        )
-    return header, state

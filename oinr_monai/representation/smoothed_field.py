@@ -17,10 +17,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from oinr_monai.grids.positions import Lattice, Positions, jet_derivatives, jet_size
+from oinr_monai.grids.jets import jet_derivatives, jet_size
+from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.tiles import TILE_NUMBERS, tiles
 
-from .neural_field import ContinuousField
+from .continuous_field import ContinuousField
 
 __all__ = ["SmoothedField"]
 

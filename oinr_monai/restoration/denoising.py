@@ -18,59 +18,43 @@ References:
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from monai.engines import SupervisedTrainer
-from torch import Tensor, nn
+from torch import Tensor
 
-from oinr_monai.fields.fourier import SplineField
+from oinr_monai.fields.spline import SplineField
 from oinr_monai.fitting.device import chosen_device, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock, OneCycle
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.splines import interpolating_coefficients
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.images.meta import image_source
 from oinr_monai.images.scans import Scan, checked_scans
-from oinr_monai.operators.conv import ConvOINR
-from oinr_monai.operators.integral import Integral
 from oinr_monai.representation.neural_field import NeuralField
-from oinr_monai.representation.representation import IntensityScale, Representation, image_source
-from oinr_monai.scanner.noise import (
-    FEWEST_REPEATS,
-    GaussianNoise,
-    NoiseModel,
-    PhotonNoise,
-    details_hold_anatomy,
-)
+from oinr_monai.representation.representation import Representation
+from oinr_monai.scanner.noise import GaussianNoise, NoiseModel, PhotonNoise
+from oinr_monai.scanner.noise_level import FEWEST_REPEATS, details_hold_anatomy
+
+from .sine_curve import with_tail
+from .stein import HELD_OUT, PLACES, Patches, Residual, on_device, risk
 
 __all__ = ["DenoiseConfig", "add_photon_noise", "denoise"]
 
-# Hidden channels and kernel width of the operator, for each number of dimensions.
-OPERATORS = {1: ((16, 16), 9), 2: ((16, 16), 5), 3: ((16, 16), 3)}
-
-# Places of a patch, held-out patches, and the step of the divergence in units of the noise.
-PLACES, HELD_OUT, STEP = 1_728, 16, 0.1
-
-# Side of the blocks that are held out, in voxels.
-BLOCK = 8
 
 # Looks at a voxel, on average: more, and the operator learns the noise of a small image by heart.
 VISITS = 20
 
+
 # Peak learning rate.
 RATE = 3e-3
-
-# Slope of the sines through which the noisy image passes the operator as it is.
-SLOPE = 0.003
-
-# Sines of the layer that undoes the stabilisation.
-HARMONICS = 48
 
 
 @dataclass(frozen=True)
@@ -189,10 +173,6 @@ def add_photon_noise(
     return PhotonNoise(counts, readout).add(image, generator)
 
 
-# Noisy patch and probe (C, *size), size of the noise (C, 1, ...) and weight (*size).
-_Label = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
 class _Task:
     """One image: the noisy samples, the operator that learns from them, and its clock."""
 
@@ -218,9 +198,7 @@ class _Task:
             self.network = Residual(len(image), sigma).to(self.device)
         voxels = image[0].numel() if mask is None else int(mask.sum())
         self.clock = Clock(*config.budget(voxels), started=started)
-        self.patches = Patches(
-            self.samples, mask, sigma, self.network.operator.radius, config.seed
-        )
+        self.patches = Patches(self.samples, mask, sigma, self.network.operator.radius, config.seed)
         self.best = BestWeights(self.network, self._held_out(), self.clock, times=4)
         self.best.take()
 
@@ -312,171 +290,3 @@ class _Task:
             "interrupted": interrupted,
             "device": str(self.device),
         }
-
-
-class Residual(nn.Module):
-    """What the steps train: y less what the operator takes for noise; it starts as the identity."""
-
-    def __init__(self, channels: int, sigma: Tensor) -> None:
-        super().__init__()
-        dims = sigma.ndim - 1
-        narrow, width = OPERATORS[dims]
-        hidden = [max(each, 4 * channels) for each in narrow]
-        self.operator = ConvOINR(dims, channels, channels, hidden, width, omega_0=1.0)
-        self.sigma = nn.Parameter(sigma, requires_grad=False)
-        with torch.no_grad():
-            for layer in self.operator.integrals:
-                nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
-            self.operator.last.start(0.0, 0.0)
-
-    def forward(self, noisy: Tensor) -> Tensor:
-        """Noisy patches (B, C, *size + 2 R) to clean ones (B, C, *size)."""
-        radius = self.operator.radius
-        centre = [slice(radius, n - radius) for n in noisy.shape[2:]]
-        return noisy[(slice(None), slice(None), *centre)] + self.sigma * self.operator(noisy)
-
-    @torch.no_grad()
-    def joined(self) -> ConvOINR:
-        """The same as one operator, in which sines of a small slope hand y on.
-
-        The slope leaves an error of slope² y³ / 6, less than rounding to 1e-5 of the image's range.
-        """
-        old = self.operator.cpu()
-        own, sigma = old.out_channels, self.sigma.cpu().flatten()
-        wider = [width + own for width in old.channels]
-        new = ConvOINR(old.spatial_dims, own, own, wider, old.kernel_size, omega_0=old.omega_0)
-        for before, after in zip(old.integrals, new.integrals, strict=True):
-            after.start(0.0, 0.0)
-            rows, columns = before.weight.shape[:2]
-            after.weight[:rows, :columns] = before.weight
-            after.get_parameter("bias")[:rows] = before.get_parameter("bias")
-            taps = after.weight.flatten(2)[..., before.weight[0, 0].numel() // 2]
-            taps[-own:, -own:] += torch.eye(own)
-        new.first.weight[-own:] *= SLOPE
-        new.last.weight[:, :-own] *= sigma.view(-1, 1, *[1] * old.spatial_dims)
-        new.last.weight[:, -own:] /= SLOPE
-        new.last.get_parameter("bias").mul_(sigma)
-        return new
-
-
-class Patches:
-    """Random patches of the noisy samples with a halo, each beside a copy with a probe added.
-
-    Args:
-        samples: standardised samples (C, *spatial).
-        mask: voxels that count (*spatial), or None.
-        sigma: size of the noise of the samples, (C, 1, ...).
-        radius: halo of the operator.
-    """
-
-    def __init__(
-        self, samples: Tensor, mask: Tensor | None, sigma: Tensor, radius: int, seed: int
-    ) -> None:
-        dims = samples.ndim - 1
-        halo = np.pad(samples.numpy(), [(0, 0)] + [(radius, radius)] * dims, mode="reflect")
-        self.samples, self.radius = torch.from_numpy(halo), radius
-        self.sigma = sigma
-        side = round(PLACES ** (1 / dims))
-        where = torch.ones(samples.shape[1:], dtype=torch.bool) if mask is None else mask
-        held = _blocks(where.shape, torch.Generator().manual_seed(seed))
-        self.learnt, self.held = (where & ~held).float(), (where & held).float()
-        low, high = where.nonzero().amin(0).tolist(), (where.nonzero().amax(0) + 1).tolist()
-        self.low = low
-        self.size = [min(side, last - first) for first, last in zip(low, high, strict=True)]
-        self.room = [last - first - n for first, last, n in zip(low, high, self.size, strict=True)]
-
-    def draw(self, generator: torch.Generator, held_out: bool = False) -> dict[str, Any]:
-        """``image``: patch and probed patch (2, C, *size + 2 R); ``label``: what the risk needs."""
-        start = [
-            first + int(torch.randint(n + 1, (), generator=generator))
-            for first, n in zip(self.low, self.room, strict=True)
-        ]
-        inner = tuple(slice(i, i + n) for i, n in zip(start, self.size, strict=True))
-        outer = tuple(slice(s.start, s.stop + 2 * self.radius) for s in inner)
-        # White noise has no direction: mirror images of a patch are as good as other patches.
-        mirrored = torch.rand(len(inner), generator=generator) < 0.5
-        axes = [axis - len(inner) for axis in mirrored.nonzero().flatten().tolist()]
-        noisy = self.samples[(slice(None), *outer)].flip(axes)
-        weight = (self.held if held_out else self.learnt)[inner].flip(axes)
-        probe = torch.randn(noisy.shape, generator=generator)
-        centre = (slice(None), *[slice(self.radius, self.radius + n) for n in self.size])
-        pair = torch.stack([noisy, noisy + STEP * self.sigma * probe])
-        return {"image": pair, "label": (noisy[centre], probe[centre], self.sigma, weight)}
-
-
-def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    # Whole blocks, one in eight: what was learnt by heart nearby is of no use inside them.
-    cells = [-(-n // BLOCK) for n in shape]
-    held = torch.rand(cells, generator=generator) < 1 / 8
-    held.view(-1)[0] = True
-    for axis, n in enumerate(shape):
-        held = held.repeat_interleave(BLOCK, dim=axis).narrow(axis, 0, n)
-    return held
-
-
-def on_device(
-    batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any
-) -> tuple[Tensor, _Label]:
-    noisy, probe, sigma, weight = (each.to(device) for each in batch["label"])
-    return batch["image"].to(device), (noisy, probe, sigma, weight)
-
-
-def risk(answers: Tensor, label: _Label) -> Tensor:
-    # Stein's estimate, plus one, in units of the variance of the noise.
-    noisy, probe, sigma, weight = label
-    answer, probed = answers
-    misfit = ((answer - noisy) / sigma) ** 2
-    divergence = probe * (probed - answer) / (sigma * STEP)
-    each = (misfit + 2 * divergence).mean(dim=0)
-    return (each * weight).sum() / weight.sum().clamp_min(1)
-
-
-def with_tail(network: ConvOINR, curves: Callable[[Tensor], Tensor], reach: float) -> ConvOINR:
-    """The operator followed by a pointwise curve, as two more layers of sines.
-
-    Its answers z pass a sine of small slope, one to one, and the curve of what comes out is a sum
-    of sines, found by least squares.
-    """
-    channels, slope = network.out_channels, 1.2 / reach
-    tail = ConvOINR(
-        network.spatial_dims,
-        network.in_channels,
-        channels,
-        (*network.channels, channels, channels * 2 * HARMONICS),
-        (*network.kernel_size, 1, 1),
-        omega_0=network.omega_0,
-    )
-    rates = math.pi / 2 / 1.25 * torch.arange(1, HARMONICS + 1, dtype=torch.float64)
-    rates, phases = rates.repeat(2), torch.tensor([0.0, math.pi / 2]).repeat_interleave(HARMONICS)
-    z = torch.linspace(-reach, reach, 8 * HARMONICS, dtype=torch.float64)
-    h = torch.sin(slope * z)
-    weights, offsets = _sum_of_sines(
-        torch.sin(h[:, None] * rates + phases), curves(z.expand(channels, -1))
-    )
-    with torch.no_grad():
-        for old, new in zip(network.integrals[:-1], tail.integrals, strict=False):
-            _scale(new, old, 1.0)
-        _scale(tail.integrals[-3], network.last, slope)
-        each = torch.block_diag(*[rates[:, None]] * channels)
-        _set(tail.integrals[-2], each, phases.repeat(channels))
-        _set(tail.integrals[-1], torch.block_diag(*weights[:, None]), offsets)
-    return tail
-
-
-def _sum_of_sines(basis: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    # Weights (C, K) and offsets (C,); a touch of ridge keeps the weights small.
-    columns = torch.cat([basis, torch.ones_like(basis[:, :1])], dim=1)
-    gram = columns.T @ columns / len(columns)
-    ridge = 1e-7 * torch.eye(len(gram), dtype=gram.dtype)
-    found = torch.linalg.solve(gram + ridge, columns.T @ values.double().T / len(columns)).T
-    return found[:, :-1], found[:, -1]
-
-
-def _scale(layer: Integral, other: Integral, factor: float) -> None:
-    for name, parameter in other.named_parameters():
-        layer.get_parameter(name).copy_(factor * parameter)
-
-
-def _set(layer: Integral, weight: Tensor, bias: Tensor) -> None:
-    layer.weight.copy_(weight.reshape(layer.weight.shape))
-    layer.get_parameter("bias").copy_(bias)

@@ -23,17 +23,13 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.meta import image_source
 from oinr_monai.representation.exact import spline_representation
-from oinr_monai.representation.representation import Representation, image_source
-from oinr_monai.scanner.forward_model import (
-    Boxcar,
-    Composition,
-    SliceProfile,
-    SliceStack,
-    conjugate_gradients,
-)
+from oinr_monai.representation.representation import Representation
+from oinr_monai.scanner.forward_model import Composition, conjugate_gradients
+from oinr_monai.scanner.profiles import Boxcar, SliceProfile
 from oinr_monai.scanner.resampling import Resampling, share_axes
-from oinr_monai.scanner.slices import fine_grid, thickest_axis
+from oinr_monai.scanner.slices import SliceStack, fine_grid, thickest_axis
 
 __all__ = ["fuse"]
 

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
-from oinr_monai.scanner.forward_model import SliceProfile, SliceStack, along_axes
+from oinr_monai.scanner.forward_model import along_axes
+from oinr_monai.scanner.profiles import SliceProfile
 from oinr_monai.scanner.resampling import Resampling
-from oinr_monai.scanner.slices import thick_grid
+from oinr_monai.scanner.slices import SliceStack, thick_grid
 
 __all__ = ["AxisModel", "Pair", "draw_patches", "resample_axis", "rotated", "scored"]
 
@@ -52,7 +53,7 @@ class AxisModel:
         """The model of ``count`` coarse voxels, ``spacing`` mm apart, of ``factor`` fine ones each.
 
         Example:
-            >>> from oinr_monai.scanner.forward_model import Boxcar
+            >>> from oinr_monai.scanner.profiles import Boxcar
             >>> model = AxisModel.of(count=5, spacing=3.0, factor=3, profile=Boxcar(3.0))
             >>> torch.allclose(model.coarse @ model.guess, torch.eye(5).double(), atol=1e-9)
             True

@@ -40,18 +40,16 @@ from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock, OneCycle, ProgressBar
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.images.meta import image_source, stored_dtype
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
-from oinr_monai.representation.representation import (
-    IntensityScale,
-    Representation,
-    image_source,
-    stored_dtype,
-)
-from oinr_monai.scanner.forward_model import SliceProfile
+from oinr_monai.representation.representation import Representation
+from oinr_monai.scanner.profiles import SliceProfile
 
+from .momentum import OrthogonalMomentum
 from .pairs import draw_patches, scored
-from .slice_operator import OrthogonalMomentum, SliceOperator
+from .slice_operator import SliceOperator
 from .views import View, isotropic_view, slice_view
 
 __all__ = ["SuperResolveConfig", "super_resolve"]

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
-from oinr_monai.scanner.forward_model import Boxcar, SliceProfile, SliceStack, along_axes
+from oinr_monai.scanner.forward_model import along_axes
+from oinr_monai.scanner.profiles import Boxcar, SliceProfile
 from oinr_monai.scanner.resampling import Resampling
-from oinr_monai.scanner.slices import fine_grid, thickest_axis
+from oinr_monai.scanner.slices import SliceStack, fine_grid, thickest_axis
 
 from .pairs import AxisModel, Pair, resample_axis, rotated
 

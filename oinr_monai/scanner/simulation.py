@@ -5,20 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.utils import ImageMetaKey
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
-from oinr_monai.images.files import STORED_DTYPE
+from oinr_monai.images.meta import KEPT
 
-from .forward_model import Boxcar, SliceProfile, SliceStack
 from .noise import NoiseModel
-from .slices import thick_grid
+from .profiles import Boxcar, SliceProfile
+from .slices import SliceStack, thick_grid
 
 __all__ = ["simulate_slices"]
-
-# What an image knows of its file, for the one that is written.
-KEPT = (ImageMetaKey.FILENAME_OR_OBJ, STORED_DTYPE)
 
 
 def simulate_slices(

@@ -25,10 +25,10 @@ from oinr_monai import (
     fit,
 )
 from oinr_monai.analysis.derivatives import MAPS, check_maps, derivative_maps, described
+from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.neural_field import field_of
 from oinr_monai.representation.registry import NETWORKS
-from oinr_monai.representation.representation import IntensityScale
 
 if TYPE_CHECKING:
     from tests.phantoms import GaussianBlob

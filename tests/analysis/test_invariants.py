@@ -15,7 +15,6 @@ from skimage.filters import frangi
 from torch import Tensor
 
 from oinr_monai.analysis.invariants import (
-    Jet,
     gaussian_curvature,
     gradient_magnitude,
     hessian_eigenvalues,
@@ -24,8 +23,8 @@ from oinr_monai.analysis.invariants import (
     objectness,
     smooth,
     structure_tensor,
-    upper_triangle,
 )
+from oinr_monai.grids.jets import Jet, upper_triangle
 
 POINTS = [[1.5, -0.4, 2.0], [-2.1, 0.7, 0.3], [0.2, 1.1, -1.6]]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from oinr_monai import FitConfig, Grid, IntensityScale, Representation, fit, isosurface
 from oinr_monai.analysis.isosurface import covering
 from oinr_monai.grids.positions import Positions
-from oinr_monai.representation.neural_field import ContinuousField
+from oinr_monai.representation.continuous_field import ContinuousField
 from tests.analysis.meshes import angles, is_closed, read_obj, read_ply, read_stl
 
 RADIUS = 7.0

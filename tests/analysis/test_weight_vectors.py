@@ -13,16 +13,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from oinr_monai import FitConfig, Representation, fit
+from oinr_monai.analysis.classification import classifier, cross_validate
 from oinr_monai.analysis.weight_vectors import (
     WeightVectors,
-    classifier,
-    cross_validate,
     function_distance,
     weight_distance,
     weight_names,
     weight_vector,
 )
-from oinr_monai.fitting.shared_operator import OperatorConfig, learn_operator, modulate
+from oinr_monai.fitting.modulation import modulate
+from oinr_monai.fitting.shared_operator import OperatorConfig, learn_operator
 
 QUICK = FitConfig(preset="fast", steps=5)
 

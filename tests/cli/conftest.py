@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oinr_monai.cli import main
+from oinr_monai.cli.app import main
 from tests.cli.scans import FAST, SHAPE, blob, save_nifti
 
 

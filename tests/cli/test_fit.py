@@ -94,7 +94,10 @@ CONFIG = {
             "_mode_": "callable",
             "channels": [8, 8],
             "support": [1.2, 0, 0],
-            "kernel": {"_target_": "oinr_monai.operators.kernels.MAGNet", "_mode_": "callable"},
+            "kernel": {
+                "_target_": "oinr_monai.operators.multiplicative_kernels.MAGNet",
+                "_mode_": "callable",
+            },
         },
         {"_target_": "CZOINR", "_mode_": "callable", "channels": 4, "levels": 1},
     ],

@@ -23,7 +23,8 @@ from oinr_monai import (
     NoiseField,
     SplineField,
 )
-from oinr_monai.grids.positions import Lattice, Positions, Scatter, jet_size, second_order_pairs
+from oinr_monai.grids.jets import jet_size, second_order_pairs
+from oinr_monai.grids.positions import Lattice, Positions, Scatter
 from oinr_monai.representation.registry import FIELDS, build, describe
 
 EXTENT, SPACING = (9.0, 7.0, 8.0), (1.0, 0.7, 2.0)

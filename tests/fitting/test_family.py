@@ -11,8 +11,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import Family, FitConfig, Grid, Representation, fit, fit_family
-from oinr_monai.fitting.family import interpolate_slices
 from oinr_monai.images.metrics import psnr
+from oinr_monai.restoration.interpolation import interpolate_slices
 
 QUICK = FitConfig(preset="fast", steps=250, device="cpu")
 

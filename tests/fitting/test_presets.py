@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from oinr_monai import ConvOINR, CoordinateField, FitConfig, Grid, SplineField
-from oinr_monai.fitting.presets import PRESETS, budget, build_field, places_of, preset_of
+from oinr_monai.fitting.presets import PRESETS, budget, places_of, preset_of
+from oinr_monai.fitting.start import build_field
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -8,9 +8,10 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import Representation
-from oinr_monai.fitting.shared_operator import OperatorConfig, _answers, learn_operator, modulate
-from oinr_monai.fitting.start import digest
+from oinr_monai.fitting.modulation import modulate
+from oinr_monai.fitting.shared_operator import OperatorConfig, _answers, learn_operator
 from oinr_monai.grids.positions import Lattice
+from oinr_monai.representation.lineage import digest
 
 QUICK = OperatorConfig(steps=30, batch=8, channels=(8, 8), field_channels=4)
 

@@ -25,8 +25,9 @@ from oinr_monai import (
 )
 from oinr_monai.fields.field import Field
 from oinr_monai.fitting import objective as descent
-from oinr_monai.fitting.start import begin, digest
+from oinr_monai.fitting.start import begin
 from oinr_monai.grids.positions import Lattice
+from oinr_monai.representation.lineage import digest
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,13 @@ from monai.data import MetaTensor
 
 from oinr_monai import CZOINR, FitConfig, Grid, Representation, fit
 from oinr_monai.cli.app import main
-from oinr_monai.fitting.stored_objective import StoredInterpolant, scale_of
 from oinr_monai.grids.positions import Lattice, Scatter
 from oinr_monai.grids.splines import CubicInterpolant
-from oinr_monai.images.files import read_image, write_image, write_slabs
+from oinr_monai.images.files import read_image, write_image
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.images.nifti import write_slabs
 from oinr_monai.images.stored import StoredImage, open_image
-from oinr_monai.representation.representation import IntensityScale
+from oinr_monai.images.stored_spline import StoredInterpolant, scale_of
 
 # Each with as little memory as makes several blocks of it, and slabs of a few planes.
 SHAPES = {(2, 130, 75, 60): 12.0, (1, 3_000): 0.005, (1, 100, 70): 0.4, (1, 90, 1, 80): 4.0}

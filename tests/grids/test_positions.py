@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from oinr_monai.grids.positions import Lattice, Scatter, jet_size, second_order_pairs
+from oinr_monai.grids.jets import jet_size, second_order_pairs
+from oinr_monai.grids.positions import Lattice, Scatter
 
 SPACING = (0.9, 1.1, 2.5)
 

@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from oinr_monai import CZOINR, FlatCZOINR, FourierEncoding
 from oinr_monai.grids.positions import Lattice
-from oinr_monai.operators.calderon_zygmund import DenseMaps, NonStandardForm, UnsharedBands
+from oinr_monai.operators.flat_calderon_zygmund import DenseMaps, UnsharedBands
+from oinr_monai.operators.non_standard_form import NonStandardForm
 from oinr_monai.operators.wavelets import analyse
 from oinr_monai.representation.registry import build, describe
 

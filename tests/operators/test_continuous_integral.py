@@ -27,16 +27,9 @@ from oinr_monai import (
 from oinr_monai.grids.positions import Lattice, Scatter
 from oinr_monai.images.metrics import psnr
 from oinr_monai.operators import integral as layers
-from oinr_monai.operators.integral import ContinuousKernelIntegral, fft_convolve
-from oinr_monai.operators.kernels import (
-    SIREN,
-    FourierNet,
-    GaborNet,
-    KernelNetwork,
-    MAGNet,
-    MLPNet,
-    RFNet,
-)
+from oinr_monai.operators.continuous_integral import ContinuousKernelIntegral, fft_convolve
+from oinr_monai.operators.kernels import SIREN, KernelNetwork, MLPNet, RFNet
+from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
 from oinr_monai.representation.registry import build, describe
 
 KERNELS = [SIREN, MLPNet, RFNet, FourierNet, GaborNet, partial(MAGNet, steerable=True)]

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from oinr_monai.grids.positions import second_order_pairs
-from oinr_monai.operators.integral import KernelIntegral, Sine, sine_jet
+from oinr_monai.grids.jets import second_order_pairs
+from oinr_monai.operators.integral import KernelIntegral
+from oinr_monai.operators.sine import Sine, sine_jet
 
 CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 SIZES = (7, 8, 9)

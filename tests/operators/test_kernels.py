@@ -9,15 +9,8 @@ from functools import partial
 import pytest
 import torch
 
-from oinr_monai.operators.kernels import (
-    SIREN,
-    FourierNet,
-    GaborNet,
-    KernelNetwork,
-    MAGNet,
-    MLPNet,
-    RFNet,
-)
+from oinr_monai.operators.kernels import SIREN, KernelNetwork, MLPNet, RFNet
+from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
 from oinr_monai.representation.registry import KERNELS, describe
 
 MAKERS: dict[str, Callable[..., KernelNetwork]] = {

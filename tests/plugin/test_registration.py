@@ -17,8 +17,9 @@ from torch import nn
 
 import oinr_monai
 from oinr_monai import ConvOINR, OINRInferer
-from oinr_monai.operators.integral import Sine
-from oinr_monai.representation.registry import NETWORKS, register
+from oinr_monai.operators.sine import Sine
+from oinr_monai.plugin.registration import register
+from oinr_monai.representation.registry import NETWORKS
 
 NETWORK = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4]}
 CLASSES = [name for name in oinr_monai.__all__ if isinstance(getattr(oinr_monai, name), type)]

@@ -24,7 +24,7 @@ from oinr_monai import (
     simulate_slices,
     super_resolve,
 )
-from oinr_monai.scanner.forward_model import Gaussian
+from oinr_monai.scanner.profiles import Gaussian
 
 CONFIG = SuperResolveConfig(steps=3)
 

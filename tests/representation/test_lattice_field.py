@@ -21,7 +21,7 @@ from oinr_monai import (
 )
 from oinr_monai.grids.positions import Lattice, Scatter
 from oinr_monai.grids.splines import CubicInterpolant
-from oinr_monai.representation.neural_field import LatticeField
+from oinr_monai.representation.lattice_field import LatticeField
 
 SPACING = (0.9, 1.1, 2.5)
 

@@ -25,7 +25,7 @@ from oinr_monai import (
     Representation,
     SplineField,
 )
-from oinr_monai.grids.positions import second_order_pairs
+from oinr_monai.grids.jets import second_order_pairs
 from oinr_monai.representation import representation
 
 SHAPE = (7, 6, 5)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from oinr_monai import ConvOINR, FourierEncoding, Grid, NeuralField, Representation, SplineField
 from oinr_monai.grids.positions import Lattice, Scatter
+from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.representation import smoothed_field as module
 from oinr_monai.representation.exact import spline_representation
-from oinr_monai.representation.representation import IntensityScale
 from oinr_monai.representation.smoothed_field import SmoothedField
 
 SHAPE, SPACING = (22, 20, 12), (0.9, 1.1, 2.5)

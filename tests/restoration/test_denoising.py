@@ -25,7 +25,7 @@ from oinr_monai import (
 )
 from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import psnr
-from oinr_monai.scanner.noise import details_hold_anatomy, noise_level, repeat_noise_level
+from oinr_monai.scanner.noise_level import details_hold_anatomy, noise_level, repeat_noise_level
 
 QUICK = DenoiseConfig(GaussianNoise(), steps=30)
 

@@ -13,10 +13,11 @@ from oinr_monai import GaussianNoise, Grid, Representation
 from oinr_monai.images.metrics import psnr
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.restoration.fusion import fuse
-from oinr_monai.scanner.forward_model import Boxcar, Composition, Gaussian, SliceProfile, SliceStack
+from oinr_monai.scanner.forward_model import Composition
+from oinr_monai.scanner.profiles import Boxcar, Gaussian, SliceProfile
 from oinr_monai.scanner.resampling import Resampling
 from oinr_monai.scanner.simulation import simulate_slices
-from oinr_monai.scanner.slices import thick_grid
+from oinr_monai.scanner.slices import SliceStack, thick_grid
 
 SIZE, FACTOR = 24, 4
 

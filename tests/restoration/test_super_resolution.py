@@ -11,8 +11,9 @@ from oinr_monai.restoration.pairs import AxisModel, Pair, resample_axis, rotated
 from oinr_monai.restoration.slice_operator import SliceOperator
 from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
 from oinr_monai.restoration.views import slice_view
-from oinr_monai.scanner.forward_model import Boxcar, Gaussian, SampledProfile, SliceStack
+from oinr_monai.scanner.profiles import Boxcar, Gaussian, SampledProfile
 from oinr_monai.scanner.simulation import simulate_slices
+from oinr_monai.scanner.slices import SliceStack
 
 QUICK = SuperResolveConfig(steps=3)
 

@@ -13,20 +13,11 @@ import torch
 from torch import Tensor
 
 from oinr_monai import Grid
-from oinr_monai.scanner.forward_model import (
-    Blur,
-    Boxcar,
-    Composition,
-    Decimation,
-    ForwardModel,
-    Gaussian,
-    SampledProfile,
-    SliceProfile,
-    SliceStack,
-    conjugate_gradients,
-)
+from oinr_monai.scanner.blur import Blur, Decimation
+from oinr_monai.scanner.forward_model import Composition, ForwardModel, conjugate_gradients
+from oinr_monai.scanner.profiles import Boxcar, Gaussian, SampledProfile, SliceProfile
 from oinr_monai.scanner.resampling import Resampling
-from oinr_monai.scanner.slices import thick_grid
+from oinr_monai.scanner.slices import SliceStack, thick_grid
 from tests.phantoms import GaussianBlob
 
 PROFILES = [

@@ -8,9 +8,9 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import GaussianNoise, Grid, RicianNoise
-from oinr_monai.scanner.forward_model import Boxcar, Gaussian, SliceStack
+from oinr_monai.scanner.profiles import Boxcar, Gaussian
 from oinr_monai.scanner.simulation import simulate_slices
-from oinr_monai.scanner.slices import thick_grid
+from oinr_monai.scanner.slices import SliceStack, thick_grid
 
 
 @pytest.fixture
