@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Annotated
 
 import typer
 
+from .ask import evaluate, features, info, sample
 from .cohort import cohort
 from .console import hush, message_of, refuse, usage_of
 from .denoise import denoise
 from .derive import derive
+from .fit import fit
 from .interpolate import interpolate
 from .mesh import mesh
 from .options import ManyValues
@@ -29,32 +32,20 @@ app = typer.Typer(
     help="Fit an image once, then ask it anywhere: samples, exact derivatives, features.",
 )
 
-
-app.command()(denoise)
-
-
-app.command()(interpolate)
-
-
-app.command()(simulate)
-
-
-app.command("super-resolve", cls=ManyValues)(super_resolve)
-
-
-app.add_typer(cohort, name="cohort")
-
-
-cohort.command("features")(cohort_features)
-
-
-cohort.command()(classify)
-
-
-app.command(cls=ManyValues)(mesh)
-
-
+app.command()(fit)
+app.command()(info)
+app.command(cls=ManyValues)(sample)
+app.command()(evaluate)
+app.command(cls=ManyValues)(features)
 app.command(cls=ManyValues)(derive)
+app.command(cls=ManyValues)(mesh)
+app.command()(denoise)
+app.command("super-resolve", cls=ManyValues)(super_resolve)
+app.command()(simulate)
+app.command()(interpolate)
+app.add_typer(cohort, name="cohort")
+cohort.command("features")(cohort_features)
+cohort.command()(classify)
 
 
 @app.callback(invoke_without_command=True)
@@ -63,9 +54,7 @@ def _overview(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     if version:
-        from oinr_monai import __version__
-
-        typer.echo(f"oinr-monai {__version__}")
+        typer.echo(f"oinr-monai {metadata.version('oinr-monai')}")
     elif ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
 

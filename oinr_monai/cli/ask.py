@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import app
 from .console import about, show
 from .inputs import check_grid, check_output, chosen_grid, load_representation, place_of, read_mask
-from .options import IMAGE_SUFFIXES, Device, Factor, File, Json, Like, ManyValues, Output, Spacing
+from .options import IMAGE_SUFFIXES, Device, Factor, File, Json, Like, Output, Spacing
 from .weights import write_regions
 
 if TYPE_CHECKING:
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
 
-__all__ = []
+__all__ = ["evaluate", "features", "info", "sample"]
 
 
-@app.command()
 def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     """Show what a representation holds."""
     representation = load_representation(file, device)
@@ -52,7 +50,6 @@ def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     )
 
 
-@app.command(cls=ManyValues)
 def sample(
     file: File,
     output: Output,
@@ -76,7 +73,6 @@ def sample(
     show({"output": str(output), **place_of(grid)}, as_json)
 
 
-@app.command()
 def evaluate(
     file: File,
     image: Annotated[Path, typer.Option(metavar="IMAGE", help="The truth, fine or coarse.")],
@@ -125,7 +121,6 @@ def _overlaps(
     return {name: {str(k): v for k, v in each.items()} for name, each in scores.items()}
 
 
-@app.command(cls=ManyValues)
 def features(  # noqa: PLR0913
     file: File,
     output: Output,

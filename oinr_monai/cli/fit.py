@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .app import app
 from .console import about, say, show
 from .inputs import (
     check_budget,
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
 
-__all__ = []
+__all__ = ["fit"]
 
 
-@app.command()
 def fit(  # noqa: PLR0913
     images: Annotated[
         list[Path],
