@@ -488,7 +488,7 @@ def test_thick_slices_are_kept(
 ) -> None:
     how = {
         "steps": 3,
-        "profile": {"_target_": "oinr_monai.scanner.profiles.Boxcar", "thickness": 8},
+        "profile": {"_target_": "oinr_monai.scanner.Boxcar", "thickness": 8},
     }
     where = {"image": str(thick), "output_dir": str(tmp_path)}
     run_bundle("mri_oinr_super_resolution", "inference", **how, **where)

@@ -21,6 +21,7 @@ __all__ = [
     "laplacian",
     "mean_curvature",
     "objectness",
+    "smooth",
     "structure_tensor",
 ]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from oinr_monai.grids.checks import check_one_of
 from oinr_monai.images.replacing import replacing
 
-__all__ = ["SURFACE_SUFFIXES", "Surface"]
+__all__ = ["SURFACE_SUFFIXES", "Surface", "vertex_normals"]
 
 
 # Programs that read meshes in LPS by themselves, such as 3D Slicer, look for this note.
@@ -76,6 +76,7 @@ def _areas(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals (V, 3) at the vertices: those of their triangles, weighed by area."""
     areas = _areas(vertices, faces)
     total = torch.zeros_like(vertices)
     for corner in faces.T:

@@ -44,7 +44,7 @@ def region_features(
     Args:
         representation: what is summarised.
         labels: whole numbers (1, *spatial), 0 the background.
-        maps: derivative maps that count, names from :data:`~oinr_monai.analysis.derivatives.MAPS`.
+        maps: derivative maps that count, names from :data:`~oinr_monai.analysis.MAPS`.
         layer: hidden layer whose activations count, from 1; the last if None.
 
     Returns:

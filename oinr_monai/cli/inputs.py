@@ -28,11 +28,13 @@ __all__ = [
     "load_representation",
     "per_axis",
     "place_of",
+    "profile_of",
     "read_mask",
 ]
 
 
 def profile_of(name: str, thickness: float) -> SliceProfile:
+    """The slice profile of this name, ``thickness`` mm wide."""
     from oinr_monai.scanner.profiles import Boxcar, Gaussian
 
     if not thickness > 0:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oinr_monai.representation.representation import Representation
     from oinr_monai.scanner.profiles import SliceProfile
 
-__all__ = ["super_resolve"]
+__all__ = ["Thickness", "super_resolve"]
 
 
 # What a run has to tell.

@@ -16,7 +16,7 @@ from oinr_monai.grids.positions import Positions, Scatter
 from .field import Field
 from .spline import SplineField
 
-__all__ = ["FamilyField"]
+__all__ = ["FamilyField", "displaced"]
 
 
 class FamilyField(Field):

@@ -22,7 +22,7 @@ from oinr_monai.representation.lineage import FITTED, START, digest
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
-__all__ = ["modulate"]
+__all__ = ["answers", "centres", "descend_coefficients", "modulate", "truth"]
 
 
 # Numbers that one batch may hold in the widest layer; a few dozen small pictures.
@@ -113,7 +113,7 @@ def descend_coefficients(
 def centres(
     shape: Sequence[int], spacing: Sequence[float], device: torch.device, shift: float = 0.0
 ) -> Lattice:
-    # Voxel centres; shifted, one fewer along each axis, so that all lie between the outermost.
+    """Voxel centres; shifted, one fewer along each axis, so that all lie between the outermost."""
     axes = [
         (torch.arange(n if shift == 0 or n == 1 else n - 1) + (shift if n > 1 else 0.0)) * h
         for n, h in zip(shape, spacing, strict=True)
@@ -168,7 +168,7 @@ def _psnr(field: NeuralField, part: Signals, coefficients: Tensor, shift: float)
 
 
 def truth(z: Tensor, shift: float) -> Tensor:
-    # Values (B, C, *places) of the splines through the samples, ``shift`` past them.
+    """Values (B, C, *places) of the splines through the samples, ``shift`` past them."""
     if shift == 0:
         return z
     lattice = centres(z.shape[2:], [1.0] * (z.ndim - 2), torch.device("cpu"), shift)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["IntensityScale"]
+__all__ = ["IntensityScale", "column"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class IntensityScale:
 
 
 def column(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """Values of the channels (C, 1, ...), to be broadcast over ``like`` (C, ...)."""
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(
         -1, *[1] * (like.ndim - 1)
     )

@@ -15,13 +15,14 @@ from .raw import RawImage, as_volume, reading, too_many_dimensions
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = []
+__all__ = ["read_dicom_folder", "read_itk", "write_itk"]
 
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_itk(path: Path) -> RawImage:
+    """A file that ITK reads: MetaImage, NRRD, one DICOM slice."""
     import SimpleITK as sitk
 
     with reading(path, path.suffix[1:].upper()), _quiet_itk():
@@ -30,6 +31,7 @@ def read_itk(path: Path) -> RawImage:
 
 
 def read_dicom_folder(path: Path) -> RawImage:
+    """The one series of slices in a folder of DICOM files."""
     import SimpleITK as sitk
 
     with _quiet_itk():
@@ -106,6 +108,7 @@ def write_itk(
     description: str,
     _: np.dtype[Any],
 ) -> None:
+    """Write a MetaImage or NRRD file."""
     import SimpleITK as sitk
 
     volume = as_volume(values)

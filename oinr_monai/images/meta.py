@@ -7,7 +7,7 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from torch import Tensor
 
-__all__ = ["STORED_DTYPE", "image_source", "stored_dtype"]
+__all__ = ["KEPT", "STORED_DTYPE", "image_source", "stored_dtype"]
 
 
 # Key in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative.

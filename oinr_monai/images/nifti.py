@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .raw import RawImage, as_volume, check_affine, reading, with_channels
 from .replacing import replacing
 
-__all__ = ["map_nifti", "write_slabs"]
+__all__ = ["map_nifti", "read_nifti", "write_nifti", "write_slabs"]
 
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
@@ -45,6 +45,7 @@ def _nifti_affine(nifti: Any) -> NDArray[np.float64]:  # noqa: ANN401 (nibabel h
 
 
 def read_nifti(path: Path) -> RawImage:
+    """A NIfTI file, scaled by its slope and intercept."""
     import nibabel as nib
 
     with reading(path, "NIfTI"):
@@ -93,6 +94,7 @@ def write_nifti(
     description: str,
     _: np.dtype[Any],
 ) -> None:
+    """Write a NIfTI file in mm."""
     import nibabel as nib
 
     voxels = values[0] if len(values) == 1 else np.moveaxis(as_volume(values), 0, -1)

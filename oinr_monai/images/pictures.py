@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from .raw import RawImage, reading
 
-__all__ = []
+__all__ = ["read_picture", "write_jpeg", "write_png"]
 
 
 def read_picture(path: Path) -> RawImage:
+    """A PNG or JPEG picture, upright, its channels first."""
     from PIL import Image, ImageOps
 
     with reading(path, "a PNG or JPEG picture"), Image.open(path) as stored:
@@ -34,6 +35,7 @@ def write_png(
     description: str,
     stored: np.dtype[Any],
 ) -> None:
+    """Write a PNG of 8 or 16 bits."""
     from PIL import Image, PngImagePlugin
 
     note = PngImagePlugin.PngInfo()
@@ -49,6 +51,7 @@ def write_jpeg(
     description: str,
     stored: np.dtype[Any],
 ) -> None:
+    """Write a JPEG of 8 bits."""
     from PIL import Image
 
     picture = Image.fromarray(_pixels(values, stored, "JPEG"))

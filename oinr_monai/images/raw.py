@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = []
+__all__ = [
+    "RawImage",
+    "as_volume",
+    "check_affine",
+    "check_values",
+    "reading",
+    "too_many_dimensions",
+    "with_channels",
+]
 
 
 RawImage = tuple[NDArray[Any], NDArray[np.float64]]  # values (C, *spatial) and affine (4, 4)
@@ -32,6 +40,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> RawImage:
+    """The image with its channels first: a colour or vector axis after the spatial ones moves."""
     if values.ndim == 5 and values.shape[3] == 1:  # NIfTI's layout of a vector image
         values = values[:, :, :, 0]
     if values.ndim > 4:
@@ -47,6 +56,7 @@ def as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def check_values(path: Path, values: NDArray[np.float32]) -> None:
+    """Refuse an image that is empty or holds what is no finite number."""
     if values.size == 0:
         raise ValueError(f"{path}: the image is empty, shape {values.shape}; give one with voxels")
     low, high = float(values.min()), float(values.max())
@@ -58,6 +68,7 @@ def check_values(path: Path, values: NDArray[np.float32]) -> None:
 
 
 def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    """Refuse an affine whose axes are no axes: of length zero, parallel or not finite."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     with np.errstate(all="ignore"):
         volume = abs(np.linalg.det(affine[:3, :3] / lengths))
@@ -67,6 +78,7 @@ def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
 
 
 def too_many_dimensions(path: Path, shape: tuple[int, ...]) -> ValueError:
+    """The error for an image of more dimensions than a volume with channels has."""
     return ValueError(
         f"{path}: the image has {len(shape)} dimensions, {shape}; save one volume (X, Y, Z) or one"
         " series (X, Y, Z, channels)"

@@ -14,7 +14,7 @@ from oinr_monai.grids.grid import Grid
 from .intensity import IntensityScale
 from .scans import checked_scans
 
-__all__ = []
+__all__ = ["Signals", "check_alike", "stacked"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Signals:
 
     @classmethod
     def of(cls, images: Sequence[Tensor | np.ndarray], device: torch.device) -> Signals:
+        """The images as one batch on a device, standardised one by one."""
         if not len(images):
             raise ValueError("images must hold at least one, got none")
         values: list[Tensor] = []
@@ -55,6 +56,7 @@ class Signals:
 
 
 def check_alike(grid: Grid, like: Grid, channels: int, values: Tensor) -> None:
+    """Refuse an image that differs from the others in shape, channels, spacing or device."""
     if grid.shape != like.shape or values.shape[1] != channels:
         raise ValueError(
             f"images must have shape {(channels, *like.shape)}, got {tuple(values.shape[1:])}; "
@@ -68,7 +70,7 @@ def check_alike(grid: Grid, like: Grid, channels: int, values: Tensor) -> None:
 
 
 def stacked(images: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, Grid]:
-    # (N, C, *shape) on one grid
+    """(N, C, *shape) on one grid."""
     if len(images) < 2:
         raise ValueError(f"images must be two or more, got {len(images)}")
     scans = [checked_scans([image], None)[0] for image in images]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .wavelets import analyse, synthesise
 
-__all__ = ["NonStandardForm"]
+__all__ = ["BAND", "NonStandardForm", "as_json", "mixing"]
 
 
 BAND = 3
@@ -72,8 +72,10 @@ class NonStandardForm(nn.Module):
 
 
 def mixing(spatial_dims: int, before: int, after: int, bias: bool = True) -> nn.Module:
+    """The pointwise map between channels, a convolution of width 1."""
     return Conv[Conv.CONV, spatial_dims](before, after, 1, bias=bias)
 
 
 def as_json(act: str | tuple[str, dict[str, Any]]) -> str | list[Any]:
+    """An activation as JSON holds it: a name, or a list of name and arguments."""
     return act if isinstance(act, str) else list(act)

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from .integral import Integral
 from .sine import sine_jet
 
-__all__ = ["LatticeOperator", "LocalOperator"]
+__all__ = ["LatticeOperator", "LocalOperator", "numbers_of"]
 
 
 class LocalOperator(nn.Module, ABC):
@@ -160,6 +160,7 @@ class LatticeOperator(nn.Module, ABC):
 
 
 def numbers_of(name: str, value: float | Sequence[float], count: int, of: str) -> tuple[float, ...]:
+    """``value`` once for each of ``count``, or the ``count`` values that it holds."""
     numbers = (value,) * count if isinstance(value, int | float) else tuple(value)
     if len(numbers) != count:
         raise ValueError(f"{name} must be one number or one per {of} ({count}), got {numbers}")

@@ -138,7 +138,7 @@ class DeriveOINR(_Ask):
     """Exact derivatives of a representation in world axes, per mm, as one image.
 
     Args:
-        maps: names from :data:`~oinr_monai.analysis.derivatives.MAPS`, one or several, whose
+        maps: names from :data:`~oinr_monai.analysis.MAPS`, one or several, whose
             channels follow in the order given.
         factor: how many times finer than the fitted grid, for all axes or each.
         spacing: spacing in mm, for all axes or each, instead of a factor.

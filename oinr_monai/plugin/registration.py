@@ -45,7 +45,7 @@ def _register_sine() -> None:
     if "SINE" not in Act.names:
         Act.add_factory_class("sine", Sine)
     elif Act["sine"] is not Sine:
-        _skip('Act["sine"] is another class', "oinr_monai.operators.sine.Sine")
+        _skip('Act["sine"] is another class', "oinr_monai.operators.Sine")
 
 
 def _register_short_names() -> None:

@@ -13,7 +13,7 @@ from oinr_monai.fields.family import FamilyField
 from .neural_field import NeuralField
 from .representation import Representation
 
-__all__ = ["Family"]
+__all__ = ["Family", "weights_at"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Family:
 
 
 def weights_at(times: Sequence[float], time: float) -> list[float]:
+    """Weights of the members at a time: the two neighbours share it linearly."""
     if not times[0] <= time <= times[-1]:
         raise ValueError(f"time must be {times[0]:g} to {times[-1]:g}, got {time:g}")
     before = min(bisect_right(times, time) - 1, len(times) - 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .representation import Representation
 
-__all__ = ["digest", "fitted_names"]
+__all__ = ["FITTED", "START", "digest", "fitted_names", "origin"]
 
 
 # Items of ``info``: the parameters that a fit moved where it moved not all of them, and the
@@ -29,7 +29,7 @@ def fitted_names(representation: Representation) -> list[str]:
 
 
 def origin(representation: Representation) -> tuple[str, Any]:
-    # What a fit started from, as far as its info tells.
+    """What a fit started from, as far as its info tells."""
     info = representation.info
     if info.get(START) is not None:
         return "start", info[START]

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = []
+__all__ = ["FORMAT_VERSION", "MALFORMED", "read_oinr"]
 
 
 FORMAT_VERSION = 1
@@ -20,6 +20,7 @@ MALFORMED = (AttributeError, LookupError, RuntimeError, StopIteration, TypeError
 
 
 def read_oinr(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a .oinr file, whose version is known."""
     remedy = "fit the image again with `oinr fit`"
     try:
         with safe_open(path, framework="pt") as file:

@@ -167,7 +167,7 @@ class Representation:
         return takes the memory of a tile, and not ten times that of the volume.
 
         Args:
-            function: maps a :class:`~oinr_monai.grids.jets.Jet` at places (*tile,) to
+            function: maps a :class:`~oinr_monai.grids.Jet` at places (*tile,) to
                 (K, *tile).
             grid: where, the fitted grid if None.
             order: 0 if the function reads intensities alone, 1 the gradient too, 2 all three.

@@ -11,7 +11,7 @@ from torch import Tensor
 from oinr_monai.operators.conv import ConvOINR
 from oinr_monai.operators.integral import Integral
 
-__all__ = []
+__all__ = ["with_tail"]
 
 
 # Sines of the layer that undoes the stabilisation.

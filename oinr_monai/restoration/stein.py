@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from oinr_monai.operators.conv import ConvOINR
 
-__all__ = []
+__all__ = ["HELD_OUT", "PLACES", "Patches", "Residual", "on_device", "risk"]
 
 
 # Hidden channels and kernel width of the operator, for each number of dimensions.
@@ -137,12 +137,13 @@ def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 def on_device(
     batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any
 ) -> tuple[Tensor, _Label]:
+    """The batch for ignite: what the network sees, and what the risk needs."""
     noisy, probe, sigma, weight = (each.to(device) for each in batch["label"])
     return batch["image"].to(device), (noisy, probe, sigma, weight)
 
 
 def risk(answers: Tensor, label: _Label) -> Tensor:
-    # Stein's estimate, plus one, in units of the variance of the noise.
+    """Stein's estimate, plus one, in units of the variance of the noise."""
     noisy, probe, sigma, weight = label
     answer, probed = answers
     misfit = ((answer - noisy) / sigma) ** 2

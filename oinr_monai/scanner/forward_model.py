@@ -25,7 +25,14 @@ from torch import Tensor
 from oinr_monai.grids.checks import check_shape
 from oinr_monai.grids.grid import Grid
 
-__all__ = ["Composition", "ForwardModel", "conjugate_gradients"]
+__all__ = [
+    "RANK_TOLERANCE",
+    "Composition",
+    "ForwardModel",
+    "Separable",
+    "along_axes",
+    "conjugate_gradients",
+]
 
 
 # Eigenvalues of A A' below this part of the largest carry rounding, not data.

@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["details_hold_anatomy", "noise_level", "repeat_noise_level"]
+__all__ = [
+    "FEWEST_REPEATS",
+    "details_hold_anatomy",
+    "known_level",
+    "noise_level",
+    "repeat_noise_level",
+]
 
 
 # Channels from which they may be repeats of one scene: fewer may be colours, or contrasts.
@@ -108,7 +114,7 @@ def repeat_noise_level(series: Tensor, mask: Tensor | None = None) -> float:
 
 
 def known_level(image: Tensor, mask: Tensor | None) -> tuple[float, ...]:
-    # The scene only adds to either estimate, so that the smaller is the nearer.
+    """The scene only adds to either estimate, so that the smaller is the nearer."""
     levels = noise_level(image, mask)
     if len(image) < FEWEST_REPEATS:
         return levels

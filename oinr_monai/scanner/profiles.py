@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .forward_model import RANK_TOLERANCE
 
-__all__ = ["Boxcar", "Gaussian", "SampledProfile", "SliceProfile"]
+__all__ = ["Boxcar", "Gaussian", "SampledProfile", "SliceProfile", "profile_weights"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _check_width(name: str, value: float) -> None:
 
 
 def profile_weights(profile: SliceProfile, places: Tensor, size: int, spacing: float) -> Tensor:
-    # Weights (slices, voxels) of slices at ``places`` in voxels, which lie ``spacing`` mm apart.
+    """Weights (slices, voxels) of slices at ``places``, in voxels that lie ``spacing`` mm apart."""
     faces = torch.arange(size + 1, dtype=torch.float64) - 0.5
     integral = profile.cumulative((faces - places[:, None]) * spacing)
     weights = integral.diff(dim=1) * math.copysign(1.0, spacing)

@@ -95,7 +95,7 @@ CONFIG = {
             "channels": [8, 8],
             "support": [1.2, 0, 0],
             "kernel": {
-                "_target_": "oinr_monai.operators.multiplicative_kernels.MAGNet",
+                "_target_": "oinr_monai.operators.MAGNet",
                 "_mode_": "callable",
             },
         },

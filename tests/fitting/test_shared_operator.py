@@ -8,8 +8,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import Representation
-from oinr_monai.fitting.modulation import modulate
-from oinr_monai.fitting.shared_operator import OperatorConfig, _answers, learn_operator
+from oinr_monai.fitting.modulation import answers, modulate
+from oinr_monai.fitting.shared_operator import OperatorConfig, learn_operator
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.representation.lineage import digest
 
@@ -35,7 +35,7 @@ def test_many_input_functions_at_once_are_each_answered_as_alone(operator: Repre
     coefficients = torch.randn(3, *field.encoding.coefficients.shape)
     lattice = Lattice((torch.arange(5.0).double() + 0.3, torch.arange(4.0).double() + 2.6))
     with torch.no_grad():
-        together = _answers(field, coefficients, lattice)
+        together = answers(field, coefficients, lattice)
     found = modulate(blobs(1), operator)[0].field
     for each, signal in zip(coefficients, together, strict=True):
         found.encoding.coefficients.data = each

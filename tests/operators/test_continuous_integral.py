@@ -26,7 +26,7 @@ from oinr_monai import (
 )
 from oinr_monai.grids.positions import Lattice, Scatter
 from oinr_monai.images.metrics import psnr
-from oinr_monai.operators import integral as layers
+from oinr_monai.operators import continuous_integral
 from oinr_monai.operators.continuous_integral import ContinuousKernelIntegral, fft_convolve
 from oinr_monai.operators.kernels import SIREN, KernelNetwork, MLPNet, RFNet
 from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
@@ -152,7 +152,7 @@ def test_a_network_does_not_change_where_it_goes_by_fft(
     network = CKConvOINR(2, 3, 2, (4, 5), support=2.0, separable=separable)
     u = torch.randn(1, 3, 20, 19, generator=generator)
     direct = network(u)
-    monkeypatch.setattr(layers, "FFT_TAPS", 0)
+    monkeypatch.setattr(continuous_integral, "FFT_TAPS", 0)
     assert float((network(u) - direct).norm() / direct.norm()) < 1e-4
 
 

@@ -8,27 +8,19 @@ from inspect import isabstract
 import pytest
 from torch import nn
 
-from oinr_monai import ConvOINR, CoordinateField, JointField, NoiseField
-from oinr_monai.fields import family as family_field
-from oinr_monai.fields import field as fields
-from oinr_monai.fields import fourier as encodings
-from oinr_monai.operators import calderon_zygmund, kernels
-from oinr_monai.operators import conv as networks
-from oinr_monai.operators import sequence as sequences
+from oinr_monai import ConvOINR, CoordinateField, JointField, NoiseField, fields, operators
+from oinr_monai.operators import KernelNetwork
 from oinr_monai.representation.registry import FIELDS, KERNELS, NETWORKS, build, describe
 
 
 def test_every_concrete_class_is_registered() -> None:
-    modules = (encodings, family_field, fields)
-    public = (getattr(module, name) for module in modules for name in module.__all__)
-    assert set(FIELDS.values()) == {cls for cls in public if not isabstract(cls)}
-    modules = (calderon_zygmund, networks, sequences)
-    public = (getattr(module, name) for module in modules for name in module.__all__)
-    assert set(NETWORKS.values()) == {
-        cls for cls in public if hasattr(cls, "arguments") and not isabstract(cls)
-    }
-    public = (getattr(kernels, name) for name in kernels.__all__)
-    assert set(KERNELS.values()) == {cls for cls in public if not isabstract(cls)}
+    offered = {getattr(fields, name) for name in fields.__all__}
+    assert set(FIELDS.values()) == {cls for cls in offered if not isabstract(cls)}
+    offered = {getattr(operators, name) for name in operators.__all__}
+    concrete = {cls for cls in offered if hasattr(cls, "arguments") and not isabstract(cls)}
+    kernels = {cls for cls in concrete if issubclass(cls, KernelNetwork)}
+    assert set(KERNELS.values()) == kernels
+    assert set(NETWORKS.values()) == concrete - kernels
     assert all(name == cls.__name__ for name, cls in {**FIELDS, **KERNELS, **NETWORKS}.items())
 
 
