@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-from .calderon_zygmund import CZOINR, FlatCZOINR
-from .cohort import fit_many
-from .denoising import DenoiseConfig, add_photon_noise, denoise
-from .encodings import (
+from .analysis import (
+    OccupancyConfig,
+    Surface,
+    WeightVectors,
+    fit_occupancy,
+    isosurface,
+    label_map,
+    label_surface,
+    region_features,
+    weight_vector,
+)
+from .fields import (
     CoordinateField,
     DyadicEncoding,
+    FamilyField,
+    Field,
     FourierEncoding,
+    JointField,
     NoiseField,
     SplineField,
 )
-from .exports import WorldSignal, export_signal
-from .families import Family, fit_family, interpolate_slices
-from .family_field import FamilyField
-from .fields import Field, JointField
-from .fitting import fit
-from .fusion import fuse
-from .grids import Grid
-from .inferers import OINRInferer
-from .modulations import OperatorConfig, learn_operator, modulate
-from .networks import CKConvOINR, ConvOINR
-from .neural_field import NeuralField
-from .noises import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
-from .occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
-from .presets import FitConfig
-from .regions import region_features
-from .registry import register
-from .representation import IntensityScale, Representation
-from .sequences import SequenceOINR
-from .simulation import simulate_slices
-from .starts import learn_start
-from .stored import StoredImage, open_image
-from .super_resolution import SuperResolveConfig, super_resolve
-from .super_resolution_transforms import (
-    SimulateThickSlices,
-    SimulateThickSlicesd,
-    SuperResolveOINR,
-    SuperResolveOINRd,
+from .fitting import (
+    FitConfig,
+    OperatorConfig,
+    fit,
+    fit_family,
+    fit_many,
+    learn_operator,
+    learn_start,
+    modulate,
 )
-from .surface import Surface, isosurface
-from .transforms import (
+from .grids import Grid
+from .images import IntensityScale, StoredImage, open_image
+from .operators import CZOINR, CKConvOINR, ConvOINR, FlatCZOINR, SequenceOINR
+from .plugin import (
     DenoiseOINR,
     DenoiseOINRd,
     DeriveOINR,
@@ -58,12 +53,28 @@ from .transforms import (
     InterpolateOINRd,
     LabelsOINR,
     LabelsOINRd,
+    OINRInferer,
     RandFitOINR,
     RandFitOINRd,
     SampleOINR,
     SampleOINRd,
+    SimulateThickSlices,
+    SimulateThickSlicesd,
+    SuperResolveOINR,
+    SuperResolveOINRd,
+    register,
 )
-from .weight_space import WeightVectors, weight_vector
+from .representation import Family, NeuralField, Representation, WorldSignal, export_signal
+from .restoration import (
+    DenoiseConfig,
+    SuperResolveConfig,
+    add_photon_noise,
+    denoise,
+    fuse,
+    interpolate_slices,
+    super_resolve,
+)
+from .scanner import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, simulate_slices
 
 __version__ = "0.1.0"
 

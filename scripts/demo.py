@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from oinr_monai import FitConfig, Grid, Representation, fit
-from oinr_monai.images import write_image
-from oinr_monai.presets import PresetName, budget
+from oinr_monai.fitting.presets import PresetName, budget
+from oinr_monai.images.files import write_image
 from scripts.shared.pictures import PLANES, VIEW, Slice, brain
 
 POINT = (8.0, -16.0, 7.0)  # world mm, where the three planes of the picture cross

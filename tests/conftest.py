@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+
+from tests.phantoms import GaussianBlob, rotation
 
 
 def pytest_configure() -> None:
@@ -23,42 +24,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
-@dataclass(frozen=True)
-class GaussianBlob:
-    """amplitude * exp(-(x - center)' P (x - center) / 2) over points x in world mm, in float64."""
-
-    center: Tensor  # (D,), mm
-    precision: Tensor  # (D, D), 1 / mm^2, symmetric and positive
-    amplitude: float = 1.0
-
-    def value(self, points: Tensor) -> Tensor:
-        """Values (...,) at points (..., D)."""
-        return self.amplitude * torch.exp(
-            -0.5 * ((points - self.center) * self._slope(points)).sum(-1)
-        )
-
-    def gradient(self, points: Tensor) -> Tensor:
-        """Gradient (..., D), per mm."""
-        return -self.value(points)[..., None] * self._slope(points)
-
-    def hessian(self, points: Tensor) -> Tensor:
-        """Second derivatives (..., D, D), per mm^2."""
-        slope = self._slope(points)
-        return self.value(points)[..., None, None] * (
-            slope[..., :, None] * slope[..., None, :] - self.precision
-        )
-
-    def _slope(self, points: Tensor) -> Tensor:
-        return (points - self.center) @ self.precision
-
-
 @pytest.fixture
 def gaussian_blob() -> Callable[..., GaussianBlob]:
     """``gaussian_blob(spatial_dims)``: an oblique blob, 4 to 7 mm wide, off the origin."""
 
     def make(spatial_dims: int = 3) -> GaussianBlob:
         widths = torch.tensor([5.0, 4.0, 7.0], dtype=torch.float64)[:spatial_dims]
-        axes = _rotation(0.4, -0.3, 0.7)[:spatial_dims, :spatial_dims]
+        axes = rotation(0.4, -0.3, 0.7)[:spatial_dims, :spatial_dims]
         axes = torch.linalg.qr(axes).Q
         center = torch.tensor([1.5, -2.0, 0.5], dtype=torch.float64)[:spatial_dims]
         return GaussianBlob(center, axes @ torch.diag(widths**-2) @ axes.T, amplitude=100.0)
@@ -76,7 +48,7 @@ def oblique_affine() -> Tensor:
     """Rotated about three axes, voxels of 0.9 x 1.1 x 2.5 mm, left-handed, off the origin."""
     affine = torch.eye(4, dtype=torch.float64)
     spacing = torch.tensor([-0.9, 1.1, 2.5], dtype=torch.float64)
-    affine[:3, :3] = _rotation(0.3, -0.5, 0.2) * spacing
+    affine[:3, :3] = rotation(0.3, -0.5, 0.2) * spacing
     affine[:3, 3] = torch.tensor([31.25, -47.5, 12.125], dtype=torch.float64)
     return affine
 
@@ -96,15 +68,3 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/data beside the repository")
     return folder
-
-
-def _rotation(x: float, y: float, z: float) -> Tensor:
-    """Rotation by these angles in radians about x, then y, then z, in float64."""
-    generators = torch.zeros(3, 3, 3, dtype=torch.float64)
-    for axis, (row, column) in enumerate([(2, 1), (0, 2), (1, 0)]):
-        generators[axis, row, column], generators[axis, column, row] = 1.0, -1.0
-    about_x, about_y, about_z = (
-        torch.linalg.matrix_exp(angle * generator)
-        for angle, generator in zip((x, y, z), generators, strict=True)
-    )
-    return about_z @ about_y @ about_x

@@ -28,8 +28,8 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from oinr_monai import ConvOINR, Grid, Representation, simulate_slices
-from oinr_monai.metrics import iou, psnr
-from oinr_monai.slices import fine_grid
+from oinr_monai.images.metrics import iou, psnr
+from oinr_monai.scanner.slices import fine_grid
 
 ROOT = Path(__file__).parents[1]
 BUNDLES = ROOT / "bundles"
@@ -486,7 +486,10 @@ def test_frames_at_chosen_times(
 def test_thick_slices_are_kept(
     thick: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
 ) -> None:
-    how = {"steps": 3, "profile": {"_target_": "oinr_monai.forward_models.Boxcar", "thickness": 8}}
+    how = {
+        "steps": 3,
+        "profile": {"_target_": "oinr_monai.scanner.Boxcar", "thickness": 8},
+    }
     where = {"image": str(thick), "output_dir": str(tmp_path)}
     run_bundle("mri_oinr_super_resolution", "inference", **how, **where)
     written: Any = nib.load(tmp_path / "brain_super_resolved.nii.gz")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from conftest import GaussianBlob
+    from tests.phantoms import GaussianBlob
 
 
 @pytest.mark.parametrize("spatial_dims", [1, 2, 3])

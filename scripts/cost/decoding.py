@@ -20,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai import ConvOINR, FitConfig, FourierEncoding, Grid, Representation
-from oinr_monai.neural_field import ContinuousField, NeuralField
-from oinr_monai.presets import PresetName, build_field
-from oinr_monai.representation import IntensityScale
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.fitting.start import build_field
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.neural_field import NeuralField
 from scripts.shared.meters import timed
 from scripts.shared.problem import PRESETS
 from scripts.shared.report import MEASURED, Report

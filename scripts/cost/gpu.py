@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
-from oinr_monai.machine import chosen_device, gains_from_bfloat16
-from oinr_monai.networks import LocalOperator
-from oinr_monai.presets import PresetName, places_of
+from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16
+from oinr_monai.fitting.presets import PresetName, places_of
+from oinr_monai.operators.operator import LocalOperator
 from scripts.shared.phantom import phantom
 from scripts.shared.report import MEASURED, Report, command, cpu_model
 

@@ -60,7 +60,7 @@ def stage(name: str, folder: Path, arguments: argparse.Namespace) -> None:
     """Run one stage and print its seconds and peak memory as JSON."""
     started = time.monotonic()
     if name in ON_DISK:
-        from oinr_monai.cli import main as oinr
+        from oinr_monai.cli.app import main as oinr
 
         oinr([*command_of(name, folder, arguments), "--json"])
     elif name == "fit":

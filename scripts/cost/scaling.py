@@ -19,11 +19,13 @@ import numpy as np
 import torch
 
 from oinr_monai import FitConfig, Grid, Representation, fit
-from oinr_monai.descent import ImageObjective, adam, descend, weighted_mse
-from oinr_monai.handlers import Clock, OneCycle
-from oinr_monai.machine import gains_from_bfloat16
-from oinr_monai.presets import PresetName, build_field, places_of
-from oinr_monai.scans import checked_scans
+from oinr_monai.fitting.descent import adam, descend, weighted_mse
+from oinr_monai.fitting.device import gains_from_bfloat16
+from oinr_monai.fitting.handlers import Clock, OneCycle
+from oinr_monai.fitting.objective import ImageObjective
+from oinr_monai.fitting.presets import PresetName, places_of
+from oinr_monai.fitting.start import build_field
+from oinr_monai.images.scans import checked_scans
 from scripts.shared.meters import timed
 from scripts.shared.phantom import phantom
 from scripts.shared.problem import PRESETS

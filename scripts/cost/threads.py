@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from oinr_monai import FitConfig, Grid
-from oinr_monai.presets import PresetName, build_field, places_of
-from oinr_monai.samplers import LatticeSampler
-from oinr_monai.splines import CubicInterpolant
+from oinr_monai.fitting.presets import PresetName, places_of
+from oinr_monai.fitting.samplers import LatticeSampler
+from oinr_monai.fitting.start import build_field
+from oinr_monai.grids.splines import CubicInterpolant
 from scripts.shared.problem import PRESETS
 from scripts.shared.report import MEASURED, Report
 

@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from oinr_monai import Representation
-from oinr_monai.metrics import psnr
+from oinr_monai.images.metrics import psnr
 from scripts.shared.phantom import phantom
 from scripts.shared.report import MEASURED, ROOT, Report
 

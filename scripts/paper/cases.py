@@ -26,9 +26,9 @@ from oinr_monai import (
     fit_family,
     fit_occupancy,
 )
-from oinr_monai.metrics import iou, psnr
-from oinr_monai.occupancy import SURFACE_LEVEL
-from oinr_monai.presets import PresetName
+from oinr_monai.analysis.occupancy import SURFACE_LEVEL
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.images.metrics import iou, psnr
 from scripts.paper.published import (
     Published,
     PublishedContinuous,

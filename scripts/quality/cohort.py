@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit, fit_many
-from oinr_monai.metrics import psnr
+from oinr_monai.images.metrics import psnr
 from scripts.paper.published import PublishedOINR2d
 from scripts.shared.digits import MNIST, load_digits
 from scripts.shared.inputs import splines

@@ -29,7 +29,7 @@ from scripts.shared.report import MEASURED, Report, line
 
 if TYPE_CHECKING:
     from oinr_monai import Representation
-    from oinr_monai.presets import PresetName
+    from oinr_monai.fitting.presets import PresetName
 
 LADDER_START = 0.5
 HEAD = ("method", "parameters", "steps", "seconds", "PSNR grid (dB)", "PSNR between (dB)")

@@ -22,17 +22,10 @@ from skimage import data
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor
 
-from oinr_monai import (
-    DenoiseConfig,
-    GaussianNoise,
-    NoiseModel,
-    PhotonNoise,
-    RicianNoise,
-    denoise,
-)
-from oinr_monai.images import read_image
-from oinr_monai.metrics import psnr, ssim
-from oinr_monai.noises import noise_level, repeat_noise_level
+from oinr_monai import DenoiseConfig, GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, denoise
+from oinr_monai.images.files import read_image
+from oinr_monai.images.metrics import psnr, ssim
+from oinr_monai.scanner.noise_level import noise_level, repeat_noise_level
 from scripts.shared.report import MEASURED, Report, Table
 
 TV_WEIGHTS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3)

@@ -20,9 +20,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from oinr_monai import DenoiseConfig, FitConfig, GaussianNoise, Grid, Representation, denoise, fit
-from oinr_monai.derivatives import derivative_maps
-from oinr_monai.images import read_image
-from oinr_monai.invariants import objectness
+from oinr_monai.analysis.derivatives import derivative_maps
+from oinr_monai.analysis.invariants import objectness
+from oinr_monai.images.files import read_image
 from scripts.rivals.derivatives import (
     Derivatives,
     central_differences,

@@ -25,7 +25,7 @@ import matplotlib as mpl
 import torch
 
 from oinr_monai import FitConfig, fit
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
 from scripts.paper.published import PublishedOINR3d
 from scripts.rivals.baseline import CoordinateNetwork
 from scripts.rivals.fitting import RIVALS, SPLINE

@@ -19,8 +19,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit
-from oinr_monai.metrics import psnr
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.images.metrics import psnr
 from scripts.paper.published import PublishedOINR2d
 from scripts.rivals.baseline import Baseline, Siren
 from scripts.shared.inputs import Choice, fourier, splines

@@ -36,9 +36,9 @@ from oinr_monai import (
     label_map,
     label_surface,
 )
-from oinr_monai.metrics import iou
-from oinr_monai.occupancy import SURFACE_LEVEL
-from oinr_monai.presets import PresetName
+from oinr_monai.analysis.occupancy import SURFACE_LEVEL
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.images.metrics import iou
 from scripts.shared.report import MEASURED, Report, Table
 
 if TYPE_CHECKING:

@@ -21,10 +21,11 @@ from torch.nn.functional import conv3d, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from oinr_monai import CZOINR, CKConvOINR, ConvOINR, FitConfig, Grid, Representation, fit
-from oinr_monai.kernels import SIREN, FourierNet, GaborNet, MAGNet, MLPNet, RFNet
-from oinr_monai.layers import ContinuousKernelIntegral, fft_convolve
-from oinr_monai.metrics import psnr
-from oinr_monai.networks import LocalOperator
+from oinr_monai.images.metrics import psnr
+from oinr_monai.operators.continuous_integral import ContinuousKernelIntegral, fft_convolve
+from oinr_monai.operators.kernels import SIREN, MLPNet, RFNet
+from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
+from oinr_monai.operators.operator import LocalOperator
 from scripts.shared.pictures import SIZES, on_canvas, picture
 from scripts.shared.problem import make_problem
 from scripts.shared.report import MEASURED, Report

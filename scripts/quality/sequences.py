@@ -22,8 +22,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import FitConfig, fit_family
-from oinr_monai.metrics import psnr, ssim
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.images.metrics import psnr, ssim
 from scripts.paper.published import PublishedSequence
 from scripts.shared.report import MEASURED, Report
 from scripts.shared.rows import read_rows

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 
 from oinr_monai import FitConfig, Grid, Representation, fit, learn_start
-from oinr_monai.presets import PresetName
+from oinr_monai.fitting.presets import PresetName
 from scripts.shared.pictures import brain
 from scripts.shared.problem import load_image
 from scripts.shared.report import MEASURED, Report

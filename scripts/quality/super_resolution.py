@@ -25,8 +25,9 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import Grid, fuse, simulate_slices
-from oinr_monai.forward_models import Boxcar, Gaussian, SliceStack
-from oinr_monai.metrics import hfen, psnr, ssim
+from oinr_monai.images.metrics import hfen, psnr, ssim
+from oinr_monai.scanner.profiles import Boxcar, Gaussian
+from oinr_monai.scanner.slices import SliceStack
 from scripts.rivals.super_resolution import Stack, fused_splines, methods
 from scripts.shared.lesions import LESIONS, Volume, contrast, volumes
 from scripts.shared.report import MEASURED, Report

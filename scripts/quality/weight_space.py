@@ -22,10 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oinr_monai import FitConfig, Representation, fit_many
-from oinr_monai.metrics import psnr
-from oinr_monai.modulations import OperatorConfig, learn_operator, modulate
-from oinr_monai.starts import learn_start
-from oinr_monai.weight_space import CLASSIFIERS, WeightVectors, classifier
+from oinr_monai.analysis.classification import CLASSIFIERS, classifier
+from oinr_monai.analysis.weight_vectors import WeightVectors
+from oinr_monai.fitting.learned_start import learn_start
+from oinr_monai.fitting.modulation import modulate
+from oinr_monai.fitting.shared_operator import OperatorConfig, learn_operator
+from oinr_monai.images.metrics import psnr
 from scripts.paper.published import PublishedOINR2d
 from scripts.shared.digits import MNIST, mnist_classes, mnist_images
 from scripts.shared.report import MEASURED, Report

@@ -13,8 +13,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from oinr_monai.positions import Scatter
-from oinr_monai.splines import CubicInterpolant
+from oinr_monai.grids.positions import Scatter
+from oinr_monai.grids.splines import CubicInterpolant
 
 
 class Baseline(ABC):

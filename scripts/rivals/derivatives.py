@@ -12,8 +12,9 @@ from monai.transforms import SobelGradients
 from torch import Tensor
 
 from oinr_monai import Grid
-from oinr_monai.positions import Lattice, second_order_pairs
-from oinr_monai.splines import CubicInterpolant
+from oinr_monai.grids.jets import second_order_pairs
+from oinr_monai.grids.positions import Lattice
+from oinr_monai.grids.splines import CubicInterpolant
 from scripts.rivals.baseline import Siren
 
 # Gradient (N, 3) per mm and Hessian (N, 3, 3) per mm² in world axes; a method may have no Hessian.

@@ -19,7 +19,7 @@ import torch.nn as nn
 from torch import Tensor
 
 # Sums of rows are this package's own fast kernel: PyTorch's takes ten times as long to go back.
-from oinr_monai.splines import _sums
+from oinr_monai.grids.splines import _sums
 from scripts.rivals.baseline import CoordinateNetwork, Siren, Training
 
 SPLINE = ", shown the spline"

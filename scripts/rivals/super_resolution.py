@@ -20,9 +20,10 @@ from scipy.ndimage import affine_transform
 from torch import Tensor
 
 from oinr_monai import Grid, SuperResolveConfig, super_resolve
-from oinr_monai.forward_models import Boxcar, Gaussian, SliceStack
-from oinr_monai.images import read_image
-from oinr_monai.resampling import Resampling
+from oinr_monai.images.files import read_image
+from oinr_monai.scanner.profiles import Boxcar, Gaussian
+from oinr_monai.scanner.resampling import Resampling
+from oinr_monai.scanner.slices import SliceStack
 from scripts.rivals.baseline import Siren
 
 BACK_PROJECTIONS = 10

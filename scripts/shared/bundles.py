@@ -112,7 +112,7 @@ UNUSED = ("fitted", "answer", "fitting_inferer", "trained_inferer")
 # What the bundle of sequences says instead: its answer comes from all frames, and from no network
 # that train.json fits, which is one of a single frame.
 BETWEEN = {
-    "_target_": "oinr_monai.inferers.EachInferer",
+    "_target_": "oinr_monai.plugin.EachInferer",
     "transform": {
         "_target_": "oinr_monai.InterpolateOINR",
         "at": "@at",
@@ -141,7 +141,7 @@ FRAMES_ANSWERED = {
 # What the bundle of thick slices says instead: its operator learns anew for each stack, and what it
 # answers on is not the grid that train.json fits.
 FINER = {
-    "_target_": "oinr_monai.inferers.EachInferer",
+    "_target_": "oinr_monai.plugin.EachInferer",
     "transform": {
         "_target_": "oinr_monai.SuperResolveOINR",
         "config": "@learn",

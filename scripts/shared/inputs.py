@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from oinr_monai import CoordinateField, FitConfig, FourierEncoding, Grid, SplineField
-from oinr_monai.fields import Field, JointField
+from oinr_monai.fields.field import Field
+from oinr_monai.fields.joint import JointField
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from scipy.ndimage import binary_erosion, binary_fill_holes, label
 from torch import Tensor
 
 from oinr_monai import Grid
-from oinr_monai.images import read_image
+from oinr_monai.images.files import read_image
 
 LESIONS, RADII = 24, (2.0, 4.0)
 

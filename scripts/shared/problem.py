@@ -13,9 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from oinr_monai import Grid
-from oinr_monai.positions import Scatter
-from oinr_monai.presets import PresetName
-from oinr_monai.splines import CubicInterpolant
+from oinr_monai.fitting.presets import PresetName
+from oinr_monai.grids.positions import Scatter
+from oinr_monai.grids.splines import CubicInterpolant
 
 BLOCK = 64
 PLACES = 65_536

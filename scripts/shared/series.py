@@ -12,7 +12,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from oinr_monai import FitConfig
-from oinr_monai.images import read_image
+from oinr_monai.images.files import read_image
 from scripts.shared.inputs import splines
 
 GAP, SLICES = 3, 31

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oinr_monai.cli import main
+from oinr_monai.cli.app import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]

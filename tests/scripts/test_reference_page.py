@@ -20,6 +20,6 @@ def test_every_public_name_is_told_in_one_line() -> None:
 
 def test_references_become_code_and_bars_stay_in_their_cell() -> None:
     def told() -> None:
-        """See :class:`~oinr_monai.grids.Grid` and :func:`fit`, or ``y = |x|``."""
+        """See :class:`~oinr_monai.grids.grid.Grid` and :func:`fit`, or ``y = |x|``."""
 
     assert first_line(told) == r"See `Grid` and `fit`, or `y = \|x\|`."

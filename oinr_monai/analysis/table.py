@@ -1,0 +1,76 @@
+"""Tables of features: named columns of numbers, and what each row is of."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oinr_monai.images.replacing import replacing
+
+__all__ = ["TABLE_SUFFIXES", "FeatureTable"]
+
+TABLE_SUFFIXES = (".csv", ".npz")
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Numbers with named columns.
+
+    Args:
+        kind: what the rows are of; the heading of the first column.
+        rows: name or number of each row.
+        columns: name of each column.
+        values: numbers (rows, columns).
+
+    Raises:
+        ValueError: if the numbers are not as many as the names.
+
+    Example:
+        >>> table = FeatureTable("label", [1, 2], ["voxels"], np.array([[8.0], [5.0]]))
+        >>> table["voxels"].tolist()
+        [8.0, 5.0]
+    """
+
+    kind: str
+    rows: Sequence[int | str]
+    columns: Sequence[str]
+    values: NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.rows), len(self.columns))
+        if self.values.shape != wanted:
+            raise ValueError(f"values must have shape {wanted}, got {self.values.shape}")
+
+    def __getitem__(self, column: str) -> NDArray[np.floating]:
+        """The numbers (rows,) of one column."""
+        return self.values[:, list(self.columns).index(column)]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a .csv file with a heading, or an .npz file of ``values``, ``columns``, ``rows``.
+
+        Raises:
+            ValueError: if the file's ending is another.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in TABLE_SUFFIXES:
+            raise ValueError(f"path must end in {' or '.join(TABLE_SUFFIXES)}, got {path}")
+        with replacing(path) as temporary:
+            if suffix == ".npz":
+                columns, rows = np.asarray(self.columns), np.asarray(self.rows)
+                np.savez_compressed(temporary, values=self.values, columns=columns, rows=rows)
+            else:
+                self._write_csv(temporary)
+
+    def _write_csv(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([self.kind, *self.columns])
+            for row, numbers in zip(self.rows, self.values.tolist(), strict=True):
+                writer.writerow([row, *(f"{number:.9g}" for number in numbers)])

@@ -1,0 +1,5 @@
+"""The command line, ``oinr``."""
+
+from oinr_monai.cli.app import main
+
+__all__ = ["main"]

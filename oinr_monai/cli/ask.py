@@ -1,0 +1,189 @@
+"""``oinr info``, ``sample``, ``evaluate`` and ``features``: what a representation answers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import about, show
+from .inputs import check_grid, check_output, chosen_grid, load_representation, place_of, read_mask
+from .options import IMAGE_SUFFIXES, Device, Factor, File, Json, Like, Output, Spacing
+from .weights import write_regions
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+    from oinr_monai.grids.grid import Grid
+    from oinr_monai.representation.representation import Representation
+
+__all__ = ["evaluate", "features", "info", "sample"]
+
+
+def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
+    """Show what a representation holds."""
+    representation = load_representation(file, device)
+    grid, field = representation.grid, representation.field
+    channels = len(representation.scale.mean)
+    scores = dict(representation.info)
+    settings = scores.pop("settings", {})
+    show(
+        {
+            "representation": str(file),
+            "shape": list(grid.shape),
+            "spacing": grid.spacing.tolist(),
+            "affine": grid.affine.tolist(),
+            "channels": channels,
+            "classes": {
+                "encoding": type(field.encoding).__name__,
+                "network": type(field.network).__name__,
+            },
+            "parameters": representation.parameters,
+            "compression": math.prod(grid.shape) * channels / representation.parameters,
+            "scores": scores,
+            "settings": settings,
+            "bytes": file.stat().st_size,
+        },
+        as_json,
+    )
+
+
+def sample(
+    file: File,
+    output: Output,
+    factor: Factor = None,
+    spacing: Spacing = None,
+    like: Like = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Write the labels of a fit of labels.")
+    ] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Sample it on a grid: finer, at another spacing, or another image's."""
+    check_output(output, IMAGE_SUFFIXES)
+    representation = load_representation(file, device)
+    grid = chosen_grid(representation, factor, spacing, like)
+    if labels and "occupancy" not in representation.info:
+        raise ValueError(f"{file}: must be a fit of labels for --labels; fit with --labels")
+    with about(output):
+        _write_samples(output, representation, grid, labels)
+    show({"output": str(output), **place_of(grid)}, as_json)
+
+
+def evaluate(
+    file: File,
+    image: Annotated[Path, typer.Option(metavar="IMAGE", help="The truth, fine or coarse.")],
+    mask: Annotated[
+        Path | None, typer.Option(metavar="MASK", help="Where PSNR and MSE count; SSIM is of all.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare it with an image, at that image's own voxels."""
+    representation = load_representation(file, device)
+    from oinr_monai.images.files import read_image
+    from oinr_monai.images.metrics import mse, psnr, ssim
+
+    reference = read_image(image)
+    grid = check_grid(image, reference, representation)
+    if "occupancy" in representation.info:
+        if mask is not None:
+            raise ValueError("--mask must not be given for a fit of labels")
+        show(_overlaps(image, representation, reference, grid), as_json)
+        return
+    channels = len(representation.scale.mean)
+    if len(reference) != channels:
+        raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
+    inside = None if mask is None else read_mask(mask, reference)[None]
+    signal = representation.sample(grid)
+    with about(image):
+        scores = {
+            "psnr": psnr(signal, reference, inside),
+            "ssim": ssim(signal, reference) if grid.spatial_dims > 1 else None,
+            "mse": mse(signal, reference, inside),
+        }
+    show(scores, as_json)
+
+
+def _overlaps(
+    path: Path, representation: Representation, reference: MetaTensor, grid: Grid
+) -> dict[str, Any]:
+    from oinr_monai.analysis.occupancy import label_map, labels_in
+    from oinr_monai.images.metrics import dice, iou
+
+    with about(path):
+        labels_in(reference)
+    found = label_map(representation, grid)
+    scores = {"iou": iou(found, reference), "dice": dice(found, reference)}
+    return {name: {str(k): v for k, v in each.items()} for name, each in scores.items()}
+
+
+def features(  # noqa: PLR0913
+    file: File,
+    output: Output,
+    layer: Annotated[
+        int | None, typer.Option(metavar="L", help="Hidden layer, counted from 1; else the last.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="LABELS", help="Label map, whose regions go to .csv or .npz."),
+    ] = None,
+    factor: Factor = None,
+    spacing: Spacing = None,
+    like: Like = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write the activations of a hidden layer, per voxel, or what is in each region of a map."""
+    if labels is not None:
+        if (factor, spacing, like) != (None, None, None):
+            raise ValueError("--labels has a grid of its own; give no other")
+        show(write_regions(load_representation(file, device), labels, output, layer), as_json)
+        return
+    check_output(output, (".nii.gz", ".npz"))
+    representation = load_representation(file, device)
+    grid = chosen_grid(representation, factor, spacing, like)
+    volume = representation.features(grid, layer)
+    layer = layer or len(representation.field.hidden_channels)
+    if output.name.lower().endswith(".npz"):
+        _write_arrays(output, volume, grid)
+    else:
+        from oinr_monai.images.files import write_image
+
+        write_image(output, volume, f"activations of hidden layer {layer}")
+    show(
+        {"output": str(output), "features": len(volume), "layer": layer, **place_of(grid)}, as_json
+    )
+
+
+def _write_samples(path: Path, representation: Representation, grid: Grid, labels: bool) -> None:
+    from oinr_monai.analysis.occupancy import label_map
+    from oinr_monai.images.files import write_image
+    from oinr_monai.images.nifti import write_slabs
+
+    nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+    if labels:
+        write_image(path, label_map(representation, grid), "label")
+    elif nifti and len(representation.scale.mean) == 1 and grid.spatial_dims == 3:
+        # Slab by slab, however large the grid is.
+        slabs = (slab[0].numpy() for slab in representation.slabs(grid))
+        write_slabs(path, grid.shape, grid.affine.numpy(), slabs, "intensity")
+    else:
+        write_image(path, representation.sample(grid), "intensity")
+
+
+def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:
+    import numpy as np
+
+    from oinr_monai.images.replacing import replacing
+
+    with replacing(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            features=volume.as_tensor().numpy(),
+            affine=grid.affine.numpy(),
+            spacing=grid.spacing.numpy(),
+        )

@@ -1,0 +1,281 @@
+"""The commands ``oinr cohort``: many images, listed in a table, fitted in one run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .console import message_of, say, show
+from .inputs import check_budget, check_folder, check_grid, device_of
+from .options import Device, Json, Preset, Seconds, Seed, Steps
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+    from oinr_monai.fitting.presets import FitConfig
+    from oinr_monai.representation.representation import Representation
+
+__all__ = ["Subject", "cohort", "read_manifest"]
+
+# Voxels that are read before they are fitted: 64 MiB of each shape.
+VOXELS_AT_ONCE = 1 << 24
+
+# What ``info`` and status.csv both have, in the order of the latter.
+SCORES = ("psnr_grid", "psnr_between", "steps", "seconds")
+
+cohort = typer.Typer(
+    rich_markup_mode=None, help="Many images, listed in a CSV file with columns subject,image."
+)
+
+Manifest = Annotated[
+    Path,
+    typer.Argument(metavar="MANIFEST.csv", help="Columns subject,image; paths relative to it."),
+]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One row of a manifest.
+
+    Args:
+        subject: its name, which names its files.
+        image: path of its image.
+        label: its label, or None where the manifest has none.
+    """
+
+    subject: str
+    image: Path
+    label: str | None
+
+
+def read_manifest(path: Path) -> list[Subject]:
+    """The rows of a manifest, each subject once.
+
+    Raises:
+        ValueError: if columns are missing, a row is not whole, or a subject occurs twice or cannot
+            name a file; the message names the file and the line.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            rows = list(csv.DictReader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: must be a CSV file in UTF-8, got {error}") from error
+    if not rows or not {"subject", "image"} <= set(rows[0]):
+        raise ValueError(f"{path}: must have columns subject,image and at least one row")
+    subjects = [_subject(path, line, row) for line, row in enumerate(rows, start=2)]
+    names = [each.subject for each in subjects]
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{path}: each subject must occur once, got {twice!r} again")
+    return subjects
+
+
+def _subject(path: Path, line: int, row: dict[str, str | None]) -> Subject:
+    name, image = (row["subject"] or "").strip(), (row["image"] or "").strip()
+    if not name or not image:
+        raise ValueError(f"{path}: line {line} must have a subject and an image")
+    if Path(name).name != name or name.startswith("."):
+        raise ValueError(f"{path}: line {line}: the subject must be able to name a file: {name!r}")
+    return Subject(name, path.parent / image, row.get("label"))
+
+
+@cohort.command("fit")
+def fit_cohort(  # noqa: PLR0913
+    manifest: Manifest,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for SUBJECT.oinr files.")
+    ],
+    init: Annotated[
+        Path | None, typer.Option(metavar="REP.oinr", help="Fit that each begins with.")
+    ] = None,
+    preset: Preset = "balanced",
+    steps: Steps = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fit a representation to each image; those of one shape go together.
+
+    Subjects that are there already, with the same settings and no newer image, are skipped. What
+    became of each is in DIR/status.csv. Ends with 0 if all are there, with 1 if any failed.
+    """
+    check_budget(steps, seconds)
+    subjects = read_manifest(manifest)
+    check_folder(output)
+    from oinr_monai.fitting.presets import FitConfig
+    from oinr_monai.representation.representation import Representation
+
+    config = FitConfig(
+        preset=preset, steps=steps, seconds=seconds, seed=seed, device=device_of(device)
+    )
+    start = None if init is None else Representation.load(init)
+    output.mkdir(exist_ok=True)
+    started = time.monotonic()
+    run = _Run(output, config, start, progress=not as_json and sys.stderr.isatty())
+    interrupted = run.all(subjects)
+    counts = {status: run.count(status) for status in ("done", "skipped", "failed")}
+    show(
+        {
+            "output": str(output),
+            "status": str(output / "status.csv"),
+            **counts,
+            "seconds": round(time.monotonic() - started, 3),
+        },
+        as_json,
+    )
+    if interrupted:
+        say("interrupted; repeat the command to go on")
+        raise typer.Exit(130)
+    if counts["failed"]:
+        say(f"{counts['failed']} of {len(subjects)} subjects failed; see {output / 'status.csv'}")
+        raise typer.Exit(1)
+
+
+@dataclass
+class _Row:
+    # A line of status.csv; scores of what did not become a file stay empty.
+    subject: str
+    status: Literal["done", "failed", "skipped"]
+    psnr_grid: float | None = None
+    psnr_between: float | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    message: str = ""
+
+    @classmethod
+    def of(cls, subject: str, status: Literal["done", "skipped"], info: dict[str, Any]) -> _Row:
+        scores: list[Any] = [info.get(name) for name in SCORES]
+        return cls(subject, status, *scores)
+
+
+@dataclass
+class _Run:
+    """One run over a manifest: what waits to be fitted together, and what became of the rest."""
+
+    output: Path
+    config: FitConfig
+    start: Representation | None
+    progress: bool
+    rows: dict[str, _Row] = field(default_factory=dict)
+    waiting: dict[object, list[tuple[Subject, MetaTensor]]] = field(default_factory=dict)
+
+    def all(self, subjects: Sequence[Subject]) -> bool:
+        """Fit what is to be fitted; whether an interrupt came."""
+        interrupted = False
+        try:
+            for subject in subjects:
+                self._take(subject)
+            for together in list(self.waiting):
+                self._fit(together)
+        except KeyboardInterrupt:
+            interrupted = True
+        for subject in subjects:
+            self.rows.setdefault(
+                subject.subject, _Row(subject.subject, "failed", message="interrupted")
+            )
+        self.rows = {each.subject: self.rows[each.subject] for each in subjects}
+        self._write()
+        return interrupted
+
+    def count(self, status: str) -> int:
+        """Subjects of this status."""
+        return sum(row.status == status for row in self.rows.values())
+
+    def _take(self, subject: Subject) -> None:
+        known = self._known(subject)
+        if known is not None:
+            self.rows[subject.subject] = _Row.of(subject.subject, "skipped", known)
+            return
+        try:
+            image = _read(subject.image)
+        except (ValueError, OSError, RuntimeError) as error:
+            self._fail([subject], error)
+            return
+        spacing = tuple(f"{h:.6g}" for h in check_grid(subject.image, image).spacing.tolist())
+        together = (tuple(image.shape), spacing)
+        group = self.waiting.setdefault(together, [])
+        group.append((subject, image))
+        if len(group) * image.numel() >= VOXELS_AT_ONCE:
+            self._fit(together)
+
+    def _known(self, subject: Subject) -> dict[str, Any] | None:
+        # What is known of a fit that is there and still holds.
+        from oinr_monai.representation.lineage import digest
+        from oinr_monai.representation.representation import Representation
+
+        path = self._path(subject)
+        try:
+            if path.stat().st_mtime < subject.image.stat().st_mtime:
+                return None
+            info = Representation.load(path).info
+        except (OSError, ValueError):
+            return None
+        wanted = json.loads(json.dumps(self.config.settings()))
+        start = None if self.start is None else digest(self.start)
+        return info if (info.get("settings"), info.get("start")) == (wanted, start) else None
+
+    def _path(self, subject: Subject) -> Path:
+        return self.output / f"{subject.subject}.oinr"
+
+    def _fit(self, together: object) -> None:
+        from oinr_monai.fitting.cohort import fit_many
+
+        group = self.waiting.pop(together)
+        try:
+            found = fit_many(
+                [image for _, image in group], self.config, start=self.start, progress=self.progress
+            )
+        except (ValueError, RuntimeError) as error:
+            self._fail([subject for subject, _ in group], error)
+            return
+        for (subject, _), representation in zip(group, found, strict=False):
+            if not representation.info["interrupted"]:
+                representation.save(self._path(subject))
+                self.rows[subject.subject] = _Row.of(subject.subject, "done", representation.info)
+        self._write()
+        if found[-1].info["interrupted"]:
+            raise KeyboardInterrupt
+
+    def _fail(self, subjects: Sequence[Subject], error: Exception) -> None:
+        message = " ".join(message_of(error).split())
+        for each in subjects:
+            self.rows[each.subject] = _Row(each.subject, "failed", message=message)
+
+    def _write(self) -> None:
+        from oinr_monai.images.replacing import replacing
+
+        with (
+            replacing(self.output / "status.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, list(_Row.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(self._cells())
+
+    def _cells(self) -> Iterator[dict[str, Any]]:
+        for row in self.rows.values():
+            yield {
+                name: f"{value:.4f}" if isinstance(value, float) else value
+                for name, value in asdict(row).items()
+            }
+
+
+def _read(path: Path) -> MetaTensor:
+    from oinr_monai.images.files import read_image
+    from oinr_monai.images.scans import checked_scans
+
+    from .console import about
+
+    image = read_image(path)
+    with about(path):
+        checked_scans([image], None)
+    return image

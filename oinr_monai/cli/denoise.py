@@ -1,0 +1,158 @@
+"""The command ``oinr denoise``: a noisy image in, a clean one out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .console import about, say, show
+from .inputs import check_budget, check_grid, check_output, device_of, read_mask
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+    from torch import Tensor
+
+    from oinr_monai.representation.representation import Representation
+    from oinr_monai.restoration.denoising import DenoiseConfig
+    from oinr_monai.scanner.noise import NoiseModel
+
+__all__ = ["denoise"]
+
+
+def denoise(  # noqa: PLR0913
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA, DICOM or PNG.")],
+    output: Output,
+    noise: Annotated[
+        Literal["gaussian", "rician", "photon"], typer.Option(help="Rician for magnitude MRI.")
+    ] = "gaussian",
+    sigma: Annotated[
+        float | None, typer.Option(metavar="S", help="Gaussian and Rician: size, else estimated.")
+    ] = None,
+    counts: Annotated[
+        float | None, typer.Option(metavar="N", help="Photon: mean photons per unit of intensity.")
+    ] = None,
+    readout: Annotated[
+        float | None, typer.Option(metavar="R", help="Photon: readout noise in photons; else 2.")
+    ] = None,
+    frame: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="One frame of a series, from 0; else all."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Steps to take, else up to 2000.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds to take for a frame, not steps.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Remove noise from an image, each channel or frame by itself.
+
+    An output REP.oinr keeps the clean image as a function, for exact derivatives of it.
+    Five channels or more are taken for repeated frames, whose differences tell sigma.
+    """
+    check_budget(steps, seconds)
+    check_output(output, (*IMAGE_SUFFIXES, ".oinr"))
+    model = _model(noise, sigma, counts, readout)
+    from dataclasses import replace
+
+    from oinr_monai.images.files import read_image, write_image
+    from oinr_monai.restoration.denoising import DenoiseConfig
+    from oinr_monai.scanner.noise_level import FEWEST_REPEATS
+
+    config = DenoiseConfig(model, steps, seconds, seed, device_of(device))
+    volume = read_image(image)
+    check_grid(image, volume)
+    inside = None if mask is None else read_mask(mask, volume)
+    if len(volume) >= FEWEST_REPEATS:
+        # Found from all frames, for each of them; what a stack denoised as one would have.
+        estimated = model.estimated(volume.as_tensor(), inside)
+        sigma = getattr(estimated, "sigma", None)
+        if isinstance(sigma, tuple):
+            estimated = replace(estimated, sigma=min(sigma))  # type: ignore[call-arg]
+        config = replace(config, noise=estimated)
+    frames = _frames(image, volume, frame)
+    as_function = output.name.lower().endswith(".oinr")
+    if as_function and len(frames) > 1:
+        raise ValueError(f"--frame must be given for {output}, which holds one of {len(frames)}")
+    with about(image):
+        found = _each(frames, config, inside)
+    if any(each.info["interrupted"] for each in found):
+        say(f"interrupted; {output} is not written")
+        raise typer.Exit(130)
+    with about(output):
+        if as_function:
+            found[0].save(output)
+        else:
+            write_image(output, _together(volume, found), f"denoised, {noise}")
+    show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
+
+
+def _model(
+    noise: str, sigma: float | None, counts: float | None, readout: float | None
+) -> NoiseModel:
+    from oinr_monai.scanner.noise import GaussianNoise, PhotonNoise, RicianNoise
+
+    if noise != "photon":
+        if counts is not None or readout is not None:
+            raise ValueError(f"--counts and --readout must go with --noise photon, got {noise}")
+        return GaussianNoise(sigma) if noise == "gaussian" else RicianNoise(sigma)
+    if sigma is not None:
+        raise ValueError("--sigma must go with --noise gaussian or rician; give --counts")
+    if counts is None:
+        raise ValueError("--counts must be given with --noise photon")
+    return PhotonNoise(counts, 2.0 if readout is None else readout)
+
+
+def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:
+    if frame is None:
+        return [image[i : i + 1] for i in range(len(image))]
+    if frame >= len(image):
+        raise ValueError(f"{path}: --frame must be 0 to {len(image) - 1}, got {frame}")
+    return [image[frame : frame + 1]]
+
+
+def _each(
+    frames: list[Tensor], config: DenoiseConfig, inside: Tensor | None
+) -> list[Representation]:
+    from oinr_monai.restoration.denoising import denoise as denoise_image
+
+    found: list[Representation] = []
+    for frame in frames:
+        found.append(denoise_image(frame, config, mask=inside))
+        if found[-1].info["interrupted"]:
+            break
+    return found
+
+
+def _together(image: MetaTensor, found: list[Representation]) -> MetaTensor:
+    import torch
+    from monai.data import MetaTensor
+
+    return MetaTensor(torch.cat([each.sample().as_tensor() for each in found]), meta=image.meta)
+
+
+def _scores(found: list[Representation]) -> dict[str, Any]:
+    one: Callable[[str], list[Any]] = lambda name: [each.info[name] for each in found]  # noqa: E731
+    sigmas = [each.info["noise"].get("sigma") for each in found]
+    return {
+        "frames": len(found),
+        "sigma": None if None in sigmas else [_number(each) for each in sigmas],
+        "risk": one("risk"),
+        "steps": sum(one("steps")),
+        "seconds": round(sum(one("seconds")), 3),
+        "device": found[0].info["device"],
+    }
+
+
+def _number(sigma: float | tuple[float, ...]) -> float:
+    return sigma[0] if isinstance(sigma, tuple) else sigma

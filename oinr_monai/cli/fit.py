@@ -1,0 +1,170 @@
+"""``oinr fit``: a scan as a function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .console import about, say, show
+from .inputs import (
+    check_budget,
+    check_grid,
+    check_output,
+    device_of,
+    load_representation,
+    read_mask,
+)
+from .options import Device, Json, Preset, Seconds, Seed, Steps
+
+if TYPE_CHECKING:
+    from oinr_monai.fitting.presets import FitConfig
+    from oinr_monai.grids.grid import Grid
+    from oinr_monai.representation.representation import Representation
+
+__all__ = ["fit"]
+
+
+def fit(  # noqa: PLR0913
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="NIfTI, NRRD, MHA, DICOM, PNG, JPEG; several of one object, the finest first.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="REP.oinr", help="File to write.")
+    ],
+    preset: Preset = "balanced",
+    network: Annotated[
+        Literal["ConvOINR", "CKConvOINR", "CZOINR"],
+        typer.Option(help="Operator: the preset's, with continuous kernels, or of wavelets."),
+    ] = "ConvOINR",
+    steps: Steps = None,
+    seconds: Seconds = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="REP.oinr", help="Fit to begin with, of this preset.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where Ctrl-C stopped.")] = False,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="IMAGE is a mask or label map: fit its occupancies.")
+    ] = False,
+    log_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where TensorBoard files go.")
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="MIB", min=1, help="Leave IMAGE on disk, and read so much at once."),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fit a representation to an image, or to several of one object at several resolutions."""
+    check_budget(steps, seconds)
+    if labels and len(images) > 1:
+        raise ValueError(f"--labels must go with one image, got {len(images)}")
+    if memory is not None and (labels or mask is not None or len(images) > 1):
+        raise ValueError("--memory must go with one image, without --labels and --mask")
+    check_output(output, (".oinr",))
+    from oinr_monai.fitting.presets import FitConfig
+
+    volumes, grid = _opened(images, memory)
+    config = FitConfig(
+        preset=preset,
+        steps=steps,
+        seconds=seconds,
+        network=_operator(network, grid),
+        seed=seed,
+        device=device_of(device),
+    )
+    inside = None if mask is None else read_mask(mask, volumes[0])
+    start = None if init is None else load_representation(init, device)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    _prepare_checkpoint(checkpoint, resume)
+    with about(images[0]):
+        representation = _fit_of(labels)(
+            volumes,
+            config,
+            start=start,
+            mask=inside,
+            checkpoint=checkpoint,
+            resume=resume,
+            log_dir=log_dir,
+            progress=not as_json and sys.stderr.isatty(),
+        )
+    representation.save(output)
+    show(_summary(output, representation), as_json)
+    if representation.info["interrupted"]:
+        say(
+            f"interrupted after {representation.info['steps']} steps; {output} holds the best so"
+            " far; repeat the command with --resume to go on"
+        )
+        raise typer.Exit(130)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _fit_of(labels: bool) -> Callable[..., Representation]:
+    """What fits the images: as intensities, or the first as labels."""
+    from oinr_monai.analysis.occupancy import OccupancyConfig, fit_occupancy
+    from oinr_monai.fitting.single import fit as fit_images
+
+    def fit_labels(images: Sequence[Any], config: FitConfig, **options: Any) -> Representation:
+        return fit_occupancy(images[0], OccupancyConfig(config), **options)
+
+    return fit_labels if labels else fit_images
+
+
+def _operator(name: str, grid: Grid) -> Callable[..., Any] | None:
+    """What makes the operator, as ``FitConfig`` takes it; None is the usual one."""
+    from oinr_monai.fitting.presets import CHANNELS
+    from oinr_monai.operators.calderon_zygmund import CZOINR
+    from oinr_monai.operators.ckconv import CKConvOINR
+    from oinr_monai.operators.wavelets import max_levels
+
+    if name == "CKConvOINR":
+        reach = 1.5 * float(grid.spacing.log().mean().exp())
+        return partial(CKConvOINR, channels=CHANNELS, support=(reach, *[0] * len(CHANNELS)))
+    if name == "CZOINR":
+        levels = min(max(max_levels(grid.shape, "db2"), 1), 4)
+        return partial(CZOINR, channels=8, levels=levels)
+    return None
+
+
+def _opened(images: Sequence[Path], memory: float | None) -> tuple[Any, Grid]:
+    """The images, in memory or left on disk, and the grid of the first."""
+    from oinr_monai.images.files import read_image
+    from oinr_monai.images.stored import open_image
+
+    if memory is not None:
+        stored = open_image(images[0], memory)
+        return stored, stored.grid
+    volumes = [read_image(image) for image in images]
+    grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
+    return volumes, grid
+
+
+def _prepare_checkpoint(path: Path, resume: bool) -> None:
+    if not resume:
+        path.unlink(missing_ok=True)
+    elif not path.is_file():
+        say(f"nothing to resume, {path} does not exist; starting anew")
+
+
+def _summary(output: Path, representation: Representation) -> dict[str, Any]:
+    known = representation.info
+    names = ("steps", "seconds", "psnr_grid", "psnr_between", "parameters", "device", "interrupted")
+    return {
+        "representation": str(output),
+        "preset": known["settings"]["preset"],
+        **{name: known[name] for name in names},
+        **{name: known[name] for name in ("iou", "dice") if name in known},
+    }

@@ -1,0 +1,188 @@
+"""The command ``oinr interpolate``: what lies between images, frames or slices."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import about, say, show
+from .inputs import check_budget, check_output, device_of
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Preset, Seconds, Seed, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oinr_monai.fitting.presets import FitConfig
+    from oinr_monai.images.series import Series
+    from oinr_monai.representation.family import Family
+
+__all__ = ["interpolate"]
+
+OUTPUTS = (*IMAGE_SUFFIXES, ".gif", ".mp4")
+
+
+def interpolate(  # noqa: PLR0913
+    series: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SERIES...",
+            help="4-D NIfTI, GIF, MP4, a folder, images in order, a volume with --axis; or .oinr.",
+        ),
+    ],
+    output: Output,
+    at: Annotated[
+        str | None, typer.Option(metavar="T,...", help="Times to show, such as 0.5 or 0.5,1.5.")
+    ] = None,
+    factor: Annotated[
+        int | None, typer.Option(min=2, metavar="F", help="F times as many frames or slices.")
+    ] = None,
+    times: Annotated[
+        str | None, typer.Option(metavar="T,...", help="Times of the images, else 0, 1, 2, ...")
+    ] = None,
+    axis: Annotated[
+        int | None, typer.Option(min=0, max=2, metavar="D", help="Fill in slices along this axis.")
+    ] = None,
+    motion: Annotated[
+        bool, typer.Option(help="Find how things move; otherwise they fade into each other.")
+    ] = True,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FAMILY.oinr", help="Keep the fit, to ask it again.")
+    ] = None,
+    preset: Preset = "balanced",
+    steps: Steps = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fit one operator to several images, and show what lies between them.
+
+    Two images are a blend: --at 0 is the first, --at 1 the second. A series has its own times.
+    """
+    if (at is None) == (factor is None):
+        raise ValueError("--at or --factor must be given, and not both")
+    if axis is not None and (factor is None or times is not None or save is not None):
+        raise ValueError("--axis must go with --factor, and without --at, --times and --save")
+    check_budget(steps, seconds)
+    check_output(output, OUTPUTS)
+    if save is not None:
+        check_output(save, (".oinr",))
+    from oinr_monai.fitting.presets import FitConfig
+
+    config = FitConfig(preset, steps, seconds, seed=seed, device=device_of(device))
+    progress = not as_json and sys.stderr.isatty()
+    if axis is not None:
+        show(_slices(series, output, axis, factor or 2, config, motion, progress), as_json)
+        return
+    from oinr_monai.fitting.family import fit_family
+    from oinr_monai.representation.family import Family
+
+    source = _source(series, times)
+    shown = _asked(source.times, at, factor)
+    _check_frames(output, len(shown))
+    with about(series[0]):
+        family = (
+            source
+            if isinstance(source, Family)
+            else fit_family(
+                source.frames, config, times=source.times, motion=motion, progress=progress
+            )
+        )
+    if family.representation.info["interrupted"] and family is not source:
+        say(f"interrupted; {output} is not written")
+        raise typer.Exit(130)
+    _write(family, shown, output)
+    if save is not None:
+        family.save(save)
+    show(_summary(family, shown, output), as_json)
+
+
+def _source(paths: list[Path], times: str | None) -> Family | Series:
+    """A family that was kept, or the series to fit."""
+    from oinr_monai.images.series import read_series
+    from oinr_monai.representation.family import Family
+
+    if len(paths) == 1 and paths[0].suffix == ".oinr":
+        with about(paths[0]):
+            return Family.load(paths[0])
+    series = read_series(paths)
+    return series if times is None else replace(series, times=tuple(_numbers("--times", times)))
+
+
+def _slices(
+    paths: list[Path],
+    output: Path,
+    axis: int,
+    factor: int,
+    config: FitConfig,
+    motion: bool,
+    progress: bool,
+) -> dict[str, Any]:
+    from oinr_monai.images.files import read_image, write_image
+    from oinr_monai.restoration.interpolation import interpolate_slices
+
+    if len(paths) != 1:
+        raise ValueError(f"--axis must go with one volume, got {len(paths)} files")
+    with about(paths[0]):
+        volume = interpolate_slices(
+            read_image(paths[0]), axis, factor, config, motion=motion, progress=progress
+        )
+    with about(output):
+        write_image(output, volume, f"{factor} times as many slices along axis {axis}")
+    shape = list(volume.shape[1:])
+    return {"output": str(output), "shape": shape, "spacing": volume.pixdim.tolist()}
+
+
+def _asked(times: Sequence[float] | None, at: str | None, factor: int | None) -> list[float]:
+    """The times to show, all of them among those that can be asked."""
+    if times is None:
+        raise ValueError("the family must have times to be asked at one; it was fitted as a group")
+    if at is not None:
+        asked = _numbers("--at", at)
+        outside = [time for time in asked if not times[0] <= time <= times[-1]]
+        if outside or not asked:
+            raise ValueError(f"--at must be times from {times[0]:g} to {times[-1]:g}, got {at!r}")
+        return asked
+    count = factor or 1
+    between = [a + (b - a) * i / count for a, b in pairwise(times) for i in range(count)]
+    return [*between, times[-1]]
+
+
+def _check_frames(output: Path, count: int) -> None:
+    if count > 1 and not output.name.lower().endswith((".nii", ".nii.gz", ".gif", ".mp4")):
+        raise ValueError(f"{output}: {count} frames need .nii, .nii.gz, .gif or .mp4")
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise ValueError(f"{option} must be numbers such as 0.5,1.5, got {text!r}") from error
+
+
+def _write(family: Family, times: list[float], output: Path) -> None:
+    from oinr_monai.images.series import Series, write_series
+
+    with about(output):
+        frames = tuple(family.at_time(time).sample() for time in times)
+        note = f"at time {times[0]:g}" if len(times) == 1 else f"{len(times)} times"
+        write_series(output, Series(frames, tuple(times)), note)
+
+
+def _summary(family: Family, shown: list[float], output: Path) -> dict[str, Any]:
+    known = family.representation.info
+    names = ("steps", "seconds", "parameters", "device")
+    members = known["psnr_members"]
+    return {
+        "output": str(output),
+        "times": shown,
+        "members": len(family),
+        "psnr_members": sum(members) / len(members),
+        "psnr_blends": known["psnr_blends"],
+        **{name: known[name] for name in names},
+    }

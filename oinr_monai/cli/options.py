@@ -1,0 +1,138 @@
+"""What the commands take: their common options, and checks of what these name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Device",
+    "Factor",
+    "File",
+    "Json",
+    "Like",
+    "ManyValues",
+    "Output",
+    "Preset",
+    "Seconds",
+    "Seed",
+    "Sigma",
+    "Spacing",
+    "Steps",
+]
+
+
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")]
+
+
+Preset = Annotated[
+    Literal["fast", "balanced", "best", "exact"],
+    typer.Option(help="Quality against time; exact trains nothing, for derivatives."),
+]
+
+
+Steps = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Steps to take, not the preset's.")
+]
+
+
+Seconds = Annotated[
+    float | None, typer.Option(metavar="S", help="Seconds for a fit, instead of steps.")
+]
+
+
+Seed = Annotated[int, typer.Option(help="Seed of the start and of the places seen.")]
+
+
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+
+
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")]
+
+
+class ManyValues(TyperCommand):
+    """A command whose ``--spacing`` and ``--sigma`` take as many numbers as follow them."""
+
+    def parse_args(
+        self,
+        ctx: typer.Context,  # type: ignore[override]
+        args: list[str],
+    ) -> list[str]:
+        """Parse with the numbers after each of them taken together."""
+        return super().parse_args(ctx, _join_numbers(args, ("--spacing", "--sigma")))
+
+
+def _join_numbers(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    joined: list[str] = []
+    numbers: list[str] | None = None
+    for argument in [*arguments, ""]:
+        if numbers is not None and _is_number(argument):
+            numbers.append(argument)
+            continue
+        joined += [",".join(numbers)] if numbers else []
+        numbers = [] if argument in options else None
+        joined.append(argument)
+    return joined[:-1]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _spacings(text: str) -> list[float]:
+    values = _numbers(text)
+    if not 1 <= len(values) <= 3:
+        raise typer.BadParameter(f"{text!r} must be one number of mm per axis, such as 1 1 2")
+    return values
+
+
+def _sigmas(text: str) -> list[float]:
+    values = _numbers(text)
+    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
+        raise typer.BadParameter(f"{text!r} must be widths in mm, such as 1 or 0.5 1 2")
+    return values
+
+
+def _numbers(text: str) -> list[float]:
+    parts = text.replace(",", " ").split()
+    return [float(part) for part in parts] if all(map(_is_number, parts)) else []
+
+
+File = Annotated[Path, typer.Argument(metavar="REP.oinr", help="A representation.")]
+
+
+Factor = Annotated[
+    int | None, typer.Option(min=1, metavar="F", help="F times finer than the fitted grid.")
+]
+
+
+Spacing = Annotated[
+    Any,
+    typer.Option(parser=_spacings, metavar="X Y Z", help="Spacing in mm, one number per axis."),
+]
+
+
+Like = Annotated[
+    Path | None, typer.Option(metavar="REF", help="On the grid of this image, rotated or not.")
+]
+
+
+Sigma = Annotated[
+    Any,
+    typer.Option(
+        parser=_sigmas, metavar="MM...", help="Scale; several for vesselness and sheetness."
+    ),
+]

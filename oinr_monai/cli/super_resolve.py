@@ -1,0 +1,148 @@
+"""The commands ``oinr simulate`` and ``oinr super-resolve``: thick slices, made and undone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .console import about, say, show
+from .inputs import check_budget, check_grid, check_output, device_of, per_axis, profile_of
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, Spacing
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+    from oinr_monai.grids.grid import Grid
+    from oinr_monai.representation.representation import Representation
+    from oinr_monai.scanner.profiles import SliceProfile
+
+__all__ = ["Thickness", "super_resolve"]
+
+
+# What a run has to tell.
+SCORES = (
+    "stacks",
+    "weight",
+    "held_out",
+    "factor",
+    "profile",
+    "data_residual",
+    "steps",
+    "seconds",
+    "device",
+)
+
+
+Thickness = Annotated[
+    float | None,
+    typer.Option(
+        "--slice-thickness",
+        metavar="MM",
+        help="Of a slice, or width at half maximum; else its spacing.",
+    ),
+]
+
+
+def super_resolve(  # noqa: PLR0913
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="Thick slices; or several stacks of one object."),
+    ],
+    output: Output,
+    spacing: Spacing = None,
+    axis: Annotated[
+        int | None,
+        typer.Option(min=0, max=2, help="Axis from slice to slice; else the largest spacing's."),
+    ] = None,
+    thickness: Thickness = None,
+    profile: Annotated[
+        Literal["boxcar", "gaussian"] | None,
+        typer.Option("--slice-profile", help="How a slice weighs what lies across it; boxcar."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Steps to learn from, not the default.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds to learn from one image, not steps.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Make thick slices isotropic, learning from them alone, or fuse several stacks.
+
+    Stacks are fused by least squares, which takes no budget and no seed. An output REP.oinr keeps
+    the answer as a function.
+    """
+    check_budget(steps, seconds)
+    check_output(output, (*IMAGE_SUFFIXES, ".oinr"))
+    from oinr_monai.images.files import read_image, write_image
+    from oinr_monai.restoration.super_resolution import SuperResolveConfig
+
+    config = SuperResolveConfig(steps, seconds, seed, device_of(device))
+    volumes = [read_image(image) for image in images]
+    grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
+    chosen = None if spacing is None else per_axis(spacing, grids[0].spatial_dims)
+    across = [_across(profile, thickness, grid, axis) for grid in grids]
+    with about(images[0]):
+        if len(images) > 1:
+            found = _fused(volumes, grids, axis, across, chosen)
+        else:
+            from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
+
+            found = super_resolve_image(
+                volumes[0],
+                config,
+                spacing=chosen,
+                slice_axis=axis,
+                profile=across[0],
+                progress=not as_json and sys.stderr.isatty(),
+            )
+    if found.info.get("interrupted", False):
+        say(f"interrupted; {output} is not written")
+        raise typer.Exit(130)
+    with about(output):
+        if output.name.lower().endswith(".oinr"):
+            found.save(output)
+        else:
+            write_image(output, found.sample(), "super-resolved")
+    place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
+    scores = {name: found.info[name] for name in SCORES if name in found.info}
+    show({"output": str(output), **place, **scores}, as_json)
+
+
+def _fused(
+    volumes: list[MetaTensor],
+    grids: list[Grid],
+    axis: int | None,
+    profiles: list[SliceProfile | None],
+    spacing: list[float] | None,
+) -> Representation:
+    from oinr_monai.restoration.fusion import fuse
+    from oinr_monai.scanner.profiles import Boxcar
+    from oinr_monai.scanner.slices import fine_grid, thickest_axis
+
+    axes = [thickest_axis(grid) if axis is None else axis for grid in grids]
+    known = [
+        profile or Boxcar(float(grid.spacing[across]))
+        for profile, grid, across in zip(profiles, grids, axes, strict=True)
+    ]
+    fine = None if spacing is None else fine_grid(grids[0], axes[0], spacing)
+    return fuse(volumes, axes=axes, profiles=known, grid=fine)
+
+
+def _across(
+    profile: str | None, thickness: float | None, grid: Grid, axis: int | None
+) -> SliceProfile | None:
+    """The profile that the options ask for; None if they ask for none."""
+    from oinr_monai.scanner.slices import thickest_axis
+
+    if profile is None and thickness is None:
+        return None
+    if axis is not None and axis >= grid.spatial_dims:
+        raise ValueError(f"--axis must be 0 to {grid.spatial_dims - 1}, got {axis}")
+    spacing = float(grid.spacing[thickest_axis(grid) if axis is None else axis])
+    return profile_of(profile or "boxcar", spacing if thickness is None else thickness)

@@ -1,0 +1,189 @@
+"""Checkpoints: the state of a descent in a file, from which it goes on where it was."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oinr_monai.representation.tensor_file import (
+    FileKind,
+    OtherFileError,
+    TensorFile,
+    check_finite,
+    open_tensor_file,
+    short_path,
+    write_tensor_file,
+)
+
+__all__ = ["read_checkpoint", "write_checkpoint"]
+
+REMEDY = "remove it, or repeat the image and settings it is of"
+
+CHECKPOINT = FileKind(
+    "checkpoint", f"checkpoint must be whole, got the damaged {{path}} ({{reason}}); {REMEDY}"
+)
+
+# Least and greatest value of each number of a state; scores may be minus infinity, never NaN.
+RANGES = {"step": (0, 2.0**53), "elapsed": (0, 1e12), "best/due": (0, 1)}
+
+# What Adam keeps of each parameter.
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def write_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+    """Write the state of a descent, complete or not at all; equal states give equal bytes.
+
+    Args:
+        path: the file.
+        state: nested mappings of tensors, numbers and words: ``of``, which tells the image and the
+            settings; the state dicts ``network`` and ``optimizer``; ``step`` and ``elapsed``; and
+            ``best``, if the best weights are kept: ``score``, ``weights`` and ``due``.
+
+    Raises:
+        OSError: if the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> network = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.Adam(network.parameters())
+        >>> state = {"of": "this image", "step": 0, "elapsed": 0.5,
+        ...          "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_checkpoint(f"{folder}/a.checkpoint", state)
+        ...     read_checkpoint(f"{folder}/a.checkpoint", state, optimizer)["elapsed"]
+        0.5
+    """
+    # The groups are the settings' business: what a step changes in them is set before every step.
+    leaves = dict(_leaves({**state, "optimizer": state["optimizer"]["state"]}))
+    tensors = {name: value for name, value in leaves.items() if isinstance(value, Tensor)}
+    header = {name: value for name, value in leaves.items() if name not in tensors}
+    write_tensor_file(path, CHECKPOINT.key, header, tensors)
+
+
+def read_checkpoint(
+    path: str | os.PathLike[str], like: Mapping[str, Any], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """The state in a checkpoint of the same descent, every part of which fits it.
+
+    Args:
+        path: the file.
+        like: the state of the descent as it stands, such as before its first step.
+        optimizer: its optimizer, an Adam, whose parameters the moments must have the shapes of;
+            the groups, with their rates, are those that it has.
+
+    Raises:
+        ValueError: if the file is damaged, or of another image or other settings.
+    """
+    path, plain = Path(path), {name: v for name, v in like.items() if name != "optimizer"}
+    known = {name: v for name, v in _leaves(plain) if not isinstance(v, Tensor)}
+    with open_tensor_file(path, CHECKPOINT) as file:
+        _check_numbers(path, file.header, known)
+        tensors = file.tensors(_expected(file, like, optimizer))
+        _check_values(tensors, {**file.header, **tensors})
+    device = next((t.device for t in like["network"].values()), torch.device("cpu"))
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    state = _filled(plain, {**file.header, **tensors})
+    moments = {
+        i: _filled({}, tensors, f"optimizer/{i}/") for i in range(len(_parameters(optimizer)))
+    }
+    groups = optimizer.state_dict()["param_groups"]
+    kept = {i: entry for i, entry in moments.items() if entry}
+    return {**state, "optimizer": {"state": kept, "param_groups": groups}}
+
+
+def _leaves(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, each in value.items():
+        if isinstance(each, Mapping):
+            yield from _leaves(each, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", each
+
+
+def _filled(like: Mapping[str, Any], leaves: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    # A mapping of tensors takes all that is there for it: of some, nothing is known before a step.
+    if all(isinstance(each, Tensor) for each in like.values()):
+        return {n.removeprefix(prefix): v for n, v in leaves.items() if n.startswith(prefix)}
+    return {
+        name: _filled(each, leaves, f"{prefix}{name}/")
+        if isinstance(each, Mapping)
+        else leaves[f"{prefix}{name}"]
+        for name, each in like.items()
+    }
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    # In the order in which a state dict counts them.
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _check_numbers(path: Path, header: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    if sorted(header) != sorted(known):
+        raise ValueError(f"other items than {', '.join(sorted(known))}")
+    if header["of"] != known["of"]:
+        raise OtherFileError(
+            "checkpoint must be of the same image and the same settings, got "
+            f"{short_path(path)}; {REMEDY}"
+        )
+    for name, value in header.items():
+        low, high = RANGES.get(name, (-math.inf, math.inf))
+        fitting = (int, float) if isinstance(known[name], float) else (type(known[name]),)
+        if type(value) not in fitting or not (name == "of" or low <= value <= high):
+            raise ValueError(f"{name} out of its range")
+
+
+def _expected(
+    file: TensorFile, like: Mapping[str, Any], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """What the tensors must be like, as far as each is there: some come with the first steps."""
+    network = like["network"]
+    expected = {f"network/{name}": tensor for name, tensor in network.items()}
+    names = file.names
+    if any(name.startswith("best/weights/") for name in names):
+        expected |= {f"best/weights/{name}": tensor for name, tensor in network.items()}
+    for i, parameter in enumerate(_parameters(optimizer)):
+        if any(name.startswith(f"optimizer/{i}/") for name in names):
+            expected |= {f"optimizer/{i}/{name}": parameter for name in MOMENTS}
+            expected[f"optimizer/{i}/step"] = torch.zeros((), device="meta")
+    if isinstance(like.get("best", {}).get("score"), Tensor):
+        expected["best/score"] = _score_like(file, network)
+    return expected
+
+
+def _score_like(file: TensorFile, network: Mapping[str, Tensor]) -> Tensor:
+    # One score for each network of a stack, or one in all before the first.
+    dtype, shape = file.kind("best/score")
+    stacked = tuple(next(iter(network.values())).shape[:1])
+    if dtype is None or not dtype.is_floating_point or shape not in ((), stacked):
+        raise ValueError(f"best/score must have shape {stacked}, got {shape}")
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _check_values(tensors: Mapping[str, Tensor], leaves: Mapping[str, Any]) -> None:
+    for name, tensor in tensors.items():
+        if name != "best/score":
+            check_finite(name, tensor)
+        if name.endswith(f"/{MOMENTS[1]}") and bool((tensor < 0).any()):
+            raise ValueError(f"{name} must not be negative")
+    _check_steps([float(t) for n, t in tensors.items() if _is_step(n)], leaves["step"])
+    score = torch.as_tensor(leaves.get("best/score", -math.inf))
+    if bool(score.isnan().any()):
+        raise ValueError("best/score must be a number, got NaN")
+    if bool((score > -math.inf).any()) and not any(n.startswith("best/weights/") for n in tensors):
+        raise ValueError("best/score must have weights, got none")
+
+
+def _is_step(name: str) -> bool:
+    return name.startswith("optimizer/") and name.endswith("/step")
+
+
+def _check_steps(moments: Sequence[float], step: int) -> None:
+    if any(not 0 <= each <= step or each != round(each) for each in moments):
+        raise ValueError(f"moments must be of at most {step} steps, got other numbers")
+    if step and not moments:
+        raise ValueError(f"moments must be there after {step} steps, got none")

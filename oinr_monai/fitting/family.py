@@ -1,0 +1,303 @@
+"""Several signals by one operator: sequences in time, and blends of any of them."""
+
+from __future__ import annotations
+
+import math
+import time as clocks
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import torch
+from monai.engines import SupervisedTrainer
+from monai.inferers import Inferer
+from torch import Tensor
+
+from oinr_monai.fields.family import FamilyField, displaced
+from oinr_monai.grids.positions import Lattice, Positions
+from oinr_monai.grids.splines import CubicInterpolant
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.stack import stacked
+from oinr_monai.representation.family import Family, weights_at
+from oinr_monai.representation.neural_field import NeuralField, few_threads
+from oinr_monai.representation.representation import Representation
+
+from .alignment import Alignment
+from .descent import adam
+from .device import chosen_device, seeded
+from .handlers import BestWeights, Clock, OneCycle, ProgressBar
+from .presets import FitConfig, budget, places_of
+from .samplers import LatticeSampler
+from .start import build_family
+
+__all__ = ["fit_family"]
+
+
+# Members, or blends of them, that a step looks at, and the part of them that are blends.
+ROWS, BLENDS = 8, 0.3
+
+
+def fit_family(
+    images: Sequence[Tensor | np.ndarray],
+    config: FitConfig | None = None,
+    *,
+    times: Sequence[float] | None = None,
+    motion: bool = True,
+    progress: bool = False,
+) -> Family:
+    """Fit one operator to several images, each with an input function of its own.
+
+    With ``times`` the images are a sequence, and neighbours are brought onto each other; without,
+    they are a group, all brought onto their middle. The fit then looks at the images and at blends
+    of them, where the truth is the blend of the moved images, so that what lies between two members
+    is as good as they are.
+
+    Args:
+        images: two or more, each (C, *spatial), on one grid.
+        config: how to fit; an ``encoding`` must make a :class:`~oinr_monai.SplineField`, for each.
+        times: times of the images, rising, in any unit.
+        motion: find how the images move; otherwise blends fade one into the other.
+        progress: show a bar on stderr.
+
+    Returns:
+        The family; the ``info`` of its representation holds ``times``, ``psnr_members`` (on the
+        grid), ``psnr_blends`` (between members, against the blend of the moved images), steps,
+        seconds and the settings.
+
+    Raises:
+        ValueError: if an image is unfit, they differ in shape or place, or times do not rise.
+    """
+    config = config or FitConfig()
+    with torch.inference_mode(False), torch.enable_grad():
+        return _FamilyFit(images, config, times, motion).run(progress)
+
+
+class _FamilyFit:
+    """One fit of a family: the parts that its steps share."""
+
+    def __init__(
+        self,
+        images: Sequence[Tensor | np.ndarray],
+        config: FitConfig,
+        times: Sequence[float] | None,
+        motion: bool,
+    ) -> None:
+        started = clocks.monotonic()
+        self.config, self.first = config, images[0] if len(images) else None
+        self.stack, self.grid = stacked(images)
+        self.times = _checked_times(times, len(images))
+        self.scale = IntensityScale.of(self.stack.transpose(0, 1).flatten(1, 2))
+        self.device = chosen_device(config.device)
+        z = torch.stack([self.scale.standardise(image) for image in self.stack])
+        self.span = float(z.max() - z.min())
+        alignment = Alignment() if motion else None
+        with seeded(config.seed):
+            self.field = build_family(self.grid, z.shape[1], config, len(z), alignment)
+        if alignment is not None:
+            self._align(alignment, z)
+        self.field.to(self.device)
+        self.truths = [CubicInterpolant(image.to(self.device)) for image in z]
+        self.places = places_of(self.grid, config, len(z))
+        self.clock = Clock(*budget(self.grid, config, len(z)), started=started)
+        weights = dict(self.field.named_parameters())
+        self.optimizer = adam(self.field, config.learning_rate, weights)
+        self.best = BestWeights(self.field, self._held_out(), self.clock)
+
+    @property
+    def encoding(self) -> FamilyField:
+        return cast("FamilyField", self.field.encoding)
+
+    def _align(self, alignment: Alignment, z: Tensor) -> None:
+        spacing = self.grid.spacing.tolist()
+        if self.times is None:
+            (found,) = alignment.motions(z[None].to(self.device), spacing)
+            coefficients = [each.coefficients for each in found]
+        else:
+            pairs = torch.stack([z[:-1], z[1:]], dim=1).to(self.device)
+            steps = [b.coefficients - a.coefficients for a, b in alignment.motions(pairs, spacing)]
+            sums = torch.stack([torch.zeros_like(steps[0]), *steps]).cumsum(dim=0)
+            coefficients = list(sums - sums.mean(dim=0))
+        for motion, found_ones in zip(self.encoding.motions, coefficients, strict=True):
+            motion.get_parameter("coefficients").data.copy_(found_ones)
+
+    def run(self, progress: bool) -> Family:
+        handlers: list[Any] = [self.clock, OneCycle(self.optimizer, self.clock), self.best]
+        handlers += [ProgressBar(self.clock, self.best)] if progress else []
+        trainer = SupervisedTrainer(
+            device=self.device,
+            max_epochs=1,
+            epoch_length=self.clock.steps or 1 << 40,
+            train_data_loader=self._batches(self.config.seed),
+            network=self.field,
+            optimizer=self.optimizer,
+            loss_function=torch.nn.MSELoss(),
+            prepare_batch=_prepared,
+            inferer=_BlendInferer(),
+            train_handlers=handlers,
+            optim_set_to_none=True,
+            decollate=False,
+        )
+        trainer.logger.setLevel("CRITICAL")
+        interrupted = False
+        try:
+            with few_threads(self.field):
+                trainer.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            if progress:
+                handlers[-1].close()
+        self.best.take()
+        return self._result(interrupted)
+
+    # ---- what a step sees -----------------------------------------------------------------------
+
+    def _batches(self, seed: int) -> Iterator[dict[str, Any]]:
+        generator = torch.Generator().manual_seed(seed)
+        rows = min(ROWS, len(self.truths))
+        sampler = LatticeSampler(
+            truth=self.truths[0],
+            shape=self.grid.shape,
+            spacing=tuple(self.grid.spacing.tolist()),
+            places=max(self.places // rows, 1),
+            contiguous=not self.field.anywhere,
+            mask=None,
+            generator=generator,
+        )
+        while True:
+            lattice = Lattice(tuple(x.to(self.device) for x in sampler.lattice().axes))
+            weights = [self._weights(generator) for _ in range(rows)]
+            target = torch.stack([self.truth(row, lattice) for row in weights])
+            yield {"image": (lattice, weights), "label": target}
+
+    def _weights(self, generator: torch.Generator) -> list[float]:
+        count = len(self.truths)
+        drawn = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        if drawn[0] > BLENDS:
+            return _one_hot(int(drawn[1] * count), count)
+        if self.times is not None:
+            place = drawn[1] * (count - 1)
+            return weights_at(range(count), place)
+        # Two members, or all: uniform over the simplex that they span.
+        taking = min(2, count) if drawn[1] < 0.5 else count
+        order = torch.randperm(count, generator=generator)[:taking]
+        shares = -torch.rand(taking, generator=generator, dtype=torch.float64).log()
+        weights = torch.zeros(count, dtype=torch.float64)
+        weights[order] = shares / shares.sum()
+        return cast("list[float]", weights.tolist())
+
+    @torch.no_grad()
+    def truth(self, weights: Sequence[float], positions: Positions) -> Tensor:
+        """The blend of the moved images (C, *positions.shape), standardised."""
+        taking = [i for i, w in enumerate(weights) if w != 0]
+        blend = self.encoding.blend(weights)
+        moves: list[Tensor | None] = [None] * len(taking)
+        if isinstance(blend, FamilyField):
+            moves = blend.displacements(positions)
+        total: Tensor | int = 0
+        for i, move in zip(taking, moves, strict=True):
+            total = total + weights[i] * self._image(i, positions, move)
+        return torch.as_tensor(total).float()
+
+    def _image(self, member: int, positions: Positions, move: Tensor | None) -> Tensor:
+        places = positions if move is None else displaced(positions, move[0])
+        bounds = zip(places.axes, self.grid.spacing.tolist(), self.grid.shape, strict=True)
+        axes = tuple((x.double() / h).clamp(0, n - 1) for x, h, n in bounds)
+        values = self.truths[member](type(places)(axes))
+        return values if move is None else values.unflatten(1, positions.shape)
+
+    # ---- how good it is -------------------------------------------------------------------------
+
+    def _held_out(self) -> Callable[[], float]:
+        batches = self._batches(self.config.seed + 1)
+        held_out = [next(batches) for _ in range(max(2, len(self.truths) // ROWS))]
+
+        def score() -> float:
+            with torch.no_grad():
+                errors = [_mse(self.field, batch) for batch in held_out]
+            return self._psnr(sum(errors) / len(errors))
+
+        return score
+
+    def _psnr(self, error: float) -> float:
+        return 10 * math.log10(self.span**2 / max(error, 1e-20))
+
+    def _result(self, interrupted: bool) -> Family:
+        self.field.load_state_dict(self.best.weights)
+        family = Family(
+            Representation(
+                self.field.cpu(),
+                self.grid,
+                self.scale,
+                {"times": None if self.times is None else list(self.times)},
+                image_source(cast("Tensor", self.first)),
+            )
+        )
+        settings = {**self.config.settings(), "motion": bool(len(self.encoding.motions))}
+        family.representation.info.update(
+            {
+                **stored_dtype(cast("Tensor", self.first)),
+                "settings": settings,
+                "steps": self.clock.step,
+                "seconds": round(self.clock.elapsed, 3),
+                "interrupted": interrupted,
+                "device": str(self.device),
+                "parameters": family.representation.parameters,
+                "psnr_members": self._psnr_members(family),
+                "psnr_blends": self.best.best,
+            }
+        )
+        return family
+
+    def _psnr_members(self, family: Family) -> list[float]:
+        span = float(self.stack.max() - self.stack.min())
+        scores = []
+        for i, image in enumerate(self.stack):
+            error = family.blend(_one_hot(i, len(self.stack))).sample().as_tensor() - image
+            mse = float(error.double().square().mean())
+            scores.append(10 * math.log10(span**2 / max(mse, 1e-30)))
+        return scores
+
+
+class _BlendInferer(Inferer):
+    """The answers of several blends on one lattice, (rows, C, *lattice)."""
+
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: tuple[Positions, Sequence[list[float]]],
+        network: NeuralField,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        return _answers(network, *inputs)
+
+
+def _answers(field: NeuralField, lattice: Positions, weights: Sequence[list[float]]) -> Tensor:
+    family = cast("FamilyField", field.encoding)
+    blends = [NeuralField(family.blend(row), field.network, field.spacing) for row in weights]
+    return torch.stack([blend(lattice)[0] for blend in blends])
+
+
+def _mse(field: NeuralField, batch: dict[str, Any]) -> float:
+    return float((_answers(field, *batch["image"]) - batch["label"]).square().mean())
+
+
+def _prepared(batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, Tensor]:
+    return batch["image"], batch["label"]
+
+
+def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ...] | None:
+    if times is None:
+        return None
+    checked = tuple(map(float, times))
+    if len(checked) != count:
+        raise ValueError(f"times must be {count}, one for each image, got {len(checked)}")
+    if any(b <= a for a, b in pairwise(checked)):
+        raise ValueError(f"times must rise, got {checked}")
+    return checked
+
+
+def _one_hot(index: int, count: int) -> list[float]:
+    return [float(i == index) for i in range(count)]

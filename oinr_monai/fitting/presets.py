@@ -1,0 +1,167 @@
+"""How to fit: quality presets that follow the image, and what a user may set instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from oinr_monai.fields.field import Field
+from oinr_monai.grids.checks import check_one_of, check_positive
+from oinr_monai.grids.grid import Grid
+from oinr_monai.operators.operator import LatticeOperator, LocalOperator
+
+__all__ = [
+    "CHANNELS",
+    "EXACT",
+    "PRESETS",
+    "FitConfig",
+    "Preset",
+    "budget",
+    "places_of",
+    "preset_of",
+]
+
+
+PresetName = Literal["fast", "balanced", "best", "exact"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a quality level means, in voxels, so that it follows every image.
+
+    Args:
+        knot_spacing: distance between the knots of the learned input function, in voxels.
+        field_channels: channels of that function, for an image of one channel; they grow with the
+            square root of the image's.
+        visits: looks at each voxel over the whole fit, on average, which sets the steps ...
+        steps: ... between this least and this greatest number.
+    """
+
+    knot_spacing: float
+    field_channels: int
+    visits: float
+    steps: tuple[int, int]
+
+
+PRESETS: dict[str, Preset] = {
+    "fast": Preset(3.0, 4, 8.0, (1_500, 3_000)),
+    "balanced": Preset(3.0, 8, 30.0, (4_000, 8_000)),
+    "best": Preset(1.75, 4, 100.0, (10_000, 30_000)),
+}
+
+
+# Hidden channels of the operator: wider ones cost more than they gain (docs/measured/performance.md).
+CHANNELS = (16, 16)
+
+
+# Nothing is trained: the operator hands on the spline through the samples.
+EXACT = "exact"
+
+
+# In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/measured/images.md), and closer
+# ones still 4 to 6 dB in 15 s: pictures are rough, and their coefficients few.
+IN_A_PLANE = {
+    "balanced": replace(PRESETS["balanced"], knot_spacing=2.0, field_channels=4),
+    "best": replace(PRESETS["best"], knot_spacing=1.5),
+}
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit. Every default follows the image; nothing needs to be set.
+
+    Args:
+        preset: "fast", "balanced" or "best", quality against time and size; or "exact", that trains
+            nothing: the input function is the quintic B-spline through all samples, handed on by
+            the operator, one number a voxel; for derivatives of images with little noise.
+        steps: steps to take, instead of the preset's number; 0 leaves the start as it is.
+        seconds: seconds to take, instead of steps; with both, whichever is spent first.
+        channels: hidden channels of the operator, instead of 16 and 16.
+        kernel_size: odd width of the kernels, one number or one per layer.
+        encoding: makes the input function for a grid, instead of the preset's learned splines.
+        network: makes the operator, instead of ``channels`` and ``kernel_size``; it is called with
+            ``spatial_dims``, ``in_channels`` and ``out_channels`` and must return a new one.
+        places: places looked at in each step, instead of a number that grows with the image:
+            1,024 to 131,072.
+        learning_rate: peak rate of the effective weights, omega_0 times the stored ones.
+        seed: seed of the start and of the places looked at.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        ValueError: if a budget is negative, the preset is unknown, or "exact" is given a budget
+            or parts of its own.
+
+    Example:
+        >>> FitConfig(preset="fast", seconds=5.0).steps is None
+        True
+    """
+
+    preset: PresetName = "balanced"
+    steps: int | None = None
+    seconds: float | None = None
+    channels: tuple[int, ...] | None = None
+    kernel_size: int | tuple[int, ...] = 1
+    encoding: Callable[[Grid], Field] | None = None
+    network: Callable[..., LocalOperator | LatticeOperator] | None = None
+    places: int | None = None
+    learning_rate: float = 3e-2
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_one_of("preset", self.preset, (*PRESETS, EXACT))
+        for name in ("steps", "seconds", "channels", "encoding", "network"):
+            if self.preset == EXACT and getattr(self, name) is not None:
+                raise ValueError(
+                    f'{name} must be None for preset "exact", which trains nothing, '
+                    f"got {getattr(self, name)}"
+                )
+        if self.steps is not None and self.steps < 0:
+            raise ValueError(f"steps must be 0 or more, got {self.steps}")
+        check_positive(self, "seconds", "places", "learning_rate")
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as JSON values, to be kept with the fit."""
+        made = {
+            name: None if getattr(self, name) is None else "given"
+            for name in ("encoding", "network")
+        }
+        return {**asdict(replace(self, encoding=None, network=None)), **made}
+
+
+def preset_of(grid: Grid, config: FitConfig) -> Preset:
+    """The preset for ``grid``: in 2-D, and for a single slice, it may differ from that in 3-D.
+
+    Raises:
+        ValueError: if it is the one that trains nothing.
+    """
+    if config.preset == EXACT:
+        raise ValueError(
+            f"preset must be one of {', '.join(PRESETS)} where something is trained, got 'exact'"
+        )
+    flat = sum(size > 1 for size in grid.shape) == 2
+    return (PRESETS | IN_A_PLANE if flat else PRESETS)[config.preset]
+
+
+def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:
+    """Places to look at in each step: one voxel in 64, and more where they hardly cost anything.
+
+    A step of a large image moves all its coefficients, which costs as much as so many places; one
+    of a small image costs as much whether it looks at a few places or at 12,288 (measured,
+    docs/measured/performance.md). A quarter of the voxels is enough.
+    """
+    if config.places is not None:
+        return config.places
+    voxels = images * math.prod(grid.shape)
+    return min(max(voxels // 64, min(voxels // 4, 12_288), 1_024), 131_072)
+
+
+def budget(grid: Grid, config: FitConfig, images: int = 1) -> tuple[int | None, float | None]:
+    """Steps and seconds that a fit of images on ``grid`` may take; None is no limit."""
+    if config.steps is not None or config.seconds is not None:
+        return config.steps, config.seconds
+    preset = preset_of(grid, config)
+    wanted = images * math.prod(grid.shape) * preset.visits / places_of(grid, config, images)
+    return int(min(max(wanted, preset.steps[0]), preset.steps[1])), None

@@ -1,0 +1,190 @@
+"""What a fit starts from: random weights, or another fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from oinr_monai.fields.family import FamilyField
+from oinr_monai.fields.field import Field
+from oinr_monai.fields.noise import NoiseField
+from oinr_monai.fields.spline import SplineField
+from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.positions import Lattice
+from oinr_monai.grids.splines import interpolating_coefficients
+from oinr_monai.operators.conv import ConvOINR
+from oinr_monai.operators.operator import LatticeOperator, LocalOperator
+from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.neural_field import NeuralField, field_of
+from oinr_monai.representation.representation import Representation
+
+from .alignment import Alignment
+from .device import seeded
+from .presets import CHANNELS, FitConfig, Preset, preset_of
+
+__all__ = ["begin", "build_family", "build_field"]
+
+
+def begin(
+    grid: Grid, out_channels: int, config: FitConfig, start: Representation | None = None
+) -> ContinuousField:
+    """The field that a fit on ``grid`` begins with: drawn at random, or carried over.
+
+    The operator is carried over as it is. Learned splines are too where the new knots lie as those
+    of the start do; otherwise they are the splines through the start's field at the new knots,
+    with places counted in parts of the extent: the first voxel centre of the start's grid becomes
+    the first of the new one, and the last the last, whatever the affines are.
+
+    Args:
+        grid: grid of the image.
+        out_channels: channels of the image.
+        config: how to fit; it must make an operator and an input function of the start's kind.
+        start: a fit of another image, or of the same one; random weights if None.
+
+    Raises:
+        ValueError: if the start is of other channels or of another kind than the settings make.
+
+    Example:
+        >>> from oinr_monai import fit
+        >>> config = FitConfig(preset="fast", steps=5)
+        >>> start = fit(torch.rand(1, 12, 12), config)
+        >>> finer = begin(start.grid.refine(2), 1, config, start)
+        >>> torch.equal(finer.network.last.weight, start.field.network.last.weight)
+        True
+    """
+    with seeded(config.seed):
+        field = build_field(grid, out_channels, config)
+    if start is None:
+        return field
+    _check_kind(field, start, out_channels)
+    field.network.load_state_dict(start.field.network.state_dict())
+    pairs = zip(field.encoding.modules(), start.field.encoding.modules(), strict=True)
+    with torch.no_grad():
+        for new, old in pairs:
+            if isinstance(new, SplineField) and not isinstance(new, NoiseField):
+                new.coefficients.copy_(_carried(new, cast("SplineField", old)))
+    return field
+
+
+def _check_kind(field: ContinuousField, start: Representation, out_channels: int) -> None:
+    old, dims = start.field, field.network.spatial_dims
+    if old.network.spatial_dims != dims:
+        raise ValueError(
+            f"start must have {dims} spatial dimensions as the image, got "
+            f"{old.network.spatial_dims}; fit a start to an image of {dims}"
+        )
+    if old.network.out_channels != out_channels:
+        raise ValueError(
+            f"start must have {out_channels} channels as the image, got "
+            f"{old.network.out_channels}; fit a start to an image of {out_channels}"
+        )
+    if _kind(field) != _kind(old):
+        settings = start.info.get("settings", {})
+        raise ValueError(
+            f"start must be of the kind that the settings make, {_named(field)}, got "
+            f"{_named(old)}; give the settings of the start, preset {settings.get('preset')!r}"
+        )
+
+
+def _kind(field: ContinuousField) -> object:
+    # What must agree for the same weights to mean the same; nodes move with the grid.
+    network = field.network.arguments()
+    told = {name: v for name, v in network.items() if name not in ("kernel", "spacing")}
+    shapes = {name: tuple(v.shape) for name, v in field.network.state_dict().items()}
+    return type(field.network), told, shapes, [type(each) for each in field.encoding.modules()]
+
+
+def _named(field: ContinuousField) -> str:
+    channels = (field.network.in_channels, *field.hidden_channels, field.network.out_channels)
+    names = f"{type(field.network).__name__} on {type(field.encoding).__name__}"
+    return f"{names} with channels {'-'.join(map(str, channels))}"
+
+
+def _carried(new: SplineField, old: SplineField) -> Tensor:
+    if _knots(new) == _knots(old):
+        return old.coefficients.to(new.coefficients)
+    axes = []
+    for d, knots in enumerate(new.coefficients.shape[1:]):
+        # Knot 1 lies where the margin begins.
+        places = (torch.arange(knots, dtype=torch.float64) - 1) * new.knot_spacing[d]
+        parts = (places - new.margin[d]) / new.extent[d] if new.extent[d] else 0 * places
+        axes.append((parts * old.extent[d]).to(old.coefficients.device))
+    return interpolating_coefficients(old(Lattice(tuple(axes)))[0], halo=0).to(new.coefficients)
+
+
+def _knots(field: SplineField) -> object:
+    # How the knots lie over the extent, and how many there are.
+    each = zip(field.extent, field.margin, field.knot_spacing, strict=True)
+    parts = [(round(e / k, 6), round(m / k, 6)) for e, m, k in each]
+    return parts, tuple(field.coefficients.shape)
+
+
+def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousField:
+    """The untrained field that :func:`fit` starts from, on ``grid``.
+
+    Args:
+        grid: grid of the image.
+        out_channels: channels of the image.
+        config: how to fit.
+    """
+    preset = preset_of(grid, config)
+    if config.encoding is not None:
+        encoding = config.encoding(grid)
+        network = _network(config, grid, encoding.channels, out_channels)
+    else:
+        # Channels of an image share much of what they show, but not all.
+        channels = round(preset.field_channels * math.sqrt(out_channels))
+        network = _network(config, grid, channels, out_channels)
+        halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
+        encoding = _spline_field(preset, grid, channels, halo)
+    return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
+
+
+def build_family(
+    grid: Grid, out_channels: int, config: FitConfig, members: int, motion: Alignment | None
+) -> NeuralField:
+    """The untrained field of ``members`` images on ``grid``, at their equal blend.
+
+    Raises:
+        ValueError: if ``config`` makes an operator of whole lattices, or fields of another kind.
+    """
+    alone = build_field(grid, out_channels, config)
+    if not (isinstance(alone, NeuralField) and isinstance(alone.encoding, SplineField)):
+        raise ValueError(
+            "config must make a local operator and a SplineField for a family, got "
+            f"{type(alone.network).__name__} and {type(alone.encoding).__name__}"
+        )
+    spacing, spline = grid.spacing.tolist(), alone.encoding.arguments()
+    encoding = FamilyField(
+        **{name: spline[name] for name in ("extent", "knot_spacing", "channels", "margin")},
+        members=members,
+        motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
+    )
+    return NeuralField(encoding, alone.network, spacing)
+
+
+def _network(
+    config: FitConfig, grid: Grid, in_channels: int, out_channels: int
+) -> LocalOperator | LatticeOperator:
+    make = config.network or partial(
+        ConvOINR, channels=config.channels or CHANNELS, kernel_size=config.kernel_size
+    )
+    network = make(
+        spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels
+    )
+    # The nodes of a continuous kernel lie at the voxels; the halo counts them.
+    if isinstance(network, LocalOperator):
+        return network.with_spacing(grid.spacing.tolist())
+    return network
+
+
+def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]) -> Field:
+    spacing = grid.spacing.tolist()
+    knots = [h * preset.knot_spacing for h in spacing]
+    margin = [h * r for h, r in zip(spacing, halo, strict=True)]
+    return SplineField(grid.extent.tolist(), knots, channels, margin)

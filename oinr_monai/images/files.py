@@ -1,0 +1,134 @@
+"""Images on disk: NIfTI, NRRD, MetaImage, DICOM, PNG and JPEG, each with an affine in RAS mm."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
+from numpy.typing import NDArray
+
+from .itk import read_dicom_folder, read_itk, write_itk
+from .meta import STORED_DTYPE
+from .nifti import read_nifti, write_nifti
+from .pictures import read_picture, write_jpeg, write_png
+from .raw import RawImage, check_affine, check_values
+from .replacing import replacing
+
+__all__ = ["read_image", "write_image"]
+
+
+def read_image(path: str | os.PathLike[str]) -> MetaTensor:
+    """Read an image and its place in the world.
+
+    NIfTI (``.nii``, ``.nii.gz``): the last axis of four becomes the channels; lengths in other
+    units become mm; a 2-D image out of the world's XY plane, such as a sagittal slice, becomes a
+    volume of one slice. NRRD, MetaImage and DICOM (``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``,
+    ``.dcm`` or the folder of one DICOM series): LPS becomes RAS. PNG and JPEG: an image with X to
+    the right, Y down and the identity for an affine, turned upright as EXIF says; an alpha channel
+    is dropped, colour has 8 bits. No axis is squeezed.
+
+    Args:
+        path: the file, or the folder of a DICOM series.
+
+    Returns:
+        The image in float32, shape (C, *spatial), its affine in float64, shape (4, 4), from
+        voxel indices to world mm, RAS. Its ``meta["stored_dtype"]`` is the type in the file,
+        unsigned where no value is negative.
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        ValueError: if the image cannot be read, is empty or not finite, has too many
+            dimensions, or has no usable affine; the message names the file and the remedy.
+
+    Example:
+        >>> from nibabel.testing import data_path
+        >>> image = read_image(data_path / "example4d.nii.gz")
+        >>> image.shape
+        torch.Size([2, 128, 96, 24])
+        >>> image.pixdim
+        tensor([2.0000, 2.0000, 2.2000], dtype=torch.float64)
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; give the path of an image")
+    values, affine = read_dicom_folder(path) if path.is_dir() else _format(path, _READERS)(path)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: the voxels are {values.dtype}; save real numbers instead")
+    stored = values.dtype
+    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
+        values = np.ascontiguousarray(values, dtype=np.float32)
+    check_values(path, values)
+    check_affine(path, affine)
+    sign = "u" if stored.kind == "i" and values.min() >= 0 else ""
+    meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored}"}
+    return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(affine), meta=meta)
+
+
+def write_image(path: str | os.PathLike[str], image: MetaTensor, description: str = "") -> None:
+    """Write an image; nothing is left behind, and an older file stays as it was, if that fails.
+
+    NIfTI (``.nii``, ``.nii.gz``), NRRD and MetaImage (``.nrrd``, ``.mha``) hold float32 and the
+    affine; channels become NIfTI's fourth axis. A 2-D image becomes a volume of one slice,
+    except that NIfTI keeps one channel 2-D. PNG and JPEG (``.png``, ``.jpg``, ``.jpeg``) hold a 2-D
+    image, or a volume of one slice, of one or three channels, without the affine. Their pixels are
+    rounded and clipped to 0..255, or, in grey PNG, to 0..65535 if the image was stored in more
+    than 8 bits (``meta["stored_dtype"]``).
+
+    Args:
+        path: the file; its suffix chooses the format.
+        image: the image, shape (C, *spatial), one to three spatial dimensions.
+        description: a note for the header; NIfTI keeps its first 79 characters.
+
+    Raises:
+        ValueError: if the suffix is none of these, or the image does not fit the format, as one
+            with negative or fractional intensities does not fit PNG.
+        OSError: if the file cannot be written there.
+
+    Example:
+        >>> import tempfile
+        >>> image = MetaTensor(torch.arange(24.0).reshape(1, 2, 3, 4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(f"{folder}/image.nii.gz", image)
+        ...     read_image(f"{folder}/image.nii.gz").shape
+        torch.Size([1, 2, 3, 4])
+    """
+    path = Path(path)
+    write = _format(path, _WRITERS)
+    if not 2 <= image.ndim <= 4:
+        raise ValueError(f"image must have shape (C, *spatial), got {tuple(image.shape)}")
+    values = image.as_tensor().detach().cpu().float().numpy()
+    affine = to_affine_nd(3, image.affine.detach().cpu().double().numpy())
+    stored = np.dtype(image.meta.get(STORED_DTYPE, np.uint8))
+    with replacing(path) as temporary:
+        write(temporary, values, affine, description, stored)
+
+
+def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """The function of the longest suffix that the name ends in."""
+    for suffix in sorted(formats, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return formats[suffix]
+    raise ValueError(f"{path}: unknown suffix; use one of {', '.join(sorted(formats))}")
+
+
+_READERS: dict[str, Callable[[Path], RawImage]] = {
+    ".nii": read_nifti,
+    ".nii.gz": read_nifti,
+    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"), read_itk),
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), read_picture),
+}
+
+
+_WRITERS: dict[str, Callable[[Path, NDArray[Any], NDArray[Any], str, np.dtype[Any]], None]] = {
+    ".nii": write_nifti,
+    ".nii.gz": write_nifti,
+    **dict.fromkeys((".nrrd", ".mha"), write_itk),
+    ".png": write_png,
+    **dict.fromkeys((".jpg", ".jpeg"), write_jpeg),
+}

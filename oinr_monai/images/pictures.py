@@ -1,0 +1,74 @@
+"""PNG and JPEG pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .raw import RawImage, reading
+
+__all__ = ["read_picture", "write_jpeg", "write_png"]
+
+
+def read_picture(path: Path) -> RawImage:
+    """A PNG or JPEG picture, upright, its channels first."""
+    from PIL import Image, ImageOps
+
+    with reading(path, "a PNG or JPEG picture"), Image.open(path) as stored:
+        picture = ImageOps.exif_transpose(stored)
+        if picture.mode in {"1", "LA"}:
+            values = np.asarray(picture.convert("L"))
+        elif picture.mode in {"L", "I", "F"} or picture.mode.startswith("I;16"):
+            values = np.asarray(picture)
+        else:
+            values = np.asarray(picture.convert("RGB"))
+    return (values.T if values.ndim == 3 else values.T[None]), np.eye(4)
+
+
+def write_png(
+    path: Path,
+    values: NDArray[np.float32],
+    _: NDArray[np.float64],
+    description: str,
+    stored: np.dtype[Any],
+) -> None:
+    """Write a PNG of 8 or 16 bits."""
+    from PIL import Image, PngImagePlugin
+
+    note = PngImagePlugin.PngInfo()
+    if description:
+        note.add_text("Description", description)
+    Image.fromarray(_pixels(values, stored, "PNG")).save(path, pnginfo=note)
+
+
+def write_jpeg(
+    path: Path,
+    values: NDArray[np.float32],
+    _: NDArray[np.float64],
+    description: str,
+    stored: np.dtype[Any],
+) -> None:
+    """Write a JPEG of 8 bits."""
+    from PIL import Image
+
+    picture = Image.fromarray(_pixels(values, stored, "JPEG"))
+    picture.save(path, quality=95, subsampling=0, comment=description)
+
+
+def _pixels(values: NDArray[np.float32], stored: np.dtype[Any], kind: str) -> NDArray[Any]:
+    """Pixels (Y, X) or (Y, X, 3), as deep as the image was stored."""
+    thin = [axis for axis in range(1, values.ndim) if values.shape[axis] == 1]
+    flat = values.squeeze(thin[-1]) if values.ndim == 4 and thin else values
+    if flat.ndim != 3 or len(flat) not in {1, 3}:
+        raise ValueError(f"image must have shape (1 or 3, X, Y) for {kind}, got {values.shape}")
+    depth = np.uint8 if stored.itemsize == 1 else np.uint16
+    if stored.kind not in "bu" or (depth is np.uint16 and (kind == "JPEG" or len(flat) == 3)):
+        raise ValueError(
+            f"image must have been 8 bits deep and positive for {kind}, or 16 in grey PNG, got"
+            f" {len(flat)} channels of {stored}; write NIfTI instead"
+        )
+    pixels = flat.round().clip(0, np.iinfo(depth).max).astype(depth).T
+    return np.ascontiguousarray(pixels if len(flat) == 3 else pixels[:, :, 0])

@@ -1,0 +1,85 @@
+"""What every reader hands on: voxels, affine and meta data, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "RawImage",
+    "as_volume",
+    "check_affine",
+    "check_values",
+    "reading",
+    "too_many_dimensions",
+    "with_channels",
+]
+
+
+RawImage = tuple[NDArray[Any], NDArray[np.float64]]  # values (C, *spatial) and affine (4, 4)
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a reader raises, often over several lines, into one line."""
+    try:
+        yield
+    except Exception as error:
+        problem = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+        problem = problem.rpartition("sitk::ERROR: ")[2]
+        raise ValueError(
+            f"{path}: cannot be read as {kind} ({problem}); check that it is complete and really"
+            f" {kind}"
+        ) from error
+
+
+def with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> RawImage:
+    """The image with its channels first: a colour or vector axis after the spatial ones moves."""
+    if values.ndim == 5 and values.shape[3] == 1:  # NIfTI's layout of a vector image
+        values = values[:, :, :, 0]
+    if values.ndim > 4:
+        raise too_many_dimensions(path, values.shape)
+    if values.ndim == 2 and np.abs(affine[2, :2]).max() > 1e-3 * np.linalg.norm(affine[:3, 0]):
+        values = values[:, :, None]  # in two dimensions the world is its XY plane
+    return (np.moveaxis(values, -1, 0) if values.ndim == 4 else values[None]), affine
+
+
+def as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values (C, X, Y, Z), with axes of one voxel for those missing."""
+    return values.reshape(*values.shape, *(1,) * (4 - values.ndim))
+
+
+def check_values(path: Path, values: NDArray[np.float32]) -> None:
+    """Refuse an image that is empty or holds what is no finite number."""
+    if values.size == 0:
+        raise ValueError(f"{path}: the image is empty, shape {values.shape}; give one with voxels")
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+        raise ValueError(
+            f"{path}: {nan} NaN and {infinite} infinite voxels; replace them with numbers first"
+        )
+
+
+def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    """Refuse an affine whose axes are no axes: of length zero, parallel or not finite."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(all="ignore"):
+        volume = abs(np.linalg.det(affine[:3, :3] / lengths))
+    if not (np.isfinite(affine).all() and volume > 1e-6):
+        rows = affine[:3].round(4).tolist()
+        raise ValueError(f"{path}: the affine {rows} is not invertible; correct it in the header")
+
+
+def too_many_dimensions(path: Path, shape: tuple[int, ...]) -> ValueError:
+    """The error for an image of more dimensions than a volume with channels has."""
+    return ValueError(
+        f"{path}: the image has {len(shape)} dimensions, {shape}; save one volume (X, Y, Z) or one"
+        " series (X, Y, Z, channels)"
+    )

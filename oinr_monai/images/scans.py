@@ -1,0 +1,127 @@
+"""What a fit sees: images that passed the door, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from oinr_monai.grids.grid import Grid
+
+__all__ = ["Scan", "checked_scans"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image that a fit sees, and where it lies along the axes of the first one.
+
+    Args:
+        image: (C, *shape).
+        grid: its own grid.
+        mask: voxels that count (*shape), or None for all.
+        origin: first voxel centre, in mm along the first image's axes from its first voxel centre.
+    """
+
+    image: Tensor
+    grid: Grid
+    mask: Tensor | None
+    origin: tuple[float, ...]
+
+    @property
+    def counted(self) -> Tensor:
+        """The intensities that count (C, ...)."""
+        return self.image if self.mask is None else self.image[:, self.mask]
+
+    @property
+    def filled(self) -> Tensor:
+        """The image with the nearest voxel that counts in place of each that does not.
+
+        So that a spline through it does not carry the others inside.
+        """
+        if self.mask is None:
+            return self.image
+        where = ~self.mask.numpy()
+        nearest = distance_transform_edt(where, return_distances=False, return_indices=True)
+        return self.image[(slice(None), *torch.from_numpy(nearest).long())]
+
+
+def checked_scans(
+    images: Sequence[Tensor | np.ndarray], mask: Tensor | np.ndarray | None
+) -> list[Scan]:
+    """The images that a fit was given, on the CPU in float32, and the mask of the first.
+
+    Raises:
+        TypeError: if one is neither a tensor nor an array.
+        ValueError: if one is empty, constant, not finite, of the wrong shape or out of place.
+    """
+    if not images:
+        raise ValueError("image must be an image or several, got none")
+    if mask is not None and len(images) > 1:
+        raise ValueError(f"mask must be None for several images, got one for {len(images)}")
+    checked = [_checked_image(image) for image in images]
+    (first, frame), scans = checked[0], []
+    inside = _checked_mask(mask, frame)
+    for values, grid in checked:
+        if len(values) != len(first):
+            raise ValueError(f"images must have {len(first)} channels each, got {len(values)}")
+        scan = Scan(values, grid, inside, _origin(grid, frame))
+        _check_intensities(scan.counted)
+        scans.append(scan)
+    return scans
+
+
+def _origin(grid: Grid, frame: Grid) -> tuple[float, ...]:
+    axes = grid.axes_in(frame)
+    if axes is None or any(float(x[-1]) < float(x[0]) for x in axes):
+        raise ValueError(
+            "images must have their axes along those of the first, got a rotated or flipped one; "
+            "resample it along them"
+        )
+    for x, size in zip(axes, frame.shape, strict=True):
+        if float(x[0]) < -0.5 or float(x[-1]) > size - 0.5:
+            raise ValueError(
+                f"images must lie within the first, got voxels {float(x[0]):.1f} to "
+                f"{float(x[-1]):.1f} of its {size}; give the largest first"
+            )
+    return tuple(float(x[0]) * h for x, h in zip(axes, frame.spacing.tolist(), strict=True))
+
+
+def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
+    if not isinstance(image, Tensor | np.ndarray):
+        raise TypeError(f"image must be a tensor or an array, got {type(image).__name__}")
+    if not 2 <= image.ndim <= 4:
+        raise ValueError(
+            f"image must have shape (C, *spatial) with 1 to 3 spatial dimensions, "
+            f"got {tuple(image.shape)}; select one volume first"
+        )
+    if 0 in image.shape:
+        raise ValueError(f"image must hold voxels, got shape {tuple(image.shape)}")
+    tensor = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
+    return tensor.detach().clone().float(), Grid.from_image(image)
+
+
+def _check_intensities(counted: Tensor) -> None:
+    wrong = int((~torch.isfinite(counted)).sum())
+    if wrong:
+        raise ValueError(
+            f"image must be finite, got {wrong} NaN or infinite voxels; replace them first"
+        )
+    if float(counted.max()) == float(counted.min()):
+        raise ValueError(f"image must vary, got the constant {float(counted.max())}")
+
+
+def _checked_mask(mask: Tensor | np.ndarray | None, grid: Grid) -> Tensor | None:
+    if mask is None:
+        return None
+    tensor = torch.as_tensor(mask.as_tensor() if isinstance(mask, MetaTensor) else mask).bool()
+    tensor = tensor[0] if tensor.ndim == grid.spatial_dims + 1 else tensor
+    if tuple(tensor.shape) != grid.shape:
+        raise ValueError(f"mask must have shape {grid.shape}, got {tuple(tensor.shape)}")
+    if not bool(tensor.any()):
+        raise ValueError("mask must hold at least one voxel, got none")
+    return tensor

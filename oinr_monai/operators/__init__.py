@@ -1,0 +1,29 @@
+"""An operator maps a field to the signal."""
+
+from .calderon_zygmund import CZOINR
+from .ckconv import CKConvOINR
+from .conv import ConvOINR
+from .flat_calderon_zygmund import FlatCZOINR
+from .kernels import SIREN, KernelNetwork, MLPNet, RFNet
+from .multiplicative_kernels import FourierNet, GaborNet, MAGNet
+from .operator import LatticeOperator, LocalOperator
+from .sequence import SequenceOINR
+from .sine import Sine
+
+__all__ = [
+    "CZOINR",
+    "SIREN",
+    "CKConvOINR",
+    "ConvOINR",
+    "FlatCZOINR",
+    "FourierNet",
+    "GaborNet",
+    "KernelNetwork",
+    "LatticeOperator",
+    "LocalOperator",
+    "MAGNet",
+    "MLPNet",
+    "RFNet",
+    "SequenceOINR",
+    "Sine",
+]

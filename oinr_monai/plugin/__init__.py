@@ -1,0 +1,67 @@
+"""The plug-in for MONAI: registered networks, transforms, inferers, and training in bundles."""
+
+from .ask_transforms import (
+    DeriveOINR,
+    DeriveOINRd,
+    EncodeGrid,
+    EncodeGridd,
+    FeaturesOINR,
+    FeaturesOINRd,
+    LabelsOINR,
+    LabelsOINRd,
+    SampleOINR,
+    SampleOINRd,
+)
+from .fit_transforms import (
+    FitOccupancyOINR,
+    FitOccupancyOINRd,
+    FitOINR,
+    FitOINRd,
+    RandFitOINR,
+    RandFitOINRd,
+)
+from .inferers import EachInferer, OINRInferer
+from .registration import register
+from .restore_transforms import (
+    DenoiseOINR,
+    DenoiseOINRd,
+    InterpolateOINR,
+    InterpolateOINRd,
+    SimulateThickSlices,
+    SimulateThickSlicesd,
+    SuperResolveOINR,
+    SuperResolveOINRd,
+)
+from .training import RandomLattices, TrainedInferer
+
+__all__ = [
+    "DenoiseOINR",
+    "DenoiseOINRd",
+    "DeriveOINR",
+    "DeriveOINRd",
+    "EachInferer",
+    "EncodeGrid",
+    "EncodeGridd",
+    "FeaturesOINR",
+    "FeaturesOINRd",
+    "FitOINR",
+    "FitOINRd",
+    "FitOccupancyOINR",
+    "FitOccupancyOINRd",
+    "InterpolateOINR",
+    "InterpolateOINRd",
+    "LabelsOINR",
+    "LabelsOINRd",
+    "OINRInferer",
+    "RandFitOINR",
+    "RandFitOINRd",
+    "RandomLattices",
+    "SampleOINR",
+    "SampleOINRd",
+    "SimulateThickSlices",
+    "SimulateThickSlicesd",
+    "SuperResolveOINR",
+    "SuperResolveOINRd",
+    "TrainedInferer",
+    "register",
+]

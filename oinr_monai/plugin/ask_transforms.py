@@ -1,0 +1,236 @@
+"""MONAI transforms: fit an image, then ask the representation, in a ``Compose`` or a loader.
+
+A fit is deterministic, so MONAI's caching datasets keep its result; ``RandFitOINR`` starts anew
+from a random seed each time and is never cached. A ``PersistentDataset`` stores tensors alone: end
+its transforms with one that asks, such as ``SampleOINRd``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
+from monai.utils import ImageMetaKey, ensure_tuple
+from torch import Tensor
+
+from oinr_monai.analysis.derivatives import MAPS, check_maps, derivative_maps
+from oinr_monai.analysis.occupancy import label_map
+from oinr_monai.fields.field import Field
+from oinr_monai.fields.fourier import FourierEncoding
+from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.positions import Lattice
+from oinr_monai.images.meta import image_source
+from oinr_monai.representation.representation import Representation
+
+from .dictionary import DictionaryTwin
+
+__all__ = [
+    "DeriveOINR",
+    "DeriveOINRd",
+    "EncodeGrid",
+    "EncodeGridd",
+    "FeaturesOINR",
+    "FeaturesOINRd",
+    "LabelsOINR",
+    "LabelsOINRd",
+    "SampleOINR",
+    "SampleOINRd",
+]
+
+
+def _eight_bands(grid: Grid) -> Field:
+    return FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=8)
+
+
+class EncodeGrid(Transform):
+    """The encoding of an image's voxel centres, as an image (E, *spatial) with the same affine.
+
+    Args:
+        encoding: makes the input function for a grid; sines and cosines of eight wavelengths per
+            axis if None.
+
+    Example:
+        >>> EncodeGrid()(torch.zeros(1, 5, 6, 7)).shape
+        torch.Size([48, 5, 6, 7])
+    """
+
+    def __init__(self, encoding: Callable[[Grid], Field] | None = None) -> None:
+        self.encoding = encoding or _eight_bands
+
+    def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
+        """Encode the grid of an image (C, *spatial); its values do not matter."""
+        grid = Grid.from_image(image)
+        steps = zip(grid.shape, grid.spacing.tolist(), strict=True)
+        axes = tuple(torch.arange(n, dtype=torch.float64) * h for n, h in steps)
+        with torch.no_grad():
+            encoded = grid.to_image(self.encoding(grid)(Lattice(axes))[0])
+        if (source := image_source(image)) is not None:
+            encoded.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
+        return encoded
+
+
+class _Ask(Transform):
+    """Ask a representation on the fitted grid, or on the one that the arguments choose.
+
+    Args:
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each.
+    """
+
+    def __init__(
+        self,
+        factor: int | Sequence[int] | None = None,
+        spacing: float | Sequence[float] | None = None,
+    ) -> None:
+        if factor is not None and spacing is not None:
+            raise ValueError(f"factor must be None where spacing is given, got {factor}")
+        self.factor, self.spacing = factor, spacing
+
+    def __call__(
+        self, representation: Representation, like: Tensor | np.ndarray | None = None
+    ) -> MetaTensor:
+        """Answer on the grid of the image ``like``, where one is given, or the one chosen."""
+        if not isinstance(representation, Representation):
+            raise TypeError(
+                "representation must be a Representation, got "
+                f"{type(representation).__name__}; fit the image first, with FitOINR"
+            )
+        return self.answer(representation, self._grid(representation.grid, like))
+
+    @abstractmethod
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """The answer on ``grid``."""
+
+    def _grid(self, fitted: Grid, like: Tensor | np.ndarray | None) -> Grid:
+        if like is not None:
+            if (self.factor, self.spacing) != (None, None):
+                raise ValueError("like must be None where factor or spacing is given")
+            return Grid.from_image(like)
+        if self.spacing is not None:
+            return fitted.with_spacing(self.spacing)
+        return fitted if self.factor is None else fitted.refine(self.factor)
+
+
+class SampleOINR(_Ask):
+    """Intensities of a representation as an image (C, *spatial) with its affine.
+
+    Args:
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+
+    Example:
+        >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
+        >>> representation = FitOINR(FitConfig(preset="fast", steps=20))(wave)
+        >>> SampleOINR(factor=2)(representation).shape
+        torch.Size([1, 31, 31])
+    """
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """Intensities (C, *grid.shape)."""
+        return representation.sample(grid)
+
+
+class DeriveOINR(_Ask):
+    """Exact derivatives of a representation in world axes, per mm, as one image.
+
+    Args:
+        maps: names from :data:`~oinr_monai.analysis.MAPS`, one or several, whose
+            channels follow in the order given.
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+        sigma: width in mm of the Gaussian that the image is smoothed by first, 0 for none; several
+            for vesselness and sheetness.
+
+    Raises:
+        ValueError: if no map or an unknown one is asked for, or a sigma that does not fit.
+    """
+
+    def __init__(
+        self,
+        maps: str | Sequence[str] = "gradient",
+        factor: int | Sequence[int] | None = None,
+        spacing: float | Sequence[float] | None = None,
+        sigma: float | Sequence[float] = 0.0,
+    ) -> None:
+        super().__init__(factor, spacing)
+        self.maps: tuple[str, ...] = ensure_tuple(maps)
+        if not self.maps:
+            raise ValueError(f"maps must be among {', '.join(MAPS)}, got none")
+        self.sigma = sigma
+        check_maps(self.maps, sigma)
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """The maps, one after the other along the channels."""
+        found = dict(derivative_maps(representation, self.maps, grid, self.sigma))
+        parts = [found[name].as_tensor() for name in self.maps]
+        return MetaTensor(torch.cat(parts), meta=found[self.maps[0]].meta)
+
+
+class FeaturesOINR(_Ask):
+    """Activations of a hidden layer of a representation as an image (F, *spatial).
+
+    Args:
+        layer: hidden layer, counted from 1; the last if None.
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+    """
+
+    def __init__(
+        self,
+        layer: int | None = None,
+        factor: int | Sequence[int] | None = None,
+        spacing: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(factor, spacing)
+        self.layer = layer
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """Activations (F, *grid.shape)."""
+        return representation.features(grid, self.layer)
+
+
+class LabelsOINR(_Ask):
+    """Labels of a representation that :class:`FitOccupancyOINR` made, as an image (1, *spatial).
+
+    Args:
+        factor: how many times finer than the fitted grid, for all axes or each.
+        spacing: spacing in mm, for all axes or each, instead of a factor.
+    """
+
+    def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
+        """Labels (1, *grid.shape), 0 the background."""
+        return label_map(representation, grid)
+
+
+class EncodeGridd(DictionaryTwin):
+    """Dictionary version of :class:`EncodeGrid`; ``output_keys`` too."""
+
+    array_transform = EncodeGrid
+
+
+class SampleOINRd(DictionaryTwin):
+    """Dictionary version of :class:`SampleOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = SampleOINR, "like"
+
+
+class DeriveOINRd(DictionaryTwin):
+    """Dictionary version of :class:`DeriveOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = DeriveOINR, "like"
+
+
+class FeaturesOINRd(DictionaryTwin):
+    """Dictionary version of :class:`FeaturesOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = FeaturesOINR, "like"
+
+
+class LabelsOINRd(DictionaryTwin):
+    """Dictionary version of :class:`LabelsOINR`; ``output_keys`` and a key for ``like`` too."""
+
+    array_transform, beside = LabelsOINR, "like"

@@ -1,0 +1,125 @@
+"""Transforms from images to representations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from monai.transforms import Randomizable, Transform
+from torch import Tensor
+
+from oinr_monai.analysis.occupancy import OccupancyConfig, fit_occupancy
+from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.fitting.single import fit
+from oinr_monai.representation.representation import Representation
+
+from .dictionary import DictionaryTwin
+
+__all__ = [
+    "FitOINR",
+    "FitOINRd",
+    "FitOccupancyOINR",
+    "FitOccupancyOINRd",
+    "RandFitOINR",
+    "RandFitOINRd",
+]
+
+
+class FitOINR(Transform):
+    """Fit a :class:`Representation` to an image (C, *spatial).
+
+    The same image and ``config.seed`` give the same representation, also where gradients are off
+    and in loaders' workers (on the CPU: a forked worker cannot use CUDA).
+
+    Args:
+        config: how to fit.
+
+    Example:
+        >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
+        >>> FitOINR(FitConfig(preset="fast", steps=20))(wave).grid.shape
+        (16, 16)
+    """
+
+    def __init__(self, config: FitConfig | None = None) -> None:
+        self.config = config or FitConfig()
+
+    def __call__(
+        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
+    ) -> Representation:
+        """Fit an image, where a mask is given only to the voxels inside it."""
+        return fit(image, self.config, mask=mask)
+
+
+class FitOccupancyOINR(Transform):
+    """Fit the occupancy of each label of a mask or label map (1, *spatial).
+
+    Args:
+        config: how to fit.
+
+    Example:
+        >>> mask = torch.zeros(1, 14, 14)
+        >>> mask[:, 4:10, 4:10] = 1
+        >>> representation = FitOccupancyOINR(OccupancyConfig(FitConfig("fast", steps=20)))(mask)
+        >>> LabelsOINR(factor=2)(representation).shape
+        torch.Size([1, 27, 27])
+    """
+
+    def __init__(self, config: OccupancyConfig | None = None) -> None:
+        self.config = config or OccupancyConfig()
+
+    def __call__(self, labels: Tensor | np.ndarray) -> Representation:
+        """Fit whole numbers, 0 the background."""
+        return fit_occupancy(labels, self.config)
+
+
+class RandFitOINR(Randomizable, FitOINR):
+    """:class:`FitOINR` from a random start: another representation of the same image each time.
+
+    Args:
+        config: how to fit; its seed is replaced by a random one.
+    """
+
+    def __init__(self, config: FitConfig | None = None) -> None:
+        super().__init__(config)
+        self.seed = self.config.seed
+
+    def randomize(self, data: object = None) -> None:
+        """Draw the seed of the next fit."""
+        self.seed = int(self.R.randint(1 << 31))
+
+    def __call__(
+        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
+    ) -> Representation:
+        """Fit an image, where a mask is given only to the voxels inside it."""
+        self.randomize()
+        return fit(image, replace(self.config, seed=self.seed), mask=mask)
+
+
+class FitOINRd(DictionaryTwin):
+    """Dictionary version of :class:`FitOINR`; ``output_keys`` and a key for ``mask`` too.
+
+    Without ``output_keys`` the representation replaces the image.
+    """
+
+    array_transform, beside = FitOINR, "mask"
+
+
+class FitOccupancyOINRd(DictionaryTwin):
+    """Dictionary version of :class:`FitOccupancyOINR`; ``output_keys`` too."""
+
+    array_transform = FitOccupancyOINR
+
+
+class RandFitOINRd(Randomizable, DictionaryTwin):
+    """Dictionary version of :class:`RandFitOINR`; ``output_keys`` and a key for ``mask`` too."""
+
+    array_transform, beside = RandFitOINR, "mask"
+    transform: RandFitOINR
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandFitOINRd:
+        """Make the seeds to come reproducible."""
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(seed, state)
+        return self

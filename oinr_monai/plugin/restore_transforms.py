@@ -1,0 +1,221 @@
+"""MONAI transforms: thick slices, made and undone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
+from monai.utils import ImageMetaKey
+from torch import Tensor
+
+from oinr_monai.fitting.family import fit_family
+from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.grids.grid import Grid
+from oinr_monai.images.meta import image_source
+from oinr_monai.restoration.denoising import DenoiseConfig, denoise
+from oinr_monai.restoration.interpolation import interpolate_slices
+from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
+from oinr_monai.scanner.noise import NoiseModel
+from oinr_monai.scanner.profiles import SliceProfile
+from oinr_monai.scanner.simulation import simulate_slices
+
+from .dictionary import DictionaryTwin
+
+__all__ = [
+    "DenoiseOINR",
+    "DenoiseOINRd",
+    "InterpolateOINR",
+    "InterpolateOINRd",
+    "SimulateThickSlices",
+    "SimulateThickSlicesd",
+    "SuperResolveOINR",
+    "SuperResolveOINRd",
+]
+
+
+class SuperResolveOINR(Transform):
+    """Make thick slices isotropic, learning from them alone; the same image and seed, the same.
+
+    Args:
+        config: how long to learn.
+        spacing: of the answer in mm along all axes, or each; if None the smallest spacing within
+            the slices, for the thick axis alone.
+        slice_axis: the axis from slice to slice; that of the largest spacing if None.
+        slice_thickness: of a slab in mm; the slice spacing if None.
+        profile: sensitivity across a slice, if not that of a slab.
+
+    Example:
+        >>> import torch
+        >>> thick = MetaTensor(
+        ...     torch.rand(1, 24, 24, 5), affine=torch.diag(torch.tensor([1.0, 1.0, 4.0, 1.0]))
+        ... )
+        >>> SuperResolveOINR(SuperResolveConfig(steps=2))(thick).shape
+        torch.Size([1, 24, 24, 20])
+    """
+
+    def __init__(
+        self,
+        config: SuperResolveConfig | None = None,
+        spacing: float | Sequence[float] | None = None,
+        slice_axis: int | None = None,
+        slice_thickness: float | None = None,
+        profile: SliceProfile | None = None,
+    ) -> None:
+        self.config, self.spacing = config or SuperResolveConfig(), spacing
+        self.slice_axis, self.slice_thickness, self.profile = slice_axis, slice_thickness, profile
+
+    def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
+        """The fine image (C, *spatial) with its affine."""
+        found = super_resolve(
+            image,
+            self.config,
+            spacing=self.spacing,
+            slice_axis=self.slice_axis,
+            slice_thickness=self.slice_thickness,
+            profile=self.profile,
+        )
+        return found.sample()
+
+
+class SimulateThickSlices(Transform):
+    """Thick slices of a finer image, as a scanner would have seen it; the same each time.
+
+    Args:
+        spacing: from slice to slice, in mm.
+        axis: the axis from slice to slice.
+        profile: sensitivity across a slice; a box as thick as ``spacing`` if None.
+        noise: what falls on the slices, of known size.
+        seed: seed of the noise.
+
+    Example:
+        >>> import torch
+        >>> SimulateThickSlices(spacing=4.0)(torch.rand(1, 8, 8, 12)).shape
+        torch.Size([1, 8, 8, 3])
+    """
+
+    def __init__(
+        self,
+        spacing: float,
+        axis: int = 2,
+        profile: SliceProfile | None = None,
+        noise: NoiseModel | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.spacing, self.axis, self.profile = spacing, axis, profile
+        self.noise, self.seed = noise, seed
+
+    def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
+        """The slices (C, *spatial) with their affine."""
+        return simulate_slices(
+            image,
+            self.spacing,
+            axis=self.axis,
+            profile=self.profile,
+            noise=self.noise,
+            seed=self.seed,
+        )
+
+
+class SuperResolveOINRd(DictionaryTwin):
+    """Dictionary version of :class:`SuperResolveOINR`; ``output_keys`` too."""
+
+    array_transform = SuperResolveOINR
+
+
+class SimulateThickSlicesd(DictionaryTwin):
+    """Dictionary version of :class:`SimulateThickSlices`; ``output_keys`` too."""
+
+    array_transform = SimulateThickSlices
+
+
+class DenoiseOINR(Transform):
+    """Denoise an image (C, *spatial), its channels together; the same image and seed, the same.
+
+    Args:
+        config: how to denoise.
+
+    Example:
+        >>> noisy = torch.randn(1, 24, 24)
+        >>> DenoiseOINR(DenoiseConfig(steps=5))(noisy).shape
+        torch.Size([1, 24, 24])
+    """
+
+    def __init__(self, config: DenoiseConfig | None = None) -> None:
+        self.config = config or DenoiseConfig()
+
+    def __call__(
+        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
+    ) -> MetaTensor:
+        """The clean image on the same grid; where a mask is given, only its voxels count."""
+        return denoise(image, self.config, mask=mask).sample()
+
+
+class InterpolateOINR(Transform):
+    """What lies between the channels of an image, taken for frames, or between its slices.
+
+    Args:
+        at: times to show, where the channels are at 0, 1, 2, ...; or else
+        factor: how many times as many frames, or slices, there shall be.
+        axis: spatial axis from slice to slice; the channels are frames if None.
+        config: how to fit.
+        motion: find how things move; otherwise they fade into each other.
+
+    Raises:
+        ValueError: if both or none of ``at`` and ``factor`` are given, or ``at`` with an axis.
+
+    Example:
+        >>> InterpolateOINR(at=[0.5], config=FitConfig(steps=2))(torch.randn(3, 9, 9)).shape
+        torch.Size([1, 9, 9])
+    """
+
+    def __init__(
+        self,
+        at: Sequence[float] | None = None,
+        factor: int | None = None,
+        axis: int | None = None,
+        config: FitConfig | None = None,
+        motion: bool = True,
+    ) -> None:
+        if (at is None) == (factor is None) or (axis is not None and factor is None):
+            raise ValueError(
+                f"at or factor must be given, and factor with an axis, got {at} and {factor}"
+            )
+        self.at, self.factor, self.axis = at, factor, axis
+        self.config, self.motion = config, motion
+
+    def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
+        """Frames (T, *spatial), one channel each time asked for; or the volume with more slices."""
+        if self.axis is not None:
+            return interpolate_slices(
+                image, self.axis, self.factor or 2, self.config, motion=self.motion
+            )
+        plain = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
+        affine = Grid.from_image(image).affine
+        frames = [MetaTensor(frame[None], affine=affine) for frame in plain]
+        family = fit_family(frames, self.config, times=range(len(frames)), motion=self.motion)
+        found = torch.cat([family.at_time(t).sample().as_tensor() for t in self._times(len(plain))])
+        answer = Grid.from_image(image).to_image(found)
+        if (source := image_source(image)) is not None:
+            answer.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
+        return answer
+
+    def _times(self, frames: int) -> list[float]:
+        if self.at is not None:
+            return [float(t) for t in self.at]
+        count = self.factor or 1
+        return [i / count for i in range((frames - 1) * count + 1)]
+
+
+class DenoiseOINRd(DictionaryTwin):
+    """Dictionary version of :class:`DenoiseOINR`; ``output_keys`` and a key for ``mask`` too."""
+
+    array_transform, beside = DenoiseOINR, "mask"
+
+
+class InterpolateOINRd(DictionaryTwin):
+    """Dictionary version of :class:`InterpolateOINR`; ``output_keys`` too."""
+
+    array_transform = InterpolateOINR

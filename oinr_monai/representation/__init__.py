@@ -1,0 +1,20 @@
+"""A representation is a field and an operator on a grid: an image as a continuous function."""
+
+from .continuous_field import ContinuousField
+from .exact import spline_representation
+from .export import WorldSignal, export_signal
+from .family import Family
+from .lattice_field import LatticeField
+from .neural_field import NeuralField
+from .representation import Representation
+
+__all__ = [
+    "ContinuousField",
+    "Family",
+    "LatticeField",
+    "NeuralField",
+    "Representation",
+    "WorldSignal",
+    "export_signal",
+    "spline_representation",
+]

@@ -1,0 +1,389 @@
+"""A fitted image as a function: ask it on any grid, at any point, with exact derivatives."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.utils import ImageMetaKey
+from safetensors.torch import save
+from torch import Tensor
+
+from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.jets import Jet, upper_triangle
+from oinr_monai.grids.positions import Lattice, Positions, Scatter
+from oinr_monai.grids.tiles import TILE_NUMBERS, slabs, tiles
+from oinr_monai.images.intensity import IntensityScale, column
+from oinr_monai.images.meta import STORED_DTYPE
+from oinr_monai.images.replacing import replacing
+
+from .continuous_field import ContinuousField
+from .neural_field import field_of
+from .oinr_file import FORMAT_VERSION, MALFORMED, read_oinr
+from .registry import build, describe
+from .smoothed_field import SmoothedField
+from .world import all_of, flatten_border, symmetric, turn_twice
+
+__all__ = ["Representation"]
+
+
+# Voxels of a slab: 64 MiB of float32.
+SLAB_VOXELS = 1 << 24
+
+
+class Representation:
+    """A continuous function fitted to an image, in the image's own intensities and millimetres.
+
+    It answers at any place between the outermost voxel centres. Over the half voxel beyond them it
+    keeps the border's value, and farther out it returns the image's minimum, both with zero
+    derivatives. Any grid with axes along the fitted ones, and any scattered point, is answered by
+    the same function to rounding; so is a rotated grid, point by point.
+
+    Args:
+        field: the standardised signal over mm along the axes of ``grid``.
+        grid: grid of the image that was fitted.
+        scale: intensity scale of the image.
+        info: settings and scores of the fit, JSON values.
+        source: file of the image, after which MONAI names what it writes; not kept in the file.
+
+    Example:
+        >>> import torch
+        >>> from oinr_monai import ConvOINR, FourierEncoding, Grid, NeuralField
+        >>> grid = Grid((8, 8), torch.eye(4))
+        >>> encoding = FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=2)
+        >>> field = NeuralField(encoding, ConvOINR(2, 8, 1, channels=(8,)), grid.spacing.tolist())
+        >>> representation = Representation(field, grid, IntensityScale((5.0,), (2.0,), (0.0,)))
+        >>> representation.sample(grid.refine(2)).shape
+        torch.Size([1, 15, 15])
+        >>> representation.gradient_at(torch.tensor([[1.5, 2.5]])).shape
+        torch.Size([1, 1, 2])
+    """
+
+    def __init__(
+        self,
+        field: ContinuousField,
+        grid: Grid,
+        scale: IntensityScale,
+        info: dict[str, Any] | None = None,
+        source: str | None = None,
+    ) -> None:
+        self.field = field.eval().requires_grad_(False)
+        self.grid, self.scale, self.info = grid, scale, dict(info or {})
+        self.source = source
+
+    # ---- asking -------------------------------------------------------------------------------
+
+    def sample(self, grid: Grid | None = None) -> MetaTensor:
+        """Intensities (C, *grid.shape) at the voxel centres of ``grid``, the fitted one if None."""
+        image = self.map(lambda jet: jet.value, grid, order=0)
+        if STORED_DTYPE in self.info:
+            image.meta[STORED_DTYPE] = self.info[STORED_DTYPE]
+        return image
+
+    def slabs(self, grid: Grid | None = None, voxels: int = SLAB_VOXELS) -> Iterator[Tensor]:
+        """The same by slabs across the last axis, (C, *grid.shape[:-1], thickness) each.
+
+        So that what is written to disk slab by slab never is in memory as a whole.
+
+        Args:
+            grid: where, the fitted grid if None.
+            voxels: voxels of a slab, about; one plane at least.
+        """
+        grid = grid or self.grid
+        for start, stop in slabs(grid.shape, voxels):
+            yield self.sample(grid.crop(start, stop)).as_tensor()
+
+    def at(self, points: Tensor) -> Tensor:
+        """Intensities (N, C) at world points (N, D) in mm."""
+        return self.jet_at(points, order=0).value.T
+
+    def gradient(self, grid: Grid | None = None) -> MetaTensor:
+        """World gradient (C D, *grid.shape), the D components of each channel together, per mm."""
+        return self.map(lambda jet: jet.gradient.flatten(0, 1), grid, order=1)
+
+    def gradient_at(self, points: Tensor) -> Tensor:
+        """World gradient (N, C, D) at world points (N, D), per mm."""
+        return self.jet_at(points, order=1).gradient.movedim(-1, 0)
+
+    def hessian(self, grid: Grid | None = None) -> MetaTensor:
+        """World Hessian (C D (D + 1) / 2, *grid.shape), per mm², ordered xx xy xz yy yz zz."""
+        return self.map(lambda jet: upper_triangle(jet.hessian).flatten(0, 1), grid)
+
+    def hessian_at(self, points: Tensor) -> Tensor:
+        """World Hessian (N, C, D, D) at world points (N, D), per mm²."""
+        return self.jet_at(points).hessian.movedim(-1, 0)
+
+    def jet(self, grid: Grid | None = None) -> Jet:
+        """Intensities, world gradient and world Hessian on a grid, in one pass.
+
+        Returns:
+            Tensors (C, *grid.shape), (C, D, *grid.shape) and (C, D, D, *grid.shape).
+        """
+        dims, channels = self.grid.spatial_dims, self.field.network.out_channels
+        flat = self.map(lambda jet: torch.cat([p.flatten(0, p.ndim - dims - 1) for p in jet]), grid)
+        value, gradient, hessian = flat.as_tensor().split(
+            [channels, channels * dims, channels * dims**2]
+        )
+        return Jet(
+            value,
+            gradient.unflatten(0, (channels, dims)),
+            hessian.unflatten(0, (channels, dims, dims)),
+        )
+
+    def jet_at(self, points: Tensor, order: int = 2) -> Jet:
+        """Intensities, world gradient and world Hessian at world points (N, D), in one pass.
+
+        Args:
+            points: in mm.
+            order: 0 for intensities alone, 1 for the gradient as well, 2 for all three.
+
+        Returns:
+            Tensors (C, N), (C, D, N) and (C, D, D, N).
+        """
+        if points.ndim != 2 or points.shape[1] != self.grid.spatial_dims:
+            raise ValueError(
+                f"points must have shape (N, {self.grid.spatial_dims}), got {tuple(points.shape)}"
+            )
+        voxels = self.grid.to_voxel(points.to(self._device))
+        jets = [
+            self._answer(Scatter(tuple(chunk.T)), order)
+            for chunk in voxels.split(self._places(order, scattered=True))
+        ]
+        return Jet(*(torch.cat(parts, dim=-1) for parts in zip(*jets, strict=True)))
+
+    def map(
+        self, function: Callable[[Jet], Tensor], grid: Grid | None = None, order: int = 2
+    ) -> MetaTensor:
+        """A function of intensities, gradient and Hessian at the voxel centres of a grid.
+
+        All three come from one pass. The function is called tile by tile, so that what it does not
+        return takes the memory of a tile, and not ten times that of the volume.
+
+        Args:
+            function: maps a :class:`~oinr_monai.grids.Jet` at places (*tile,) to
+                (K, *tile).
+            grid: where, the fitted grid if None.
+            order: 0 if the function reads intensities alone, 1 the gradient too, 2 all three.
+
+        Returns:
+            Image (K, *grid.shape).
+        """
+        grid = grid or self.grid
+        return self._image(grid, self._on_grid(grid, order, function))
+
+    def features(self, grid: Grid | None = None, layer: int | None = None) -> MetaTensor:
+        """Activations (F, *grid.shape) of one hidden layer, the last if None; counted from 1.
+
+        Raises:
+            ValueError: if there is no such layer.
+        """
+        depth = len(self.field.hidden_channels)
+        layer = depth if layer is None else layer
+        if not 1 <= layer <= depth:
+            raise ValueError(f"layer must be 1 to {depth}, got {layer}")
+        grid = grid or self.grid
+        return self._image(grid, self._on_grid(grid, 0, lambda jet: jet.value, layer))
+
+    # ---- what an answer is made of --------------------------------------------------------------
+
+    def _image(self, grid: Grid, values: Tensor) -> MetaTensor:
+        image = grid.to_image(values)
+        if self.source is not None:
+            image.meta[ImageMetaKey.FILENAME_OR_OBJ] = self.source
+        return image
+
+    @torch.no_grad()
+    def _on_grid(
+        self, grid: Grid, order: int, function: Callable[[Jet], Tensor], layer: int | None = None
+    ) -> Tensor:
+        axes = self._lattice_axes(grid)
+        result: Tensor | None = None
+        for tile in tiles(grid.shape, self._places(order, scattered=axes is None)):
+            if axes is not None:
+                positions: Positions = Lattice(tuple(x[s] for x, s in zip(axes, tile, strict=True)))
+            else:
+                positions = self._scattered(grid, tile)
+            answer = function(self._answer(positions, order, layer))
+            if result is None:
+                result = torch.empty((len(answer), *grid.shape), dtype=answer.dtype)
+            result[(slice(None), *tile)] = answer.reshape(
+                len(answer), *[s.stop - s.start for s in tile]
+            ).cpu()
+        return result  # type: ignore[return-value]
+
+    def _lattice_axes(self, grid: Grid) -> tuple[Tensor, ...] | None:
+        axes = grid.axes_in(self.grid)
+        if axes is None:
+            return None
+        axes = tuple(x.to(self._device) for x in axes)
+        if self.field.anywhere:
+            return axes
+        # Inner kernels need a regular lattice that starts on the domain and stays there.
+        sizes = zip(axes, self.grid.shape, strict=True)
+        inside = all(float(x.min()) >= 0 and float(x.max()) <= n - 1 for x, n in sizes)
+        regular = Lattice(axes).dilation([1.0] * len(axes)) is not None
+        return axes if inside and regular else None
+
+    def _scattered(self, grid: Grid, tile: tuple[slice, ...]) -> Scatter:
+        box = grid.crop([s.start for s in tile], [s.stop for s in tile])
+        voxels = self.grid.to_voxel(box.points().flatten(0, -2).to(self._device))
+        return Scatter(tuple(voxels.T))
+
+    @torch.no_grad()
+    def _answer(self, voxels: Positions, order: int, layer: int | None = None) -> Jet:
+        clamped, inside, beyond = [], [], []
+        for d, (v, size, h) in enumerate(
+            zip(voxels.axes, self.grid.shape, self.grid.spacing.tolist(), strict=True)
+        ):
+            clamped.append(v.clamp(0, size - 1) * h)
+            near = (v >= -0.5) & (v <= size - 0.5)
+            # Across a single slice nothing is known, and the border's value is kept.
+            within = (v >= -ROUNDING) & (v <= size - 1 + ROUNDING) & (size > 1)
+            inside.append(voxels.spread(near[:, None], d)[..., 0])
+            beyond.append(voxels.spread(within[:, None], d)[..., 0])
+        jet = self.field(type(voxels)(tuple(clamped)), order, layer)
+        if order:
+            jet = flatten_border(jet, beyond)
+        if layer is not None:
+            return Jet(jet[0] * all_of(inside), jet[1:], jet[1:])
+        return self._in_the_world(jet, all_of(inside))
+
+    def _in_the_world(self, jet: Tensor, inside: Tensor) -> Jet:
+        # From standardised intensities and mm along the axes to the image's own and the world's.
+        value = jet[0]
+        intensities = value * column(self.scale.std, value) + column(self.scale.mean, value)
+        slopes = jet[1:] * (inside * column(self.scale.std, value))
+        return Jet(
+            torch.where(inside, intensities, column(self.scale.outside, value)),
+            *self._turned(slopes),
+        )
+
+    def _turned(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        # World gradient and Hessian; of no derivatives, or of no second ones, they are empty.
+        dims = self.grid.spatial_dims
+        first, second = slopes[:dims], slopes[dims:]
+        turn = torch.linalg.inv(self.grid.directions).to(slopes)
+        gradient = torch.tensordot(turn.T, first, dims=1) if len(first) else first
+        if not len(second):
+            return gradient.movedim(1, 0), second[:, None].movedim(2, 0)
+        hessian = torch.tensordot(turn_twice(turn), second, dims=1)
+        return gradient.movedim(1, 0), symmetric(hessian, dims).movedim(2, 0)
+
+    def _places(self, order: int, scattered: bool) -> int:
+        return max(TILE_NUMBERS // self.field.numbers(order, scattered), 1)
+
+    # ---- moving and keeping ---------------------------------------------------------------------
+
+    def smoothed(self, sigma: float) -> Representation:
+        """This function smoothed by a Gaussian of ``sigma`` mm: its derivatives are at that scale.
+
+        See :class:`~oinr_monai.representation.smoothed_field.SmoothedField` for how, and how exact
+        it is. The result is for asking; a file keeps the function that it came from.
+
+        Raises:
+            ValueError: if ``sigma`` is negative, or the axes of the grid are not at right angles.
+        """
+        if sigma == 0:
+            return self
+        if not self.grid.orthogonal:
+            raise ValueError(
+                "sigma must be 0 where the axes of the grid are not at right angles, "
+                f"got {sigma}; resample the image before fitting it"
+            )
+        field = SmoothedField(self.field, sigma, self.grid.shape, self.grid.spacing.tolist())
+        return Representation(field, self.grid, self.scale, self.info, self.source)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.field.network.parameters()).device
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that were fitted."""
+        return sum(p.numel() for p in self.field.parameters())
+
+    def to(self, target: torch.device | torch.dtype | str) -> Representation:
+        """A copy on another device or in another floating-point type."""
+        return Representation(
+            copy.deepcopy(self.field).to(target), self.grid, self.scale, self.info, self.source
+        )
+
+    def with_spacing(self, spacing: Sequence[float]) -> Representation:
+        """This function with the nodes of its kernels ``spacing`` (D,) apart, in mm.
+
+        The integral operators of a :class:`~oinr_monai.CKConvOINR` are approximated at any spacing,
+        to second order in it: at that of the grid to be sampled, above all. Other operators have
+        one spacing, and do not change.
+        """
+        field = self.field.with_spacing(spacing)
+        return Representation(field, self.grid, self.scale, self.info, self.source)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file with a JSON header, complete or not at all."""
+        if isinstance(self.field, SmoothedField):
+            raise ValueError(
+                "representation must be saved as it was fitted, got it smoothed; save the one that "
+                "smoothed() was asked of"
+            )
+        header = {
+            "format_version": FORMAT_VERSION,
+            "encoding": describe(self.field.encoding),
+            "network": describe(self.field.network),
+            "spacing": list(self.field.spacing),
+            "grid": {"shape": list(self.grid.shape), "affine": self.grid.affine.tolist()},
+            "scale": asdict(self.scale),
+            "info": self.info,
+        }
+        state = {
+            name: tensor.contiguous().cpu() for name, tensor in self.field.state_dict().items()
+        }
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(state, metadata={"oinr": json.dumps(header)}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Representation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not a representation, damaged, or of a newer format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} must be an existing .oinr file; write one with `oinr fit`"
+            )
+        header, state = read_oinr(path)
+        try:
+            encoding, network = build(header["encoding"]), build(header["network"])
+            grid = Grid(
+                tuple(header["grid"]["shape"]),
+                torch.tensor(header["grid"]["affine"], dtype=torch.float64),
+            )
+            spacing = header.get("spacing", grid.spacing.tolist())
+            field = field_of(encoding, network, spacing, grid.shape)  # type: ignore[arg-type]
+            field.to(next(iter(state.values())).dtype).load_state_dict(state)
+            scale = IntensityScale(
+                **{name: tuple(values) for name, values in header["scale"].items()}
+            )
+        except MALFORMED as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{path} must be a whole .oinr file, got {reason}; fit the image again"
+            ) from error
+        return cls(field, grid, scale, header.get("info"), source=str(path))
+
+    def __repr__(self) -> str:
+        spacing = " x ".join(f"{h:.4g}" for h in self.grid.spacing.tolist())
+        return f"Representation({self.grid.shape} at {spacing} mm, {self.parameters:,} parameters)"
+
+
+# Part of a voxel by which rounding may place a voxel centre outside the outermost ones.
+ROUNDING = 1e-4

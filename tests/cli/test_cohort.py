@@ -1,0 +1,226 @@
+"""A cohort in a shell: files, a status for each subject, and going on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oinr_monai import Representation
+from oinr_monai.cli.app import main
+from oinr_monai.cli.cohort import read_manifest
+from oinr_monai.fitting import cohort
+from oinr_monai.fitting import objective as descent
+from tests.cli.scans import blob, save_nifti
+
+FAST = ["--preset", "fast", "--device", "cpu", "--steps", "8"]
+
+
+@pytest.fixture(autouse=True)
+def _fewer_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descent, "BETWEEN_PLACES", 1_000)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Four subjects of two shapes."""
+    (tmp_path / "scans").mkdir()
+    lines = ["subject,image,label"]
+    for i, shape in enumerate([(12, 11, 5), (9, 8, 7), (12, 11, 5), (12, 11, 5)]):
+        voxels = blob(shape) + 5 * np.random.default_rng(i).normal(0, 1, shape).astype("f4")
+        save_nifti(tmp_path / "scans" / f"{i}.nii.gz", voxels)
+        lines.append(f"s{i},scans/{i}.nii.gz,{i % 2}")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def status(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "status.csv").open(newline="") as file:
+        return {row["subject"]: row for row in csv.DictReader(file)}
+
+
+def counts(done: dict[str, Any]) -> tuple[int, int, int]:
+    return done["done"], done["skipped"], done["failed"]
+
+
+def fit_cohort(manifest: Path, *options: object) -> tuple[int, Path]:
+    folder = manifest.parent / "fits"
+    command = ["cohort", "fit", manifest, "-o", folder, *FAST, *options, "--json"]
+    return main(list(map(str, command))), folder
+
+
+def test_every_subject_gets_the_fit_it_would_have_alone(
+    run: Callable[..., Any], manifest: Path, tmp_path: Path
+) -> None:
+    done = run("cohort", "fit", manifest, "-o", tmp_path / "fits", *FAST)
+    assert counts(done) == (4, 0, 0)
+    rows = status(tmp_path / "fits")
+    assert list(rows) == ["s0", "s1", "s2", "s3"]
+    for i, (name, row) in enumerate(rows.items()):
+        fitted = Representation.load(tmp_path / "fits" / f"{name}.oinr")
+        alone = run("fit", tmp_path / f"scans/{i}.nii.gz", "-o", tmp_path / "one.oinr", *FAST)
+        assert row["status"] == "done"
+        assert float(row["psnr_grid"]) == pytest.approx(alone["psnr_grid"], abs=0.02)
+        assert fitted.grid == Representation.load(tmp_path / "one.oinr").grid
+        assert (row["steps"], row["message"]) == ("8", "")
+
+
+def test_what_is_there_is_skipped_unless_settings_or_image_changed(
+    run: Callable[..., Any], manifest: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "fits"
+    first = ("cohort", "fit", manifest, "-o", folder)
+    assert counts(run(*first, *FAST)) == (4, 0, 0)
+    before, scores = (folder / "s1.oinr").read_bytes(), status(folder)
+    assert counts(run(*first, *FAST)) == (0, 4, 0)
+    assert (folder / "s1.oinr").read_bytes() == before
+    assert {row["status"] for row in status(folder).values()} == {"skipped"}
+    assert [r["psnr_grid"] for r in status(folder).values()] == [
+        r["psnr_grid"] for r in scores.values()
+    ]
+    (folder / "s2.oinr").unlink()
+    (folder / "s3.oinr").write_bytes(before[:50])
+    assert counts(run(*first, *FAST)) == (2, 2, 0)
+    later = (folder / "s0.oinr").stat().st_mtime + 10
+    os.utime(tmp_path / "scans/0.nii.gz", (later, later))
+    assert counts(run(*first, *FAST)) == (1, 3, 0)
+    os.utime(tmp_path / "scans/0.nii.gz", (0, 0))
+    assert counts(run(*first, *FAST, "--seed", 1)) == (4, 0, 0)
+    assert counts(run(*first, *FAST, "--seed", 1, "--init", folder / "s0.oinr")) == (4, 0, 0)
+
+
+def test_a_bad_image_fails_its_row_alone(
+    manifest: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "scans/0.nii.gz").write_bytes(b"no image")
+    (tmp_path / "scans/1.nii.gz").unlink()
+    save_nifti(tmp_path / "scans/2.nii.gz", np.full((12, 11, 5), 3, "f4"))
+    code, folder = fit_cohort(manifest)
+    assert code == 1
+    assert "3 of 4 subjects failed; see" in capfd.readouterr().err
+    rows = status(folder)
+    assert [row["status"] for row in rows.values()] == ["failed", "failed", "failed", "done"]
+    assert "image must vary" in rows["s2"]["message"]
+    assert all("\n" not in row["message"] and row["message"] for row in list(rows.values())[:3])
+    assert sorted(p.name for p in folder.iterdir()) == ["s3.oinr", "status.csv"]
+
+
+def test_an_unfit_start_fails_the_rows(
+    run: Callable[..., Any], manifest: Path, tmp_path: Path
+) -> None:
+    scan, start = tmp_path / "scans/0.nii.gz", tmp_path / "start.oinr"
+    run("fit", scan, "-o", start, "--preset", "balanced", "--device", "cpu", "--steps", 1)
+    code, folder = fit_cohort(manifest, "--init", start)
+    assert code == 1
+    assert "start must be of the kind" in status(folder)["s0"]["message"]
+    assert [p.name for p in folder.iterdir()] == ["status.csv"]
+
+
+def test_an_interrupt_keeps_what_is_whole(
+    manifest: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second group of images."""
+    loss, calls = cohort.weighted_mse, iter(range(10**6))
+
+    def patched(signal: object, label: object) -> object:
+        if next(calls) == 12:
+            raise KeyboardInterrupt
+        return loss(signal, label)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort, "weighted_mse", patched)
+        code, folder = fit_cohort(manifest)
+    assert code == 130
+    assert "repeat the command to go on" in capfd.readouterr().err
+    rows = status(folder)
+    assert [row["status"] for row in rows.values()] == ["done", "failed", "done", "done"]
+    assert rows["s1"]["message"] == "interrupted"
+    code, folder = fit_cohort(manifest)
+    assert code == 0
+    assert [r["status"] for r in status(folder).values()] == [
+        "skipped",
+        "done",
+        "skipped",
+        "skipped",
+    ]
+
+
+def test_images_are_read_as_few_as_fit_together(
+    run: Callable[..., Any], manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oinr_monai.cli import cohort as cli_cohort
+
+    seen, fit_many = [], cohort.fit_many
+
+    def watched(images: list[Any], *rest: Any, **options: Any) -> Any:
+        seen.append(len(images))
+        return fit_many(images, *rest, **options)
+
+    monkeypatch.setattr(cohort, "fit_many", watched)
+    monkeypatch.setattr(cli_cohort, "VOXELS_AT_ONCE", 2 * 12 * 11 * 5)
+    run("cohort", "fit", manifest, "-o", tmp_path / "fits", *FAST)
+    assert sorted(seen) == [1, 1, 2]
+
+
+def test_fit_takes_a_start(run: Callable[..., Any], manifest: Path, tmp_path: Path) -> None:
+    scan, start, output = tmp_path / "scans/0.nii.gz", tmp_path / "a.oinr", tmp_path / "b.oinr"
+    cold = run("fit", scan, "-o", start, *FAST[:4], "--steps", 200)
+    warm = run("fit", scan, "-o", output, *FAST, "--init", start)
+    assert warm["psnr_between"] > cold["psnr_between"] - 0.2
+    assert warm["steps"] == 8
+    known = run("info", output)
+    assert known["scores"]["start"]
+
+
+MANIFESTS = {
+    "": "must have columns subject,image and at least one row",
+    "subject,image\n": "at least one row",
+    "name,image\na,b\n": "must have columns subject,image",
+    "subject,image\na,b\na,c\n": "each subject must occur once, got 'a' again",
+    "subject,image\na,b\n,c\n": "line 3 must have a subject and an image",
+    "subject,image\na\n": "line 2 must have a subject and an image",
+    "subject,image\n../a,b\n": "line 2: the subject must be able to name a file: '../a'",
+}
+
+
+@pytest.mark.parametrize("text", MANIFESTS)
+def test_bad_manifests(refused: Callable[..., str], tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    assert MANIFESTS[text] in refused("cohort", "fit", "m.csv", "-o", "fits", *FAST)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--seconds", "3"], "must not both be given"),
+        (["--init", "none.oinr"], "must be an existing .oinr file"),
+        (["-o", "m.csv"], "m.csv: is a file; give the path of a folder"),
+        (["-o", "none/fits"], "none must be an existing folder"),
+    ],
+)
+def test_bad_options(
+    refused: Callable[..., str], manifest: Path, options: list[str], reason: str
+) -> None:
+    manifest.rename(manifest.with_name("m.csv"))
+    assert reason in refused("cohort", "fit", "m.csv", "-o", "fits", *FAST, *options)
+
+
+def test_a_missing_manifest(refused: Callable[..., str]) -> None:
+    assert "No such file" in refused("cohort", "fit", "none.csv", "-o", "fits", *FAST)
+
+
+def test_not_a_text(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00\x01")
+    assert "must be a CSV file in UTF-8" in refused("cohort", "fit", "m.csv", "-o", "fits")
+
+
+def test_manifests_are_read_with_labels(manifest: Path) -> None:
+    subjects = read_manifest(manifest)
+    assert [each.label for each in subjects] == ["0", "1", "0", "1"]
+    assert subjects[0].image == manifest.parent / "scans/0.nii.gz"

@@ -1,0 +1,137 @@
+"""Clock, rate, best weights and checkpoints, each on an engine that does nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable
+from inspect import isabstract
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from oinr_monai.fitting import handlers
+from oinr_monai.fitting.handlers import BestWeights, Checkpoint, Clock, OneCycle
+
+
+def run(*attached: object, steps: int, work: Callable[[], object] = lambda: None) -> Engine:
+    engine = Engine(lambda engine, batch: work())
+    for handler in attached:
+        handler.attach(engine)
+    engine.run([0], max_epochs=1, epoch_length=steps)
+    return engine
+
+
+@pytest.mark.parametrize("steps", [1, 7, 30])
+def test_clock_stops_after_its_steps(steps: int) -> None:
+    clock = Clock(steps, None)
+    run(clock, steps=100)
+    assert clock.step == steps
+    assert clock.fraction == 1
+
+
+def test_clock_stops_near_its_seconds() -> None:
+    clock = Clock(None, 0.3)
+    run(clock, steps=10**6, work=lambda: time.sleep(0.01))
+    assert 0.3 <= clock.elapsed < 0.6
+    assert 1 < clock.step <= 30
+
+
+def test_clock_stops_at_whichever_comes_first() -> None:
+    by_steps, by_seconds = Clock(3, 60.0), Clock(10**6, 0.1)
+    run(by_steps, steps=10**6)
+    run(by_seconds, steps=10**6, work=lambda: time.sleep(0.01))
+    assert by_steps.step == 3
+    assert by_seconds.step <= 10
+
+
+def test_clock_counts_earlier_runs() -> None:
+    clock = Clock(10, 8.0, step=4, spent=2.0)
+    assert clock.fraction == pytest.approx(0.4, abs=0.01)
+    assert Clock(10, 4.0, step=4, spent=3.0).fraction == pytest.approx(0.75, abs=0.01)
+    run(clock, steps=100)
+    assert clock.step == 10
+
+
+def test_rate_rises_and_falls_once() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    groups = [{"params": [weight], "peak": 2.0}, {"params": [nn.Parameter(weight)], "peak": 0.5}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    clock = Clock(200, None)
+    rates: list[tuple[float, ...]] = []
+    run(
+        OneCycle(optimizer, clock, rise=0.1),
+        clock,
+        steps=200,
+        work=lambda: rates.append(tuple(g["lr"] for g in optimizer.param_groups)),
+    )
+    first = [rate[0] for rate in rates]
+    top = first.index(max(first))
+    assert top == 20
+    assert max(first) == pytest.approx(2.0)
+    assert first[:top] == sorted(first[:top])
+    assert first[top:] == sorted(first[top:], reverse=True)
+    assert 0 < first[0] <= 0.05 * 2
+    assert 0 <= first[-1] < 1e-3
+    assert all(b == pytest.approx(a / 4) for a, b in rates)
+
+
+def test_the_best_weights_are_kept() -> None:
+    network, clock = nn.Linear(1, 1), Clock(50, None)
+    scores = itertools.chain([10.0, 30.0, 20.0, math.nan], itertools.repeat(5.0))
+    best = BestWeights(network, lambda: next(scores), clock, times=100)
+    values: list[float] = []
+
+    def work() -> None:
+        with torch.no_grad():
+            network.weight.add_(1)
+        values.append(network.weight.item())
+
+    run(clock, best, steps=50, work=work)
+    assert best.best == 30
+    assert best.last == 5
+    assert best.weights["weight"].item() == values[10]  # scored at steps 1, 11, 21, ...
+
+
+def test_scores_are_taken_now_and_then() -> None:
+    taken: list[int] = []
+    clock = Clock(1000, None)
+    best = BestWeights(nn.Linear(1, 1), lambda: float(taken.append(clock.step) or 0), clock, 20)
+    run(clock, best, steps=1000)
+    assert 18 <= len(taken) <= 22
+    assert taken[0] == 1
+    assert max(b - a for a, b in itertools.pairwise(taken)) <= 60
+
+
+def test_checkpoints_are_whole_files_without_pickles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, numbers = tmp_path / "fit.pt", iter(range(100))
+    checkpoint = Checkpoint(path, lambda: {"x": torch.ones(2), "n": next(numbers)}, every=0.0)
+    run(checkpoint, steps=3)
+    assert torch.load(path, weights_only=True)["n"] == 2
+
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save()
+    assert os.listdir(tmp_path) == ["fit.pt"]
+    assert torch.load(path, weights_only=True)["n"] == 2
+
+
+def test_checkpoints_wait(tmp_path: Path) -> None:
+    run(Checkpoint(tmp_path / "fit.pt", dict, every=60.0), steps=50)
+    assert os.listdir(tmp_path) == []
+
+
+def test_every_handler_is_public() -> None:
+    classes = {name for name, value in vars(handlers).items() if hasattr(value, "attach")}
+    abstract = {name for name in classes if isabstract(getattr(handlers, name))}
+    assert classes - {"Engine"} - abstract == set(handlers.__all__)

@@ -1,0 +1,36 @@
+"""Tiles: each place once, none too large."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oinr_monai.grids.tiles import tiles
+
+
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple),
+    places=st.integers(1, 900),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_tiles_cover_once_within_bounds(shape: tuple[int, ...], places: int) -> None:
+    count = torch.zeros(shape, dtype=torch.int64)
+    for tile in tiles(shape, places):
+        count[tile] += 1
+        assert math.prod(s.stop - s.start for s in tile) <= places
+        assert all(0 <= s.start < s.stop <= n for s, n in zip(tile, shape, strict=True))
+    assert bool((count == 1).all())
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 6), (4, 5, 6), (1, 9, 2)])
+def test_one_tile_where_all_fits(shape: tuple[int, ...]) -> None:
+    assert len(list(tiles(shape, math.prod(shape)))) == 1
+
+
+def test_a_short_axis_leaves_its_share_to_the_long_ones() -> None:
+    first = next(tiles((1, 1000, 1000), 10_000))
+    assert tuple(s.stop for s in first) == (1, 100, 100)
