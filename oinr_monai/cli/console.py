@@ -83,6 +83,18 @@ def message_of(error: Exception) -> str:
 
 
 def hush() -> None:
-    """Silence what other packages announce to developers, not to the people at this shell."""
+    """Silence what other packages announce to developers, and say what readers assumed."""
+    from oinr_monai.images.notes import ImageNote
+
     warnings.filterwarnings("ignore", message="`torch.jit.", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+    warnings.simplefilter("always", ImageNote)
+    shown = warnings.showwarning
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, ImageNote):
+            say(str(message))
+        else:
+            shown(message, category, *where, **more)
+
+    warnings.showwarning = tell

@@ -10,7 +10,7 @@ import typer
 
 from .console import about, say, show
 from .inputs import check_budget, check_grid, check_output, device_of, read_mask
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, SeriesUid
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -51,6 +51,7 @@ def denoise(  # noqa: PLR0913
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
+    uid: SeriesUid = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -70,7 +71,7 @@ def denoise(  # noqa: PLR0913
     from oinr_monai.scanner.noise_level import FEWEST_REPEATS
 
     config = DenoiseConfig(model, steps, seconds, seed, device_of(device))
-    volume = read_image(image)
+    volume = read_image(image, uid or ())
     check_grid(image, volume)
     inside = None if mask is None else read_mask(mask, volume)
     if len(volume) >= FEWEST_REPEATS:

@@ -19,7 +19,7 @@ from .inputs import (
     load_representation,
     read_mask,
 )
-from .options import Device, Json, Preset, Seconds, Seed, Steps
+from .options import Device, Json, Preset, Seconds, Seed, SeriesUid, Steps
 
 if TYPE_CHECKING:
     from oinr_monai.fitting.presets import FitConfig
@@ -64,6 +64,7 @@ def fit(  # noqa: PLR0913
         float | None,
         typer.Option(metavar="MIB", min=1, help="Leave IMAGE on disk, and read so much at once."),
     ] = None,
+    uid: SeriesUid = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -77,7 +78,7 @@ def fit(  # noqa: PLR0913
     check_output(output, (".oinr",))
     from oinr_monai.fitting.presets import FitConfig
 
-    volumes, grid = _opened(images, memory)
+    volumes, grid = _opened(images, memory, uid)
     config = FitConfig(
         preset=preset,
         steps=steps,
@@ -139,7 +140,9 @@ def _operator(name: str, grid: Grid) -> Callable[..., Any] | None:
     return None
 
 
-def _opened(images: Sequence[Path], memory: float | None) -> tuple[Any, Grid]:
+def _opened(
+    images: Sequence[Path], memory: float | None, uid: Sequence[str] | None
+) -> tuple[Any, Grid]:
     """The images, in memory or left on disk, and the grid of the first."""
     from oinr_monai.images.files import read_image
     from oinr_monai.images.stored import open_image
@@ -147,7 +150,7 @@ def _opened(images: Sequence[Path], memory: float | None) -> tuple[Any, Grid]:
     if memory is not None:
         stored = open_image(images[0], memory)
         return stored, stored.grid
-    volumes = [read_image(image) for image in images]
+    volumes = [read_image(image, uid or ()) for image in images]
     grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     return volumes, grid
 

@@ -12,7 +12,7 @@ import typer
 
 from .console import about, say, show
 from .inputs import check_budget, check_output, device_of
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Preset, Seconds, Seed, Steps
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Preset, Seconds, Seed, SeriesUid, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,7 @@ def interpolate(  # noqa: PLR0913
     preset: Preset = "balanced",
     steps: Steps = None,
     seconds: Seconds = None,
+    uid: SeriesUid = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -77,7 +78,7 @@ def interpolate(  # noqa: PLR0913
     config = FitConfig(preset, steps, seconds, seed=seed, device=device_of(device))
     progress = not as_json and sys.stderr.isatty()
     if axis is not None:
-        show(_slices(series, output, axis, factor or 2, config, motion, progress), as_json)
+        show(_slices(series, uid, output, axis, factor or 2, config, motion, progress), as_json)
         return
     from oinr_monai.fitting.family import fit_family
     from oinr_monai.representation.family import Family
@@ -116,6 +117,7 @@ def _source(paths: list[Path], times: str | None) -> Family | Series:
 
 def _slices(
     paths: list[Path],
+    uid: list[str] | None,
     output: Path,
     axis: int,
     factor: int,
@@ -130,7 +132,7 @@ def _slices(
         raise ValueError(f"--axis must go with one volume, got {len(paths)} files")
     with about(paths[0]):
         volume = interpolate_slices(
-            read_image(paths[0]), axis, factor, config, motion=motion, progress=progress
+            read_image(paths[0], uid or ()), axis, factor, config, motion=motion, progress=progress
         )
     with about(output):
         write_image(output, volume, f"{factor} times as many slices along axis {axis}")

@@ -22,6 +22,7 @@ __all__ = [
     "Preset",
     "Seconds",
     "Seed",
+    "SeriesUid",
     "Sigma",
     "Spacing",
     "Steps",
@@ -57,6 +58,12 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to c
 
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")]
+
+
+SeriesUid = Annotated[
+    list[str] | None,
+    typer.Option("--series", metavar="UID", help="Series of a DICOM folder that holds several."),
+]
 
 
 class ManyValues(TyperCommand):

@@ -9,7 +9,7 @@ import typer
 
 from .console import about, show
 from .inputs import check_grid, check_output, profile_of
-from .options import IMAGE_SUFFIXES, Json, Output
+from .options import IMAGE_SUFFIXES, Json, Output, SeriesUid
 from .super_resolve import Thickness
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def simulate(  # noqa: PLR0913
     sigma: Annotated[
         float | None, typer.Option(metavar="S", help="Size of the noise, in intensities.")
     ] = None,
+    uid: SeriesUid = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +49,7 @@ def simulate(  # noqa: PLR0913
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.scanner.simulation import simulate_slices
 
-    volume = read_image(image)
+    volume = read_image(image, uid or ())
     check_grid(image, volume)
     with about(image):
         seen = simulate_slices(volume, spacing, axis=axis, profile=across, noise=added, seed=seed)

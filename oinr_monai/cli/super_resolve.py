@@ -10,7 +10,7 @@ import typer
 
 from .console import about, say, show
 from .inputs import check_budget, check_grid, check_output, device_of, per_axis, profile_of
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, Spacing
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, SeriesUid, Spacing
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -68,6 +68,7 @@ def super_resolve(  # noqa: PLR0913
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds to learn from one image, not steps.")
     ] = None,
+    uid: SeriesUid = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -83,7 +84,7 @@ def super_resolve(  # noqa: PLR0913
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
 
     config = SuperResolveConfig(steps, seconds, seed, device_of(device))
-    volumes = [read_image(image) for image in images]
+    volumes = [read_image(image, uid or ()) for image in images]
     grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     chosen = None if spacing is None else per_axis(spacing, grids[0].spatial_dims)
     across = [_across(profile, thickness, grid, axis) for grid in grids]

@@ -21,6 +21,7 @@ from oinr_monai.operators.conv import ConvOINR
 from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.neural_field import NeuralField, field_of
+from oinr_monai.representation.registry import check_savable
 from oinr_monai.representation.representation import Representation
 
 from .alignment import Alignment
@@ -131,6 +132,9 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
         grid: grid of the image.
         out_channels: channels of the image.
         config: how to fit.
+
+    Raises:
+        ValueError: if ``config`` makes a field or an operator that a file could not hold.
     """
     preset = preset_of(grid, config)
     if config.encoding is not None:
@@ -142,6 +146,9 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
         network = _network(config, grid, channels, out_channels)
         halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
         encoding = _spline_field(preset, grid, channels, halo)
+    for part, given in ((encoding, config.encoding), (network, config.network)):
+        if given is not None:
+            check_savable(part)
     return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
 
 

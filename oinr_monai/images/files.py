@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,38 @@ from monai.data import MetaTensor
 from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 
-from .itk import read_dicom_folder, read_itk, write_itk
+from .dicom import read_dicom
+from .dicom_files import is_dicom
+from .itk import read_itk, write_itk
 from .meta import STORED_DTYPE
 from .nifti import read_nifti, write_nifti
 from .pictures import read_picture, write_jpeg, write_png
-from .raw import RawImage, check_affine, check_values
+from .raw import RawImage, check_finite, reading
 from .replacing import replacing
 
-__all__ = ["read_image", "write_image"]
+__all__ = ["open_raw", "read_image", "write_image"]
 
 
-def read_image(path: str | os.PathLike[str]) -> MetaTensor:
+def read_image(
+    path: str | os.PathLike[str], series: Sequence[str] = (), *, finite: bool = True
+) -> MetaTensor:
     """Read an image and its place in the world.
 
     NIfTI (``.nii``, ``.nii.gz``): the last axis of four becomes the channels; lengths in other
     units become mm; a 2-D image out of the world's XY plane, such as a sagittal slice, becomes a
-    volume of one slice. NRRD, MetaImage and DICOM (``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``,
-    ``.dcm`` or the folder of one DICOM series): LPS becomes RAS. PNG and JPEG: an image with X to
-    the right, Y down and the identity for an affine, turned upright as EXIF says; an alpha channel
-    is dropped, colour has 8 bits. No axis is squeezed.
+    volume of one slice. NRRD and MetaImage (``.nrrd``, ``.nhdr``, ``.mha``, ``.mhd``): LPS becomes
+    RAS. DICOM (a file of any name, or the folder of a series, at any depth): slices are ordered by
+    their places, each scaled by its own slope and intercept, a tilted gantry shears the affine.
+    PNG and JPEG: an image with X to the right, Y down and the identity for an affine, turned
+    upright as EXIF says; an alpha channel is dropped, colour has 8 bits. No axis is squeezed.
+
+    What the file does not say and is taken for granted is told as an
+    :class:`~oinr_monai.images.notes.ImageNote`, a warning.
 
     Args:
         path: the file, or the folder of a DICOM series.
+        series: UIDs of DICOM series to choose from, where a folder holds several.
+        finite: refuse an image that is not finite everywhere; else who uses it checks what counts.
 
     Returns:
         The image in float32, shape (C, *spatial), its affine in float64, shape (4, 4), from
@@ -55,19 +65,34 @@ def read_image(path: str | os.PathLike[str]) -> MetaTensor:
         tensor([2.0000, 2.0000, 2.2000], dtype=torch.float64)
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder; give the path of an image")
-    values, affine = read_dicom_folder(path) if path.is_dir() else _format(path, _READERS)(path)
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: the voxels are {values.dtype}; save real numbers instead")
-    stored = values.dtype
-    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
-        values = np.ascontiguousarray(values, dtype=np.float32)
-    check_values(path, values)
-    check_affine(path, affine)
+    raw = open_raw(path, series)
+    with reading(path, "an image"):
+        values = raw.values * raw.slope + raw.intercept if raw.scaled else raw.values
+        stored = values.dtype
+        with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
+            values = np.ascontiguousarray(values, dtype=np.float32)
+    if finite:
+        check_finite(path, values)
     sign = "u" if stored.kind == "i" and values.min() >= 0 else ""
     meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored}"}
-    return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(affine), meta=meta)
+    return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(raw.affine), meta=meta)
+
+
+def open_raw(path: Path, series: Sequence[str] = ()) -> RawImage:
+    """An image as its file holds it, checked: the one door by which files come in.
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        ValueError: if it cannot be read, or is no image of real numbers with a place.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; give the path of an image")
+    if path.is_dir() or path.suffix.lower() == ".dcm" or is_dicom(path):
+        raw = read_dicom(path, series)
+    else:
+        raw = _format(path, _READERS)(path)
+    raw.check(path)
+    return raw
 
 
 def write_image(path: str | os.PathLike[str], image: MetaTensor, description: str = "") -> None:
@@ -114,13 +139,14 @@ def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[...,
     for suffix in sorted(formats, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             return formats[suffix]
-    raise ValueError(f"{path}: unknown suffix; use one of {', '.join(sorted(formats))}")
+    known = sorted({*formats, *([".dcm"] if formats is _READERS else [])})
+    raise ValueError(f"{path}: unknown suffix; use one of {', '.join(known)}")
 
 
 _READERS: dict[str, Callable[[Path], RawImage]] = {
     ".nii": read_nifti,
     ".nii.gz": read_nifti,
-    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"), read_itk),
+    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd"), read_itk),
     **dict.fromkeys((".png", ".jpg", ".jpeg"), read_picture),
 }
 

@@ -1,4 +1,4 @@
-"""Files that ITK reads and writes: DICOM folders, MetaImage, NRRD."""
+"""Files that ITK reads and writes: MetaImage, NRRD."""
 
 from __future__ import annotations
 
@@ -15,58 +15,19 @@ from .raw import RawImage, as_volume, reading, too_many_dimensions
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["read_dicom_folder", "read_itk", "write_itk"]
+__all__ = ["LPS_TO_RAS", "quiet_itk", "read_itk", "write_itk"]
 
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_itk(path: Path) -> RawImage:
-    """A file that ITK reads: MetaImage, NRRD, one DICOM slice."""
+    """A file that ITK reads: MetaImage, NRRD."""
     import SimpleITK as sitk
 
-    with reading(path, path.suffix[1:].upper()), _quiet_itk():
+    with reading(path, path.suffix[1:].upper()), quiet_itk():
         image = sitk.ReadImage(str(path))
     return _from_itk(path, image)
-
-
-def read_dicom_folder(path: Path) -> RawImage:
-    """The one series of slices in a folder of DICOM files."""
-    import SimpleITK as sitk
-
-    with _quiet_itk():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
-        if len(series) != 1:
-            found = f"{len(series)} DICOM series ({', '.join(series)})" if series else "no DICOM"
-            raise ValueError(f"{path}: the folder holds {found}; give a folder with one series")
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path), series[0]))
-        reader.MetaDataDictionaryArrayUpdateOn()
-        with reading(path, "a DICOM series"):
-            image = reader.Execute()
-    values, affine = _from_itk(path, image)
-    return values, _along_slices(path, reader, affine)
-
-
-def _along_slices(
-    path: Path, reader: sitk.ImageSeriesReader, affine: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The affine with the step from slice to slice, which ITK takes to be along the normal."""
-    key, slices = "0020|0032", range(len(reader.GetFileNames()))
-    if len(slices) < 2 or not all(reader.HasMetaDataKey(i, key) for i in slices):
-        return affine
-    places = np.array([reader.GetMetaData(i, key).split("\\") for i in slices], dtype=np.float64)
-    steps = np.diff(places, axis=0)
-    step = steps.mean(axis=0)
-    if np.abs(steps - step).max() > 0.02 * np.linalg.norm(step):
-        gaps = np.linalg.norm(steps, axis=1)
-        raise ValueError(
-            f"{path}: the slices are unevenly spaced, {gaps.min():.4g} to {gaps.max():.4g} mm;"
-            " look for missing or repeated slices and give one complete volume"
-        )
-    affine = affine.copy()
-    affine[:3, 2] = _LPS_TO_RAS[:3, :3] @ step
-    return affine
 
 
 def _from_itk(path: Path, image: sitk.Image) -> RawImage:
@@ -85,11 +46,11 @@ def _from_itk(path: Path, image: sitk.Image) -> RawImage:
     direction = np.array(image.GetDirection()).reshape(dims, dims)[:space, :space]
     affine[:space, :space] = direction * image.GetSpacing()[:space]
     affine[:space, 3] = image.GetOrigin()[:space]
-    return values, _LPS_TO_RAS @ affine
+    return RawImage(values, LPS_TO_RAS @ affine)
 
 
 @contextmanager
-def _quiet_itk() -> Iterator[None]:
+def quiet_itk() -> Iterator[None]:
     """Keep ITK's warnings off the terminal: what matters here is checked and raised."""
     import SimpleITK as sitk
 
@@ -113,7 +74,7 @@ def write_itk(
 
     volume = as_volume(values)
     image = sitk.GetImageFromArray(volume.T if len(volume) > 1 else volume[0].T)
-    affine = _LPS_TO_RAS @ affine
+    affine = LPS_TO_RAS @ affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())

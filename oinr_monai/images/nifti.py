@@ -12,46 +12,95 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .raw import RawImage, as_volume, check_affine, reading, with_channels
+from .notes import note
+from .raw import RawImage, as_volume, reading, with_channels
 from .replacing import replacing
+from .time_axis import TimeAxis
 
-__all__ = ["map_nifti", "read_nifti", "write_nifti", "write_slabs"]
+__all__ = ["read_nifti", "write_nifti", "write_slabs"]
 
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
+# By how much the square of a quaternion's length may exceed one: writers round it.
+_LONG_QUATERNION = 1e-3
 
-def map_nifti(path: Path) -> tuple[NDArray[Any], float, float, NDArray[np.float64]]:
-    """Map the voxels of an unpacked NIfTI file into memory, where only those looked at are read.
+# Part of a voxel by which the corners of sform and qform may differ without a word.
+_FORMS_AGREE = 0.1
 
-    Returns:
-        Values (C, *spatial), slope and intercept that make intensities of them, affine in mm.
+
+def read_nifti(path: Path, name: Path | None = None) -> RawImage:
+    """A NIfTI file; the voxels of one that is not packed stay on disk until they are looked at.
+
+    Args:
+        path: the file, ``.nii`` or ``.nii.gz``.
+        name: what to call it in what is said, if not ``path``.
     """
     import nibabel as nib
 
-    with reading(path, "NIfTI"):
-        nifti: Any = nib.load(path)
-        values = nifti.dataobj.get_unscaled()
-    slope, intercept = float(nifti.dataobj.slope), float(nifti.dataobj.inter)
-    values, affine = with_channels(path, values, _nifti_affine(nifti))
-    check_affine(path, affine)
-    return values, slope, intercept, affine
+    name = name or path
+    with reading(name, "NIfTI"):
+        header = _header(path)
+        proxy: Any = nib.arrayproxy.ArrayProxy(path, header)
+        values = proxy.get_unscaled()
+        affine = header.get_best_affine()
+    unit, time_unit = _units(name, header)
+    _note_forms(name, header, affine)
+    affine[:3] *= _MM[unit]
+    time = None
+    if values.ndim == 4 or (values.ndim == 5 and values.shape[4] == 1):
+        time = TimeAxis(float(header["pixdim"][4]), float(header["toffset"]), time_unit)
+    values = with_channels(name, values, affine)
+    return RawImage(values, affine, float(proxy.slope), float(proxy.inter), time)
 
 
-def _nifti_affine(nifti: Any) -> NDArray[np.float64]:  # noqa: ANN401 (nibabel has no types)
-    affine = np.array(nifti.affine, dtype=np.float64)
-    affine[:3] *= _MM[nifti.header.get_xyzt_units()[0]]
-    return affine
-
-
-def read_nifti(path: Path) -> RawImage:
-    """A NIfTI file, scaled by its slope and intercept."""
+def _header(path: Path) -> Any:  # noqa: ANN401 (nibabel has no types)
     import nibabel as nib
 
-    with reading(path, "NIfTI"):
-        nifti: Any = nib.load(path)
-        values, affine = np.asarray(nifti.dataobj), _nifti_affine(nifti)
-    return with_channels(path, values, affine)
+    with nib.openers.ImageOpener(str(path)) as file:
+        start = file.read(nib.Nifti2Header.sizeof_hdr)
+        file.seek(0)
+        version = nib.Nifti2Header if nib.Nifti2Header.may_contain_header(start) else None
+        header: Any = (version or nib.Nifti1Header).from_fileobj(file)
+    header.quaternion_threshold = -_LONG_QUATERNION
+    return header
+
+
+def _units(path: Path, header: Any) -> tuple[str, str]:  # noqa: ANN401
+    """The units of length and of time; a code that names none is told, and 'unknown'."""
+    from nibabel.nifti1 import unit_codes
+
+    code = int(header["xyzt_units"])
+    found = []
+    for part, taken_for in ((code % 8, "mm"), (code - code % 8, "no unit of time")):
+        known = part in unit_codes.code
+        if not known:
+            note(path, f"xyzt_units of {code} names no unit; taken for {taken_for}")
+        found.append(str(unit_codes.label[part]) if known else "unknown")
+    return found[0], found[1]
+
+
+def _note_forms(path: Path, header: Any, affine: NDArray[np.float64]) -> None:  # noqa: ANN401
+    """Say where the place of the image is not told, or told twice."""
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if not sform and not qform:
+        note(path, "neither sform nor qform; centred, its first axis taken to run to the left")
+    apart = _between_forms(header, affine) if sform and qform else 0.0
+    if apart > _FORMS_AGREE * np.linalg.norm(affine[:3, :3], axis=0).min():
+        note(path, f"sform and qform differ by up to {apart:.3g} mm; the sform is taken")
+
+
+def _between_forms(header: Any, sform: NDArray[np.float64]) -> float:  # noqa: ANN401
+    """How far apart the two place a corner of the image, in mm; 0 where the qform is none."""
+    import nibabel as nib
+
+    try:
+        qform = header.get_qform()
+    except (ValueError, nib.spatialimages.HeaderDataError):
+        return 0.0
+    last = header["dim"][1:4].astype(np.float64) - 1
+    corners = np.c_[np.vstack([np.zeros(3), np.diag(last), last]), np.ones(5)]
+    return float(np.linalg.norm((corners @ (qform - sform).T)[:, :3], axis=1).max())
 
 
 def write_slabs(

@@ -25,7 +25,7 @@ def read_picture(path: Path) -> RawImage:
             values = np.asarray(picture)
         else:
             values = np.asarray(picture.convert("RGB"))
-    return (values.T if values.ndim == 3 else values.T[None]), np.eye(4)
+    return RawImage(values.T if values.ndim == 3 else values.T[None], np.eye(4))
 
 
 def write_png(

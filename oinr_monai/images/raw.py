@@ -5,24 +5,61 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .time_axis import TimeAxis
+
 __all__ = [
     "RawImage",
     "as_volume",
     "check_affine",
-    "check_values",
+    "check_finite",
     "reading",
     "too_many_dimensions",
     "with_channels",
 ]
 
 
-RawImage = tuple[NDArray[Any], NDArray[np.float64]]  # values (C, *spatial) and affine (4, 4)
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """An image as a file holds it: in memory, or mapped and read where it is looked at.
+
+    Args:
+        values: (C, *spatial), as they are stored.
+        affine: from voxel indices to world mm, RAS, (4, 4).
+        slope: intensities are slope times the values ...
+        intercept: ... plus this.
+        time: of the channels, where they follow each other in time.
+    """
+
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
+    slope: float = 1.0
+    intercept: float = 0.0
+    time: TimeAxis | None = None
+
+    @property
+    def scaled(self) -> bool:
+        """Whether intensities are others than the values."""
+        return self.slope != 1 or self.intercept != 0
+
+    def check(self, path: Path) -> None:
+        """Refuse what is no image of real numbers with voxels and a place."""
+        if self.values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{path}: the voxels are {self.values.dtype}; save real numbers instead, each"
+                " channel by itself"
+            )
+        if self.values.size == 0:
+            raise ValueError(
+                f"{path}: the image is empty, shape {self.values.shape}; give one with voxels"
+            )
+        check_affine(path, self.affine)
 
 
 @contextmanager
@@ -39,15 +76,17 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         ) from error
 
 
-def with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> RawImage:
+def with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
     """The image with its channels first: a colour or vector axis after the spatial ones moves."""
     if values.ndim == 5 and values.shape[3] == 1:  # NIfTI's layout of a vector image
         values = values[:, :, :, 0]
+    elif values.ndim == 5 and values.shape[4] == 1:
+        values = values[..., 0]
     if values.ndim > 4:
         raise too_many_dimensions(path, values.shape)
     if values.ndim == 2 and np.abs(affine[2, :2]).max() > 1e-3 * np.linalg.norm(affine[:3, 0]):
         values = values[:, :, None]  # in two dimensions the world is its XY plane
-    return (np.moveaxis(values, -1, 0) if values.ndim == 4 else values[None]), affine
+    return np.moveaxis(values, -1, 0) if values.ndim == 4 else values[None]
 
 
 def as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,15 +94,13 @@ def as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values.reshape(*values.shape, *(1,) * (4 - values.ndim))
 
 
-def check_values(path: Path, values: NDArray[np.float32]) -> None:
-    """Refuse an image that is empty or holds what is no finite number."""
-    if values.size == 0:
-        raise ValueError(f"{path}: the image is empty, shape {values.shape}; give one with voxels")
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
+def check_finite(path: Path, values: NDArray[np.floating[Any]]) -> None:
+    """Refuse an image that holds what is no finite number."""
+    if not np.isfinite([values.min(), values.max()]).all():
         nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
         raise ValueError(
-            f"{path}: {nan} NaN and {infinite} infinite voxels; replace them with numbers first"
+            f"{path}: {nan} NaN and {infinite} infinite voxels; replace them with numbers first,"
+            " or leave them out by a mask"
         )
 
 

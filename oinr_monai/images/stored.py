@@ -18,7 +18,7 @@ from torch import Tensor
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 
-from .nifti import map_nifti
+from .nifti import read_nifti
 
 __all__ = ["StoredImage", "open_image"]
 
@@ -113,7 +113,7 @@ def open_image(path: str | os.PathLike[str], memory: float = 256.0) -> StoredIma
     if not name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"{path}: must be .nii or .nii.gz to be read in parts; convert it")
     if name.endswith(".nii"):
-        values, slope, intercept, affine = map_nifti(path)
+        raw = read_nifti(path)
     else:
         with tempfile.TemporaryDirectory(prefix="oinr-") as folder:
             unpacked = Path(folder) / path.name[:-3]
@@ -122,5 +122,6 @@ def open_image(path: str | os.PathLike[str], memory: float = 256.0) -> StoredIma
                     shutil.copyfileobj(packed, plain, 1 << 20)
             except (EOFError, gzip.BadGzipFile) as error:
                 raise ValueError(f"{path}: cannot be unpacked ({error}); fetch it again") from error
-            values, slope, intercept, affine = map_nifti(unpacked)
-    return StoredImage(values, affine, memory, slope, intercept, source=str(path))
+            raw = read_nifti(unpacked, path)
+    raw.check(path)
+    return StoredImage(raw.values, raw.affine, memory, raw.slope, raw.intercept, source=str(path))

@@ -6,7 +6,7 @@ from .conv import ConvOINR
 from .flat_calderon_zygmund import FlatCZOINR
 from .kernels import SIREN, KernelNetwork, MLPNet, RFNet
 from .multiplicative_kernels import FourierNet, GaborNet, MAGNet
-from .operator import LatticeOperator, LocalOperator
+from .operator import LatticeOperator, LocalOperator, Operator
 from .sequence import SequenceOINR
 from .sine import Sine
 
@@ -23,6 +23,7 @@ __all__ = [
     "LocalOperator",
     "MAGNet",
     "MLPNet",
+    "Operator",
     "RFNet",
     "SequenceOINR",
     "Sine",

@@ -14,10 +14,26 @@ from typing_extensions import Self
 from .integral import Integral
 from .sine import sine_jet
 
-__all__ = ["LatticeOperator", "LocalOperator", "numbers_of"]
+__all__ = ["LatticeOperator", "LocalOperator", "Operator", "numbers_of"]
 
 
-class LocalOperator(nn.Module, ABC):
+class Operator(nn.Module, ABC):
+    """A network that maps a field (B, E, *spatial) to a signal (B, C, *spatial)."""
+
+    if TYPE_CHECKING:  # TorchScript would compile what stands in these annotations
+        spatial_dims: int
+        in_channels: int
+        out_channels: int
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments, from which the operator is built again.
+
+        They are JSON values, or the modules that it was made with.
+        """
+
+
+class LocalOperator(Operator):
     r"""An operator of kernel integrals with sines between them, from a field to a signal.
 
     .. math:: h_0 = f, \quad h_{l+1} = \sin\big(\omega_0 (K_l h_l)\big), \quad F = K_L h_L
@@ -36,10 +52,7 @@ class LocalOperator(nn.Module, ABC):
         "radius",
     )
 
-    if TYPE_CHECKING:  # TorchScript would compile what stands in these annotations
-        spatial_dims: int
-        in_channels: int
-        out_channels: int
+    if TYPE_CHECKING:
         channels: tuple[int, ...]
         omega_0: float
         padding: str
@@ -87,10 +100,6 @@ class LocalOperator(nn.Module, ABC):
     def with_spacing(self, spacing: Sequence[float]) -> Self:
         """The same operator, sharing its parameters, with nodes at ``spacing`` (D,) in mm."""
 
-    @abstractmethod
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the network is built again."""
-
     def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters, and how far an equal step of all of them moves the signal, about."""
         groups = []
@@ -131,23 +140,16 @@ class LocalOperator(nn.Module, ABC):
         return activations if stop is not None else self.last.jet(activations, dilation)
 
 
-class LatticeOperator(nn.Module, ABC):
+class LatticeOperator(Operator):
     """An operator from whole lattices to whole lattices: any sample may depend on any other."""
 
     if TYPE_CHECKING:
-        spatial_dims: int
-        in_channels: int
-        out_channels: int
         channels: int
         project: nn.Module  # the last layer, a matrix at every place
 
     @abstractmethod
     def hidden(self, field: Tensor) -> Tensor:
         """Map a field (B, E, *spatial) to the last activations (B, channels, *spatial)."""
-
-    @abstractmethod
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the network is built again."""
 
     def forward(self, field: Tensor) -> Tensor:
         """Map a field (B, E, *spatial) to the signal (B, C, *spatial)."""

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from .conv import ConvOINR
+from .operator import Operator
 
 __all__ = ["SequenceOINR"]
 
 
-class SequenceOINR(nn.Module):
+class SequenceOINR(Operator):
     r"""O-INR of a sequence: one operator for all frames, whose input function depends on time.
 
     .. math:: F(x, t) = G\big[f + \tau t\big](x) \quad \text{(offset, as published)}, \qquad
@@ -68,7 +69,12 @@ class SequenceOINR(nn.Module):
         super().__init__()
         if time_bands < 0:
             raise ValueError(f"time_bands must be 0 or more, got {time_bands}")
-        self.in_channels, self.time_bands, self.offset = in_channels, time_bands, float(offset)
+        self.spatial_dims, self.in_channels, self.out_channels = (
+            spatial_dims,
+            in_channels,
+            out_channels,
+        )
+        self.time_bands, self.offset = time_bands, float(offset)
         self.operator = ConvOINR(
             spatial_dims,
             in_channels + 2 * time_bands,

@@ -10,7 +10,7 @@ from monai.networks.layers import Act
 from torch import nn
 
 from oinr_monai.operators.sine import Sine
-from oinr_monai.representation.registry import NETWORKS
+from oinr_monai.representation.registry import OPERATORS
 
 __all__ = ["register"]
 
@@ -28,17 +28,17 @@ def register() -> None:
         >>> Act["sine"](omega_0=30.0)
         Sine(omega_0=30.0)
     """
-    for name, network in NETWORKS.items():
-        _register_network(name, network)
+    for name, operator in OPERATORS.items():
+        _register_operator(name, operator)
     _register_sine()
     _register_short_names()
 
 
-def _register_network(name: str, network: type[nn.Module]) -> None:
-    if getattr(monai.networks.nets, name, network) is not network:
+def _register_operator(name: str, operator: type[nn.Module]) -> None:
+    if getattr(monai.networks.nets, name, operator) is not operator:
         _skip(f"monai.networks.nets.{name} is another class", f"oinr_monai.{name}")
     else:
-        setattr(monai.networks.nets, name, network)
+        setattr(monai.networks.nets, name, operator)
 
 
 def _register_sine() -> None:

@@ -1,108 +1,147 @@
-"""Names of our classes: those that a file may be built from, and those that MONAI gets to know."""
+"""Names of the classes that a file may be built from: ours, and those of installed plug-ins."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from functools import partial
+from inspect import isabstract
+from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
-from oinr_monai.fields.coordinates import CoordinateField
-from oinr_monai.fields.family import FamilyField
-from oinr_monai.fields.fourier import DyadicEncoding, FourierEncoding
-from oinr_monai.fields.joint import JointField
-from oinr_monai.fields.noise import NoiseField
-from oinr_monai.fields.spline import SplineField
-from oinr_monai.operators.calderon_zygmund import CZOINR
-from oinr_monai.operators.ckconv import CKConvOINR
-from oinr_monai.operators.conv import ConvOINR
-from oinr_monai.operators.flat_calderon_zygmund import FlatCZOINR
-from oinr_monai.operators.kernels import SIREN, KernelNetwork, MLPNet, RFNet
-from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
-from oinr_monai.operators.sequence import SequenceOINR
+from oinr_monai import fields, operators
+from oinr_monai.fields.field import Field
+from oinr_monai.operators.kernels import KernelNetwork
+from oinr_monai.operators.operator import Operator
 
-__all__ = ["FIELDS", "KERNELS", "NETWORKS", "build", "describe"]
+from .plug_ins import PlugInError, group_of, plugged_in
+
+__all__ = ["FIELDS", "KERNELS", "OPERATORS", "build", "check_savable", "describe", "rebuilt"]
 
 
-NETWORKS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (
-        CKConvOINR,
-        ConvOINR,
-        CZOINR,
-        FlatCZOINR,
-        SequenceOINR,
-    )
-}
+def _offered(face: ModuleType, kind: type) -> dict[str, type[nn.Module]]:
+    each = (getattr(face, name) for name in face.__all__)
+    return {cls.__name__: cls for cls in each if issubclass(cls, kind) and not isabstract(cls)}
 
 
-KERNELS: dict[str, type[KernelNetwork]] = {
-    cls.__name__: cls
-    for cls in (
-        FourierNet,
-        GaborNet,
-        MAGNet,
-        MLPNet,
-        RFNet,
-        SIREN,
-    )
-}
+FIELDS = _offered(fields, Field)
 
+OPERATORS = _offered(operators, Operator)
 
-FIELDS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (
-        CoordinateField,
-        DyadicEncoding,
-        FamilyField,
-        FourierEncoding,
-        JointField,
-        NoiseField,
-        SplineField,
-    )
-}
+KERNELS = _offered(operators, KernelNetwork)
+
+OURS = {**FIELDS, **OPERATORS, **KERNELS}
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """Class name and constructor arguments of a field or network, as JSON values.
+    """Class name and constructor arguments of a field, operator or kernel network, as JSON values.
+
+    What it is made of, such as the members of a :class:`~oinr_monai.JointField`, is described too.
 
     Raises:
-        ValueError: if the class is not one that :func:`build` would accept.
+        ValueError: if a class is neither ours nor that of an installed plug-in.
+
+    Example:
+        >>> from oinr_monai import CoordinateField
+        >>> describe(CoordinateField((9.0, 9.0)))
+        {'class': 'CoordinateField', 'arguments': {'extent': [9.0, 9.0]}}
     """
-    name = type(module).__name__
-    if {**NETWORKS, **FIELDS, **KERNELS}.get(name) is not type(module):
-        raise ValueError(f"module must be of a registered class to be saved, got {type(module)}")
-    arguments = dict(module.arguments())  # type: ignore[operator]
-    if "fields" in arguments:
-        arguments["fields"] = [describe(field) for field in arguments["fields"]]
-    if "kernel" in arguments:
-        arguments["kernel"] = describe(arguments["kernel"])
-    return {"class": name, "arguments": arguments}
+    _check_known(type(module))
+    arguments: dict[str, Any] = module.arguments()  # type: ignore[operator]
+    return {"class": type(module).__name__, "arguments": _told(arguments)}
 
 
 def build(description: dict[str, Any]) -> nn.Module:
-    """The field or network that :func:`describe` described, freshly initialised.
+    """The field or operator that :func:`describe` described, freshly initialised.
 
     Raises:
-        ValueError: if the class is not registered.
+        ValueError: if a class is neither ours nor that of an installed plug-in.
 
     Example:
         >>> build({"class": "CoordinateField", "arguments": {"extent": [9.0, 9.0]}}).channels
         2
     """
-    arguments = dict(description["arguments"])
-    if "fields" in arguments:
-        arguments["fields"] = [build(field) for field in arguments["fields"]]
-    if "kernel" in arguments:
-        # A layer makes its own kernel network, and says how many values it needs.
-        kernel = arguments["kernel"]
-        arguments["kernel"] = partial(_known(kernel, KERNELS), **kernel["arguments"])
-    return _known(description, {**NETWORKS, **FIELDS})(**arguments)
+    cls = _named(description.get("class"))
+    if issubclass(cls, KernelNetwork):
+        raise ValueError(f"class must be a field or an operator, got {cls.__name__}")
+    return cls(**_made(dict(description["arguments"])))
 
 
-def _known(description: dict[str, Any], classes: Mapping[str, type[nn.Module]]) -> type[nn.Module]:
-    name = str(description.get("class"))
-    if name not in classes:
-        raise ValueError(f"class must be one of {sorted(classes)}, got {name!r}")
-    return classes[name]
+def rebuilt(module: nn.Module) -> nn.Module:
+    """What the class of a field or operator builds from its arguments, after a way through JSON."""
+    text = json.dumps(_told(module.arguments()))  # type: ignore[operator]
+    with torch.random.fork_rng(devices=[]):
+        return type(module)(**_made(json.loads(text)))
+
+
+def check_savable(module: nn.Module) -> None:
+    """Refuse a field or operator that a file could not hold, before any work is put into it.
+
+    Raises:
+        ValueError: if it is of an unknown class, or its arguments do not build it again.
+    """
+    name = type(module).__name__
+    remedy = f"let {name}.arguments() return all that its constructor needs, as JSON values"
+    _check_known(type(module))
+    try:
+        odd = sorted({key for key, _ in _shapes(module) ^ _shapes(rebuilt(module))})
+    except PlugInError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{name} must be built from its arguments, got {reason}; {remedy}"
+        ) from error
+    if odd:
+        raise ValueError(
+            f"{name} must be built from its arguments, got other shapes of {odd[0]}; {remedy}"
+        )
+
+
+def _shapes(module: nn.Module) -> set[tuple[str, tuple[int, ...]]]:
+    return {(name, tuple(tensor.shape)) for name, tensor in module.state_dict().items()}
+
+
+def _told(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, nn.Module):
+        return describe(value)
+    if isinstance(value, dict):
+        return {name: _told(each) for name, each in value.items()}
+    return [_told(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _made(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return [_made(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"class", "arguments"}:
+        return {name: _made(each) for name, each in value.items()}
+    cls = _named(value["class"])
+    # A layer makes its own kernel network, and says how many values it needs.
+    return partial(cls, **value["arguments"]) if issubclass(cls, KernelNetwork) else build(value)
+
+
+def _named(name: object) -> type[nn.Module]:
+    cls = OURS.get(str(name)) or plugged_in(str(name))
+    if cls is None:
+        raise PlugInError(
+            f"class must be one of oinr_monai or of an installed plug-in, got {name!r}; install "
+            "the package that offers it"
+        )
+    return cls
+
+
+def _check_known(cls: type[nn.Module]) -> None:
+    name, place = cls.__name__, f"{cls.__module__}:{cls.__qualname__}"
+    found = OURS.get(name) or plugged_in(name)
+    if found is cls:
+        return
+    remedy = "a file holds fields, operators and kernel networks"
+    if found is not None:
+        remedy = f"{name} is the name of {found.__module__}:{found.__qualname__}, choose another"
+    elif (group := group_of(cls)) is not None:
+        remedy = f"offer it by the entry point {name} = {place} of the group {group}"
+    raise PlugInError(f"module must be of a registered class to be saved, got {place}; {remedy}")

@@ -27,6 +27,7 @@ from oinr_monai.images.replacing import replacing
 from .continuous_field import ContinuousField
 from .neural_field import field_of
 from .oinr_file import FORMAT_VERSION, MALFORMED, read_oinr
+from .plug_ins import PlugInError
 from .registry import build, describe
 from .smoothed_field import SmoothedField
 from .world import all_of, flatten_border, symmetric, turn_twice
@@ -353,7 +354,8 @@ class Representation:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not a representation, damaged, or of a newer format.
+            ValueError: if it is not a representation, damaged, of a newer format, or of a plug-in
+                that is not installed.
         """
         path = Path(path)
         if not path.is_file():
@@ -373,6 +375,8 @@ class Representation:
             scale = IntensityScale(
                 **{name: tuple(values) for name, values in header["scale"].items()}
             )
+        except PlugInError as error:
+            raise ValueError(f"{path} must be of known classes: {error}") from error
         except MALFORMED as error:
             reason = " ".join(str(error).split())
             raise ValueError(

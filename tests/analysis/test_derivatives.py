@@ -26,9 +26,9 @@ from oinr_monai import (
 )
 from oinr_monai.analysis.derivatives import MAPS, check_maps, derivative_maps, described
 from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.representation import registry
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.neural_field import field_of
-from oinr_monai.representation.registry import NETWORKS
 
 if TYPE_CHECKING:
     from tests.phantoms import GaussianBlob
@@ -45,8 +45,8 @@ OPERATORS: dict[str, Callable[[], torch.nn.Module]] = {
 }
 
 
-def test_every_network_is_here() -> None:
-    assert {name.split()[-1] for name in OPERATORS} == set(NETWORKS)
+def test_every_operator_is_here() -> None:
+    assert {name.split()[-1] for name in OPERATORS} == set(registry.OPERATORS)
 
 
 def representation_of(name: str, affine: Tensor) -> Representation:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from oinr_monai.images import files as images
+from oinr_monai.images.notes import ImageNote
 from oinr_monai.images.replacing import replacing
 
 VOLUMES = [".nii", ".nii.gz", ".mha", ".nrrd"]
@@ -322,7 +323,8 @@ def test_dicom_gantry_tilt_shears_the_affine(tmp_path: Path) -> None:
 def test_dicom_single_file_and_single_slice(tmp_path: Path) -> None:
     (hounsfield,) = save_slices(tmp_path / "ct", [(10.0, -20.0, 30.0)])
     for path in (tmp_path / "ct", next((tmp_path / "ct").iterdir())):
-        image = images.read_image(path)
+        with pytest.warns(ImageNote, match="a lone slice, its thickness taken from SpacingBetween"):
+            image = images.read_image(path)
         assert image.shape == (1, 128, 128, 1)
         np.testing.assert_array_equal(image.numpy()[0, :, :, 0], hounsfield)
 
@@ -334,9 +336,9 @@ def test_dicom_folders_that_are_refused(tmp_path: Path, capfd: pytest.CaptureFix
     save_slices(tmp_path / "gap", [(0.0, 0.0, z) for z in (0.0, 2.0, 6.0)])
     (tmp_path / "none").mkdir()
     for name, message in {
-        "two": r"holds 2 DICOM series \(1\.2\.3.*, 1\.2\.4.*\); give a folder with one series",
+        "two": r"holds 2 DICOM series: 1\.2\.3 .*, 1\.2\.4 .*; choose one by --series UID",
         "gap": "slices are unevenly spaced, 2 to 4 mm; look for missing or repeated slices",
-        "none": "holds no DICOM; give a folder with one series",
+        "none": "holds no DICOM image, at any depth; give another",
     }.items():
         refuses(tmp_path / name, message)
     assert capfd.readouterr().err == ""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai import ConvOINR
-from oinr_monai.representation.registry import NETWORKS, build, describe
+from oinr_monai.representation.registry import OPERATORS, build, describe
 
 KERNELS = [1, 3, (1, 1, 1), (3, 1, 1), (3, 3, 1), (1, 3, 5)]
 
@@ -26,7 +26,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def test_every_network_is_tested() -> None:
-    assert set(NETWORKS) == {
+    assert set(OPERATORS) == {
         "CKConvOINR",
         "CZOINR",
         "ConvOINR",

@@ -19,7 +19,7 @@ import oinr_monai
 from oinr_monai import ConvOINR, OINRInferer
 from oinr_monai.operators.sine import Sine
 from oinr_monai.plugin.registration import register
-from oinr_monai.representation.registry import NETWORKS
+from oinr_monai.representation.registry import OPERATORS
 
 NETWORK = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4]}
 CLASSES = [name for name in oinr_monai.__all__ if isinstance(getattr(oinr_monai, name), type)]
@@ -39,9 +39,9 @@ def test_configs_find_every_public_class(name: str) -> None:
     assert ConfigParser(config).get_parsed_content("found") is getattr(oinr_monai, name)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_networks_are_among_monais(name: str) -> None:
-    assert getattr(monai.networks.nets, name) is NETWORKS[name] is getattr(oinr_monai, name)
+    assert getattr(monai.networks.nets, name) is OPERATORS[name] is getattr(oinr_monai, name)
 
 
 def test_a_config_describes_an_inferer() -> None:

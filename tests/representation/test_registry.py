@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import json
-from inspect import isabstract
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from oinr_monai import ConvOINR, CoordinateField, JointField, NoiseField, fields, operators
-from oinr_monai.operators import KernelNetwork
-from oinr_monai.representation.registry import FIELDS, KERNELS, NETWORKS, build, describe
+from oinr_monai import (
+    CKConvOINR,
+    ConvOINR,
+    CoordinateField,
+    FitConfig,
+    JointField,
+    NoiseField,
+    SplineField,
+    fit,
+    fit_family,
+    fit_many,
+    operators,
+)
+from oinr_monai.operators import KernelNetwork, MLPNet, Operator
+from oinr_monai.representation.registry import (
+    FIELDS,
+    KERNELS,
+    OPERATORS,
+    build,
+    check_savable,
+    describe,
+)
 
 
-def test_every_concrete_class_is_registered() -> None:
-    offered = {getattr(fields, name) for name in fields.__all__}
-    assert set(FIELDS.values()) == {cls for cls in offered if not isabstract(cls)}
+def test_every_class_has_one_name() -> None:
+    assert all(name == cls.__name__ for name, cls in {**FIELDS, **KERNELS, **OPERATORS}.items())
+    assert len({**FIELDS, **KERNELS, **OPERATORS}) == len(FIELDS) + len(KERNELS) + len(OPERATORS)
     offered = {getattr(operators, name) for name in operators.__all__}
-    concrete = {cls for cls in offered if hasattr(cls, "arguments") and not isabstract(cls)}
-    kernels = {cls for cls in concrete if issubclass(cls, KernelNetwork)}
-    assert set(KERNELS.values()) == kernels
-    assert set(NETWORKS.values()) == concrete - kernels
-    assert all(name == cls.__name__ for name, cls in {**FIELDS, **KERNELS, **NETWORKS}.items())
+    told = {cls for cls in offered if hasattr(cls, "arguments")}
+    assert all(issubclass(cls, KernelNetwork | Operator) for cls in told)
 
 
 def test_nested_descriptions_are_json() -> None:
@@ -37,8 +55,15 @@ def test_a_foreign_class_is_not_described() -> None:
         pass
 
     impostor = type("ConvOINR", (ConvOINR,), {})
-    for module in (nn.Linear(2, 2), ConvOINR2(1, 1, 1, (2,)), impostor(1, 1, 1, (2,))):
-        with pytest.raises(ValueError, match="module must be of a registered class"):
+    for module, remedy in (
+        (nn.Linear(2, 2), "a file holds fields, operators and kernel networks"),
+        (
+            ConvOINR2(1, 1, 1, (2,)),
+            "offer it by the entry point ConvOINR2 = .*oinr_monai.operators",
+        ),
+        (impostor(1, 1, 1, (2,)), "is the name of oinr_monai.operators.conv:ConvOINR, choose"),
+    ):
+        with pytest.raises(ValueError, match=f"module must be of a registered class.*{remedy}"):
             describe(module)
 
 
@@ -49,3 +74,80 @@ def test_a_foreign_name_is_not_built(name: str | None) -> None:
     joint = {"class": "JointField", "arguments": {"fields": [{"class": name, "arguments": {}}]}}
     with pytest.raises(ValueError, match="class must be one of"):
         build(joint)
+
+
+def test_a_kernel_alone_is_not_built() -> None:
+    with pytest.raises(ValueError, match="class must be a field or an operator, got SIREN"):
+        build({"class": "SIREN", "arguments": {}})
+
+
+# ---- before a fit -------------------------------------------------------------------------------
+
+
+class Unknown(CoordinateField):
+    """A field that no entry point offers."""
+
+
+class UnknownKernel(MLPNet):
+    """A kernel that no entry point offers."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"encoding": lambda grid: Unknown(grid.extent.tolist())},
+        {"encoding": lambda grid: JointField([Unknown(grid.extent.tolist())])},
+        {"network": lambda **sizes: CKConvOINR(**sizes, channels=(4,), kernel=UnknownKernel)},
+        {"network": lambda **sizes: type("Mine", (ConvOINR,), {})(**sizes, kernel_size=1)},
+    ],
+    ids=["field", "part of a field", "kernel", "operator"],
+)
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda image, config: fit(image, config),
+        lambda image, config: fit_many([image], config),
+        lambda image, config: fit_family([image, image + 1], config, motion=False),
+    ],
+    ids=["fit", "fit_many", "fit_family"],
+)
+def test_what_could_not_be_saved_is_not_fitted(
+    door: Callable[[Tensor, FitConfig], object],
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda *_: pytest.fail("a step was taken"))
+    with pytest.raises(ValueError, match=r"module must be .*; offer it by the entry point"):
+        door(torch.rand(1, 12, 12), FitConfig("fast", steps=3, **settings))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (lambda field: {"extent": [9.0]}, "got TypeError: .* missing 2 required"),
+        (lambda field: {**field, "extent": torch.ones(1)}, "got TypeError: .* not JSON"),
+        (lambda field: {**field, "channels": 3}, "got other shapes of coefficients"),
+    ],
+    ids=["missing", "no JSON", "another shape"],
+)
+def test_arguments_must_build_the_same_again(
+    arguments: Callable[[dict[str, Any]], dict[str, Any]],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    field = SplineField((9.0,), (3.0,), channels=2)
+    check_savable(field)
+    told = field.arguments()
+    monkeypatch.setattr(SplineField, "arguments", lambda self: arguments(told))
+    message = (
+        rf"SplineField must be built from its arguments, {reason}.*; let SplineField.arguments"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_savable(field)
+
+
+def test_the_check_draws_no_random_numbers() -> None:
+    field = SplineField((9.0,), (3.0,), channels=2)
+    before = torch.get_rng_state()
+    check_savable(field)
+    assert torch.equal(torch.get_rng_state(), before)
