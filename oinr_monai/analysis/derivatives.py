@@ -12,6 +12,7 @@ from torch import Tensor
 from oinr_monai.grids.checks import check_one_of
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
+from oinr_monai.images.meta import inherit
 from oinr_monai.representation.representation import Representation
 
 from .invariants import (
@@ -178,7 +179,7 @@ def _pointwise(
     order = max(_POINTWISE[name][0] for name in names)
     image = representation.smoothed(sigma).map(together, grid, order)
     for name, part in zip(names, image.as_tensor().split(sizes), strict=True):
-        yield name, MetaTensor(part.clone(), meta=image.meta)
+        yield name, inherit(grid.to_image(part.clone()), image)
 
 
 def _objects(
@@ -198,7 +199,7 @@ def _objects(
             response = objectness(eigenvalues, looked_for.dimension, looked_for.bright)
             found[name] = response if name not in found else found[name].maximum(response)
     for name, response in found.items():
-        yield name, MetaTensor(response, meta=image.meta)
+        yield name, inherit(grid.to_image(response), image)
 
 
 def _structure(representation: Representation, grid: Grid, sigma: float) -> MetaTensor:
@@ -209,4 +210,4 @@ def _structure(representation: Representation, grid: Grid, sigma: float) -> Meta
     )
     spacing = grid.spacing.tolist()
     width = INTEGRATION * max(sigma, sum(spacing) / len(spacing))
-    return MetaTensor(smooth(image.as_tensor(), width, spacing), meta=image.meta)
+    return inherit(grid.to_image(smooth(image.as_tensor(), width, spacing)), image)

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
@@ -29,7 +28,7 @@ from torch import Tensor
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
-from oinr_monai.images.meta import image_source
+from oinr_monai.images.meta import STORED_DTYPE, inherit
 from oinr_monai.images.metrics import dice, iou
 from oinr_monai.representation.representation import Representation
 
@@ -119,7 +118,9 @@ def fit_occupancy(
     config = config or OccupancyConfig()
     names = labels_in(labels)
     result = fit(soft_occupancy(labels, config.smoothing), config.fit, **options)
-    result.info["occupancy"] = {"labels": names, "smoothing": config.smoothing}
+    depth = getattr(labels, "meta", {}).get(STORED_DTYPE)
+    occupancy: dict[str, Any] = {"labels": names, "smoothing": config.smoothing}
+    result.info["occupancy"] = occupancy | ({} if depth is None else {STORED_DTYPE: depth})
     found = label_map(result)
     for name, score in (("iou", iou), ("dice", dice)):
         scores = score(found, torch.as_tensor(labels).cpu())
@@ -169,9 +170,7 @@ def soft_occupancy(labels: Tensor | np.ndarray, smoothing: float = 3.5) -> MetaT
     values = _array(labels)[0]
     channels = [_smooth(values == label, smoothing) for label in labels_in(labels)]
     image = Grid.from_image(labels).to_image(torch.from_numpy(np.stack(channels)))
-    if (source := image_source(labels)) is not None:
-        image.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
-    return image
+    return inherit(image, labels, values=False)
 
 
 def label_map(representation: Representation, grid: Grid | None = None) -> MetaTensor:
@@ -193,7 +192,10 @@ def label_map(representation: Representation, grid: Grid | None = None) -> MetaT
     largest, channel = occupancy.as_tensor().max(dim=0, keepdim=True)
     names = torch.tensor(_labels_of(representation))
     found = torch.where(largest > SURFACE_LEVEL, names[channel], 0)
-    return MetaTensor(found, meta=occupancy.meta)
+    result = inherit(Grid.from_image(occupancy).to_image(found), occupancy, values=False)
+    depth = representation.info.get("occupancy", {}).get(STORED_DTYPE)
+    result.meta[STORED_DTYPE] = depth or np.min_scalar_type(int(names.max())).name
+    return result
 
 
 def label_surface(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
-from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import Scan, checked_scans
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lineage import digest
@@ -89,10 +89,7 @@ def fit_many(
             found += batch.run(title if progress else None)
             if found[-1].info["interrupted"]:
                 break
-    for result, image in zip(found, images, strict=False):
-        result.source = image_source(image)
-        result.info |= stored_dtype(image)
-    return found
+    return [inherit(each, image) for each, image in zip(found, images, strict=False)]
 
 
 def _checked(images: Sequence[Tensor | np.ndarray]) -> list[Scan]:

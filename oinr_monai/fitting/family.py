@@ -18,7 +18,7 @@ from oinr_monai.fields.family import FamilyField, displaced
 from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.meta import inherit
 from oinr_monai.images.stack import stacked
 from oinr_monai.representation.family import Family, weights_at
 from oinr_monai.representation.neural_field import NeuralField, few_threads
@@ -71,7 +71,9 @@ def fit_family(
     """
     config = config or FitConfig()
     with torch.inference_mode(False), torch.enable_grad():
-        return _FamilyFit(images, config, times, motion).run(progress)
+        family = _FamilyFit(images, config, times, motion).run(progress)
+    inherit(family.representation, images[0])
+    return family
 
 
 class _FamilyFit:
@@ -85,7 +87,7 @@ class _FamilyFit:
         motion: bool,
     ) -> None:
         started = clocks.monotonic()
-        self.config, self.first = config, images[0] if len(images) else None
+        self.config = config
         self.stack, self.grid = stacked(images)
         self.times = _checked_times(times, len(images))
         self.scale = IntensityScale.of(self.stack.transpose(0, 1).flatten(1, 2))
@@ -232,13 +234,11 @@ class _FamilyFit:
                 self.grid,
                 self.scale,
                 {"times": None if self.times is None else list(self.times)},
-                image_source(cast("Tensor", self.first)),
             )
         )
         settings = {**self.config.settings(), "motion": bool(len(self.encoding.motions))}
         family.representation.info.update(
             {
-                **stored_dtype(cast("Tensor", self.first)),
                 "settings": settings,
                 "steps": self.clock.step,
                 "seconds": round(self.clock.elapsed, 3),

@@ -16,7 +16,7 @@ from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant, evaluate
-from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.meta import inherit
 from oinr_monai.images.stack import Signals, check_alike
 from oinr_monai.representation.lineage import FITTED, START, digest
 from oinr_monai.representation.neural_field import NeuralField
@@ -79,10 +79,7 @@ def modulate(
             for each in _representations(field, part, coefficients):
                 each.info |= {**taken, "seconds": round(seconds, 6)}
                 found.append(each)
-    for result, image in zip(found, images, strict=True):
-        result.source = image_source(image)
-        result.info |= stored_dtype(image)
-    return found
+    return [inherit(each, image) for each, image in zip(found, images, strict=True)]
 
 
 def answers(field: NeuralField, coefficients: Tensor, lattice: Lattice) -> Tensor:

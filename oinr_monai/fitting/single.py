@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai.grids.positions import Lattice
-from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.images.stored import StoredImage
@@ -94,13 +94,7 @@ def fit(
             result = _interpolated(objective, start, started)
         else:
             result = _Task(objective, start, started).run(checkpoint, resume, log_dir, progress)
-    first: Any = image[0] if isinstance(image, list | tuple) else image
-    if isinstance(first, StoredImage):
-        result.source = first.source
-    else:
-        result.source = image_source(first)
-        result.info |= stored_dtype(first)
-    return result
+    return inherit(result, image[0] if isinstance(image, list | tuple) else image)
 
 
 def _objective_of(

@@ -74,7 +74,7 @@ def read_image(
     if finite:
         check_finite(path, values)
     sign = "u" if stored.kind == "i" and values.min() >= 0 else ""
-    meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored}"}
+    meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored.name}"}
     return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(raw.affine), meta=meta)
 
 

@@ -1,30 +1,95 @@
-"""What an image says of itself besides its voxels: source, pixel depth, time step."""
+"""What an image says of itself besides its voxels, and what an answer made of it says too."""
 
 from __future__ import annotations
 
+from typing import Any, Protocol, TypeVar
+
 import numpy as np
+import torch
 from monai.data import MetaTensor
-from monai.utils import ImageMetaKey
+from monai.utils import ImageMetaKey, MetaKeys, TraceKeys
 from torch import Tensor
 
-__all__ = ["KEPT", "STORED_DTYPE", "image_source", "stored_dtype"]
+from oinr_monai.grids.grid import Grid
+
+__all__ = ["STORED_DTYPE", "TIME_STEP", "VALUES", "inherit", "placed"]
+
+# Keys in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative;
+# and the seconds from one channel to the next, where the channels are time points.
+STORED_DTYPE, TIME_STEP = "stored_dtype", "time_step"
+
+# What is said of the values; ``.oinr`` files keep it, so that each is a JSON value.
+VALUES = (STORED_DTYPE, TIME_STEP)
+
+# Where the voxels lay before MONAI's transforms, to which MONAI's writers take them back.
+BEFORE = (MetaKeys.ORIGINAL_AFFINE, MetaKeys.SPATIAL_SHAPE)
+
+# MONAI's transforms whose inverses look at the axes alone, and so hold on any grid along them.
+ON_ANY_GRID = {"Flip", "Orientation", "Rotate90", "SpatialResample"}
 
 
-# Key in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative.
-STORED_DTYPE = "stored_dtype"
+class Heir(Protocol):
+    """What can inherit: a MetaTensor, a representation."""
+
+    meta: dict[str, Any]
+    applied_operations: list[Any]
 
 
-def image_source(image: Tensor | np.ndarray) -> str | None:
-    """File that an image was read from, as MONAI's readers note it; None where none is noted."""
-    name = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
-    return None if name is None else str(name)
+H = TypeVar("H", bound=Heir)
 
 
-def stored_dtype(image: Tensor | np.ndarray) -> dict[str, str]:
-    """Type of the voxels in the file that an image was read from, as an item of ``info``."""
-    meta = image.meta if isinstance(image, MetaTensor) else {}
-    return {STORED_DTYPE: str(meta[STORED_DTYPE])} if STORED_DTYPE in meta else {}
+def inherit(answer: H, image: object, *, values: bool = True) -> H:
+    """Give an answer what it takes over from the image that it was made of.
+
+    That is the file, after which MONAI names what it writes; pixel depth and time step; and, where
+    :func:`placed` says so, the transforms that MONAI can undo.
+
+    Args:
+        answer: a MetaTensor or a representation; it is changed.
+        image: a MetaTensor, an image on disk or a representation; a plain array says nothing.
+        values: whether the answer's values are such as the image's; a gradient's are not, and have
+            neither its pixel depth nor its time step.
+
+    Returns:
+        The answer.
+
+    Example:
+        >>> image = MetaTensor(torch.zeros(1, 4, 4), meta={"stored_dtype": "uint16"})
+        >>> inherit(MetaTensor(torch.ones(1, 8, 8)), image).meta["stored_dtype"]
+        'uint16'
+    """
+    known = getattr(image, "meta", {})
+    _hand_on(known, answer, (ImageMetaKey.FILENAME_OR_OBJ, *(VALUES if values else ())))
+    return placed(answer, image)
 
 
-# What an image knows of its file, for the one that is written.
-KEPT = (ImageMetaKey.FILENAME_OR_OBJ, STORED_DTYPE)
+def placed(answer: H, image: object) -> H:
+    """Give an answer the history of the image on whose grid it lies, for MONAI to undo.
+
+    On another grid the answer takes it over if each transform can be undone there as well, as an
+    orientation can and a crop cannot; and it stays where it is when MONAI writes it.
+    """
+    history = getattr(image, "applied_operations", [])
+    same = hasattr(image, "meta") and _grid_of(answer) == _grid_of(image)
+    if same:
+        _hand_on(getattr(image, "meta", {}), answer, BEFORE)
+    if same or all(each[TraceKeys.CLASS_NAME] in ON_ANY_GRID for each in history):
+        answer.applied_operations = _copied(history)
+    return answer
+
+
+def _hand_on(known: dict[str, Any], answer: Heir, names: tuple[str, ...]) -> None:
+    answer.meta.update({name: _copied(known[name]) for name in names if name in known})
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401 (what a transform notes may be anything)
+    # Apart, since an inverse changes what it reads; without NumPy, which MONAI's caches refuse.
+    if isinstance(value, dict):
+        return {name: _copied(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_copied, value))
+    return torch.as_tensor(value).clone() if isinstance(value, np.ndarray | Tensor) else value
+
+
+def _grid_of(image: Any) -> Grid:  # noqa: ANN401 (anything that has a grid)
+    return Grid.from_image(image) if isinstance(image, MetaTensor) else image.grid

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.utils import ImageMetaKey
 from torch import Tensor
 
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 
+from .meta import STORED_DTYPE
 from .nifti import read_nifti
 
 __all__ = ["StoredImage", "open_image"]
@@ -68,6 +70,13 @@ class StoredImage:
     def grid(self) -> Grid:
         """Where its voxels lie."""
         return Grid(tuple(self.values.shape[1:]), torch.as_tensor(self.affine))
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What it says of itself, as a MetaTensor's ``meta``: its file, and its pixel depth."""
+        plain = self.slope == 1 and self.intercept == 0
+        known = {} if self.source is None else {ImageMetaKey.FILENAME_OR_OBJ: self.source}
+        return {**known, **({STORED_DTYPE: np.dtype(self.values.dtype).name} if plain else {})}
 
     @property
     def voxels_at_once(self) -> int:

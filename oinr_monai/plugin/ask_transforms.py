@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
-from monai.utils import ImageMetaKey, ensure_tuple
+from monai.utils import ensure_tuple
 from torch import Tensor
 
 from oinr_monai.analysis.derivatives import MAPS, check_maps, derivative_maps
@@ -23,7 +23,7 @@ from oinr_monai.fields.field import Field
 from oinr_monai.fields.fourier import FourierEncoding
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
-from oinr_monai.images.meta import image_source
+from oinr_monai.images.meta import inherit, placed
 from oinr_monai.representation.representation import Representation
 
 from .dictionary import DictionaryTwin
@@ -68,9 +68,7 @@ class EncodeGrid(Transform):
         axes = tuple(torch.arange(n, dtype=torch.float64) * h for n, h in steps)
         with torch.no_grad():
             encoded = grid.to_image(self.encoding(grid)(Lattice(axes))[0])
-        if (source := image_source(image)) is not None:
-            encoded.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
-        return encoded
+        return inherit(encoded, image, values=False)
 
 
 class _Ask(Transform):
@@ -99,7 +97,8 @@ class _Ask(Transform):
                 "representation must be a Representation, got "
                 f"{type(representation).__name__}; fit the image first, with FitOINR"
             )
-        return self.answer(representation, self._grid(representation.grid, like))
+        answer = self.answer(representation, self._grid(representation.grid, like))
+        return answer if like is None else placed(answer, like)
 
     @abstractmethod
     def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
@@ -167,7 +166,7 @@ class DeriveOINR(_Ask):
         """The maps, one after the other along the channels."""
         found = dict(derivative_maps(representation, self.maps, grid, self.sigma))
         parts = [found[name].as_tensor() for name in self.maps]
-        return MetaTensor(torch.cat(parts), meta=found[self.maps[0]].meta)
+        return inherit(grid.to_image(torch.cat(parts)), found[self.maps[0]])
 
 
 class FeaturesOINR(_Ask):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 
 import monai.networks.nets
+import torch
 from monai.bundle import ComponentLocator
 from monai.networks.layers import Act
+from monai.utils import TraceKeys
 from torch import nn
 
 from oinr_monai.operators.sine import Sine
@@ -21,7 +23,8 @@ def register() -> None:
     Importing ``oinr_monai`` calls it; calling it again changes nothing. MONAI has no registry of
     networks: this sets ``monai.networks.nets.<Name>``, adds ``Act["sine"]``, and lets a config's
     ``"_target_": "ConvOINR"`` find the classes of this package as it finds MONAI's own. What is
-    already taken by something else, or no longer there in MONAI, is left alone with a warning.
+    already taken by something else, or no longer there in MONAI, is left alone with a warning. And
+    torch's loader learns the names of MONAI's history, so that caches on disk can hold answers.
 
     Example:
         >>> register()
@@ -32,6 +35,8 @@ def register() -> None:
         _register_operator(name, operator)
     _register_sine()
     _register_short_names()
+    # MONAI writes them into what its PersistentDataset keeps, and then cannot load it.
+    torch.serialization.add_safe_globals([TraceKeys])
 
 
 def _register_operator(name: str, operator: type[nn.Module]) -> None:

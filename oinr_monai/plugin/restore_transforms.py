@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
-from monai.utils import ImageMetaKey
 from torch import Tensor
 
 from oinr_monai.fitting.family import fit_family
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.grids.grid import Grid
-from oinr_monai.images.meta import image_source
+from oinr_monai.images.meta import TIME_STEP, inherit
 from oinr_monai.restoration.denoising import DenoiseConfig, denoise
 from oinr_monai.restoration.interpolation import interpolate_slices
 from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
@@ -196,17 +196,23 @@ class InterpolateOINR(Transform):
         affine = Grid.from_image(image).affine
         frames = [MetaTensor(frame[None], affine=affine) for frame in plain]
         family = fit_family(frames, self.config, times=range(len(frames)), motion=self.motion)
-        found = torch.cat([family.at_time(t).sample().as_tensor() for t in self._times(len(plain))])
-        answer = Grid.from_image(image).to_image(found)
-        if (source := image_source(image)) is not None:
-            answer.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
-        return answer
+        times = self._times(len(plain))
+        found = torch.cat([family.at_time(t).sample().as_tensor() for t in times])
+        return _timed(inherit(Grid.from_image(image).to_image(found), image), times)
 
     def _times(self, frames: int) -> list[float]:
         if self.at is not None:
             return [float(t) for t in self.at]
         count = self.factor or 1
         return [i / count for i in range((frames - 1) * count + 1)]
+
+
+def _timed(answer: MetaTensor, times: Sequence[float]) -> MetaTensor:
+    # The time step, where it is known, is that of the frames shown; uneven ones have none.
+    step, gaps = answer.meta.pop(TIME_STEP, None), [b - a for a, b in pairwise(times)]
+    if step is not None and gaps and max(gaps) - min(gaps) < 1e-9:
+        answer.meta[TIME_STEP] = step * gaps[0]
+    return answer
 
 
 class DenoiseOINRd(DictionaryTwin):

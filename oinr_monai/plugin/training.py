@@ -27,7 +27,7 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.images.meta import image_source
+from oinr_monai.images.meta import inherit
 from oinr_monai.operators.operator import LocalOperator
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
@@ -51,7 +51,7 @@ def represent(network: LocalOperator, image: Tensor, bands: int = 8) -> Represen
     plain = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
     field = NeuralField(_encoding(grid, bands), copy.deepcopy(network), grid.spacing.tolist())
     scale = IntensityScale.of(plain.cpu().float())
-    return Representation(field, grid, scale, source=image_source(image))
+    return inherit(Representation(field, grid, scale), image)
 
 
 class RandomLattices(IterableDataset[dict[str, Tensor]]):

@@ -28,7 +28,7 @@ DEGREE, DECAY = 5, 20
 
 
 def spline_representation(
-    values: Tensor, grid: Grid, info: dict[str, Any] | None = None, source: str | None = None
+    values: Tensor, grid: Grid, info: dict[str, Any] | None = None
 ) -> Representation:
     """The quintic B-spline through an image as a representation, to be asked anywhere and saved.
 
@@ -45,7 +45,6 @@ def spline_representation(
         values: the image (C, *grid.shape).
         grid: where its voxels lie.
         info: settings and scores of what made the image, JSON values.
-        source: file after which MONAI names what is written of it.
 
     Example:
         >>> image = torch.rand(1, 6, 7)
@@ -54,7 +53,7 @@ def spline_representation(
         True
     """
     scale = IntensityScale.of(values)
-    return Representation(spline_field(scale.standardise(values), grid), grid, scale, info, source)
+    return Representation(spline_field(scale.standardise(values), grid), grid, scale, info)
 
 
 def spline_field(values: Tensor, grid: Grid) -> NeuralField:

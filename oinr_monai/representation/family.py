@@ -27,6 +27,8 @@ class Family:
         representation: the equal blend of all members.
 
     Example:
+        >>> import torch
+        >>> from oinr_monai import FitConfig, fit_family
         >>> images = torch.randn(3, 1, 12, 12)
         >>> family = fit_family(list(images), FitConfig(steps=3), times=[0.0, 1.0, 4.0])
         >>> family.at_time(2.5).sample().shape
@@ -70,8 +72,7 @@ class Family:
             cast("NeuralField", whole.field).network,
             whole.field.spacing,
         )
-        info = {**whole.info, "weights": [float(w) for w in weights]}
-        return Representation(field, whole.grid, whole.scale, info, whole.source)
+        return whole.of_field(field, weights=[float(w) for w in weights])
 
     def at_time(self, time: float) -> Representation:
         """The signal at ``time``: a member, or what lies between the two next to it.

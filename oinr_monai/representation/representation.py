@@ -21,7 +21,7 @@ from oinr_monai.grids.jets import Jet, upper_triangle
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
 from oinr_monai.grids.tiles import TILE_NUMBERS, slabs, tiles
 from oinr_monai.images.intensity import IntensityScale, column
-from oinr_monai.images.meta import STORED_DTYPE
+from oinr_monai.images.meta import VALUES, inherit
 from oinr_monai.images.replacing import replacing
 
 from .continuous_field import ContinuousField
@@ -77,16 +77,21 @@ class Representation:
     ) -> None:
         self.field = field.eval().requires_grad_(False)
         self.grid, self.scale, self.info = grid, scale, dict(info or {})
-        self.source = source
+        self.meta: dict[str, Any] = {name: self.info[name] for name in VALUES if name in self.info}
+        if source is not None:
+            self.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
+        self.applied_operations: list[Any] = []
+
+    @property
+    def source(self) -> str | None:
+        """File of the image; None where none is known."""
+        return self.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
 
     # ---- asking -------------------------------------------------------------------------------
 
     def sample(self, grid: Grid | None = None) -> MetaTensor:
         """Intensities (C, *grid.shape) at the voxel centres of ``grid``, the fitted one if None."""
-        image = self.map(lambda jet: jet.value, grid, order=0)
-        if STORED_DTYPE in self.info:
-            image.meta[STORED_DTYPE] = self.info[STORED_DTYPE]
-        return image
+        return inherit(self.map(lambda jet: jet.value, grid, order=0), self)
 
     def slabs(self, grid: Grid | None = None, voxels: int = SLAB_VOXELS) -> Iterator[Tensor]:
         """The same by slabs across the last axis, (C, *grid.shape[:-1], thickness) each.
@@ -195,10 +200,11 @@ class Representation:
     # ---- what an answer is made of --------------------------------------------------------------
 
     def _image(self, grid: Grid, values: Tensor) -> MetaTensor:
-        image = grid.to_image(values)
-        if self.source is not None:
-            image.meta[ImageMetaKey.FILENAME_OR_OBJ] = self.source
-        return image
+        return inherit(grid.to_image(values), self, values=False)
+
+    def of_field(self, field: ContinuousField, **info: Any) -> Representation:
+        """The same with another field, and with items of ``info`` that say what that is."""
+        return inherit(Representation(field, self.grid, self.scale, {**self.info, **info}), self)
 
     @torch.no_grad()
     def _on_grid(
@@ -299,7 +305,7 @@ class Representation:
                 f"got {sigma}; resample the image before fitting it"
             )
         field = SmoothedField(self.field, sigma, self.grid.shape, self.grid.spacing.tolist())
-        return Representation(field, self.grid, self.scale, self.info, self.source)
+        return self.of_field(field)
 
     @property
     def _device(self) -> torch.device:
@@ -312,9 +318,7 @@ class Representation:
 
     def to(self, target: torch.device | torch.dtype | str) -> Representation:
         """A copy on another device or in another floating-point type."""
-        return Representation(
-            copy.deepcopy(self.field).to(target), self.grid, self.scale, self.info, self.source
-        )
+        return self.of_field(copy.deepcopy(self.field).to(target))
 
     def with_spacing(self, spacing: Sequence[float]) -> Representation:
         """This function with the nodes of its kernels ``spacing`` (D,) apart, in mm.
@@ -323,8 +327,7 @@ class Representation:
         to second order in it: at that of the grid to be sampled, above all. Other operators have
         one spacing, and do not change.
         """
-        field = self.field.with_spacing(spacing)
-        return Representation(field, self.grid, self.scale, self.info, self.source)
+        return self.of_field(self.field.with_spacing(spacing))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with a JSON header, complete or not at all."""
@@ -333,6 +336,7 @@ class Representation:
                 "representation must be saved as it was fitted, got it smoothed; save the one that "
                 "smoothed() was asked of"
             )
+        of_image = {name: self.meta[name] for name in VALUES if name in self.meta}
         header = {
             "format_version": FORMAT_VERSION,
             "encoding": describe(self.field.encoding),
@@ -340,7 +344,7 @@ class Representation:
             "spacing": list(self.field.spacing),
             "grid": {"shape": list(self.grid.shape), "affine": self.grid.affine.tolist()},
             "scale": asdict(self.scale),
-            "info": self.info,
+            "info": {**self.info, **of_image},
         }
         state = {
             name: tensor.contiguous().cpu() for name, tensor in self.field.state_dict().items()

@@ -36,7 +36,7 @@ from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.splines import interpolating_coefficients
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.images.meta import image_source
+from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import Scan, checked_scans
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
@@ -130,8 +130,7 @@ def denoise(
     with torch.inference_mode(False), torch.enable_grad():
         (scan,) = checked_scans([image], mask)
         result = _Task(_finite(scan), scan.grid, scan.mask, config, started).run()
-    result.source = image_source(image)
-    return result
+    return inherit(result, image)
 
 
 def _finite(scan: Scan) -> Tensor:

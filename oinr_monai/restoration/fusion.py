@@ -23,7 +23,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
-from oinr_monai.images.meta import image_source
+from oinr_monai.images.meta import inherit
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.forward_model import Composition, conjugate_gradients
@@ -112,7 +112,7 @@ def fuse(
         "held_out": error,
         "seconds": round(time.monotonic() - started, 3),
     }
-    return spline_representation(volume, grid, info, image_source(images[0]))
+    return inherit(spline_representation(volume, grid, info), images[0])
 
 
 def _check(

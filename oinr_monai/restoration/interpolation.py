@@ -9,6 +9,7 @@ from torch import Tensor
 
 from oinr_monai.fitting.family import fit_family
 from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import checked_scans
 
 __all__ = ["interpolate_slices"]
@@ -66,4 +67,4 @@ def interpolate_slices(
         for i in range((len(slices) - 1) * factor + 1)
     ]
     grid = scan.grid.refine([factor if d == axis else 1 for d in range(3)])
-    return grid.to_image(torch.stack(filled, dim=axis + 1))
+    return inherit(grid.to_image(torch.stack(filled, dim=axis + 1)), volume)

@@ -41,7 +41,7 @@ from oinr_monai.fitting.handlers import BestWeights, Clock, OneCycle, ProgressBa
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.images.meta import image_source, stored_dtype
+from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.representation import Representation
@@ -160,9 +160,7 @@ def super_resolve(
         (scan,) = checked_scans([image], None)
         view = _view(scan.grid, slice_axis, slice_thickness, profile, spacing)
         result = _Task(scan.image, view, config, started).run(progress)
-    result.source = image_source(image)
-    result.info.update(stored_dtype(image))
-    return result
+    return inherit(result, image)
 
 
 def _view(

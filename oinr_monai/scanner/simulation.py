@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
-from oinr_monai.images.meta import KEPT
+from oinr_monai.images.meta import inherit
 
 from .noise import NoiseModel
 from .profiles import Boxcar, SliceProfile
@@ -59,7 +59,4 @@ def simulate_slices(
     seen = SliceStack(fine, thick, axis, profile or Boxcar(spacing)).forward(plain)
     if noise is not None:
         seen = noise.add(seen, torch.Generator(seen.device).manual_seed(seed))
-    result = thick.to_image(seen)
-    if isinstance(image, MetaTensor):
-        result.meta.update({name: image.meta[name] for name in KEPT if name in image.meta})
-    return result
+    return inherit(thick.to_image(seen), image)
