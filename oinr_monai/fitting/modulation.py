@@ -57,6 +57,7 @@ def modulate(
             spacing.
 
     Example:
+        >>> from oinr_monai import OperatorConfig, learn_operator
         >>> waves = [torch.sin(torch.linspace(k, k + 6, 16)).expand(1, 16, 16) for k in range(8)]
         >>> operator = learn_operator(waves, OperatorConfig(steps=5, batch=4))
         >>> [rep.info["fitted"] for rep in modulate(waves[:2], operator)]

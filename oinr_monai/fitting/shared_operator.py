@@ -117,6 +117,7 @@ def learn_operator(
             :func:`~oinr_monai.fit`, or the labels are not one whole number for each.
 
     Example:
+        >>> from oinr_monai import modulate
         >>> waves = [torch.sin(torch.linspace(k, k + 6, 16)).expand(1, 16, 16) for k in range(8)]
         >>> operator = learn_operator(waves, OperatorConfig(steps=5, batch=4))
         >>> modulate(waves[:1], operator)[0].grid.shape

@@ -59,6 +59,7 @@ class CKConvOINR(LocalOperator):
         ValueError: if an argument is out of its range, or the supports are of a wrong number.
 
     Example:
+        >>> import torch
         >>> network = CKConvOINR(3, 12, 1, channels=(8, 8), support=(2.0, 0, 0), spacing=1.0)
         >>> network(torch.zeros(1, 12, 10, 10, 10)).shape
         torch.Size([1, 1, 6, 6, 6])

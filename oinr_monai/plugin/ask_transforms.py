@@ -122,6 +122,7 @@ class SampleOINR(_Ask):
         spacing: spacing in mm, for all axes or each, instead of a factor.
 
     Example:
+        >>> from oinr_monai import FitConfig, FitOINR
         >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
         >>> representation = FitOINR(FitConfig(preset="fast", steps=20))(wave)
         >>> SampleOINR(factor=2)(representation).shape

@@ -35,6 +35,7 @@ class FitOINR(Transform):
         config: how to fit.
 
     Example:
+        >>> import torch
         >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
         >>> FitOINR(FitConfig(preset="fast", steps=20))(wave).grid.shape
         (16, 16)
@@ -57,6 +58,8 @@ class FitOccupancyOINR(Transform):
         config: how to fit.
 
     Example:
+        >>> import torch
+        >>> from oinr_monai import LabelsOINR
         >>> mask = torch.zeros(1, 14, 14)
         >>> mask[:, 4:10, 4:10] = 1
         >>> representation = FitOccupancyOINR(OccupancyConfig(FitConfig("fast", steps=20)))(mask)

@@ -129,6 +129,7 @@ class Composition(ForwardModel):
         ValueError: if there are none, or two do not meet.
 
     Example:
+        >>> from oinr_monai.scanner.blur import Blur, Decimation
         >>> blur = Blur(Grid((4, 6), torch.eye(4)), (2.0, 2.0))
         >>> Composition(blur, Decimation(blur.target, (2, 2)))
         Composition((4, 6) -> (2, 3))

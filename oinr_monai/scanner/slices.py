@@ -113,6 +113,8 @@ class SliceStack(Separable):
         ValueError: if the grids differ otherwise, or a slice sees nothing of the source.
 
     Example:
+        >>> import torch
+        >>> from oinr_monai.scanner.profiles import Boxcar
         >>> from oinr_monai.scanner.slices import thick_grid
         >>> fine = Grid((4, 4, 6), torch.eye(4))
         >>> stack = SliceStack(fine, thick_grid(fine, axis=2, spacing=3.0), 2, Boxcar(3.0))
