@@ -12,14 +12,15 @@ from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
 
-__all__ = ["STORED_DTYPE", "TIME_STEP", "VALUES", "inherit", "placed"]
+from .time_axis import TIME_AXIS
 
-# Keys in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative;
-# and the seconds from one channel to the next, where the channels are time points.
-STORED_DTYPE, TIME_STEP = "stored_dtype", "time_step"
+__all__ = ["STORED_DTYPE", "VALUES", "inherit", "placed"]
+
+# Key in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative.
+STORED_DTYPE = "stored_dtype"
 
 # What is said of the values; ``.oinr`` files keep it, so that each is a JSON value.
-VALUES = (STORED_DTYPE, TIME_STEP)
+VALUES = (STORED_DTYPE, TIME_AXIS)
 
 # Where the voxels lay before MONAI's transforms, to which MONAI's writers take them back.
 BEFORE = (MetaKeys.ORIGINAL_AFFINE, MetaKeys.SPATIAL_SHAPE)
@@ -41,14 +42,14 @@ H = TypeVar("H", bound=Heir)
 def inherit(answer: H, image: object, *, values: bool = True) -> H:
     """Give an answer what it takes over from the image that it was made of.
 
-    That is the file, after which MONAI names what it writes; pixel depth and time step; and, where
+    That is the file, after which MONAI names what it writes; pixel depth and time axis; and, where
     :func:`placed` says so, the transforms that MONAI can undo.
 
     Args:
         answer: a MetaTensor or a representation; it is changed.
         image: a MetaTensor, an image on disk or a representation; a plain array says nothing.
         values: whether the answer's values are such as the image's; a gradient's are not, and have
-            neither its pixel depth nor its time step.
+            neither its pixel depth nor its time axis.
 
     Returns:
         The answer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import Tensor
 from oinr_monai.fitting.family import fit_family
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.grids.grid import Grid
-from oinr_monai.images.meta import TIME_STEP, inherit
+from oinr_monai.images.meta import inherit
+from oinr_monai.images.time_axis import TIME_AXIS, TimeAxis
 from oinr_monai.restoration.denoising import DenoiseConfig, denoise
 from oinr_monai.restoration.interpolation import interpolate_slices
 from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
@@ -208,10 +210,12 @@ class InterpolateOINR(Transform):
 
 
 def _timed(answer: MetaTensor, times: Sequence[float]) -> MetaTensor:
-    # The time step, where it is known, is that of the frames shown; uneven ones have none.
-    step, gaps = answer.meta.pop(TIME_STEP, None), [b - a for a, b in pairwise(times)]
-    if step is not None and gaps and max(gaps) - min(gaps) < 1e-9:
-        answer.meta[TIME_STEP] = step * gaps[0]
+    # The time axis, where it is known, is that of the frames shown; uneven ones have none.
+    axis, gaps = TimeAxis.of(answer.meta), [b - a for a, b in pairwise(times)]
+    answer.meta.pop(TIME_AXIS, None)
+    if axis is not None and gaps and max(gaps) - min(gaps) < 1e-9:
+        start = axis.start + axis.step * times[0]
+        answer.meta.update(replace(axis, step=axis.step * gaps[0], start=start).meta())
     return answer
 
 

@@ -64,7 +64,7 @@ from oinr_monai import (
     modulate,
 )
 from oinr_monai.images.files import read_image, write_image
-from oinr_monai.images.meta import TIME_STEP
+from oinr_monai.images.time_axis import TimeAxis
 from oinr_monai.plugin.training import TrainedInferer
 
 FEW = FitConfig("fast", steps=1)
@@ -174,19 +174,31 @@ def test_what_is_no_intensity_has_no_pixel_depth(picture: MetaTensor) -> None:
         assert "stored_dtype" not in answer.meta
 
 
-@pytest.mark.parametrize("shown", [{"factor": 2}, {"at": [0.0, 0.5, 1.0]}, {"at": [0.0, 0.5, 2.0]}])
-def test_time_goes_on_between_frames(shown: dict[str, Any]) -> None:
-    series = MetaTensor(torch.rand(3, 9, 9), meta={TIME_STEP: 2.2})
-    assert DenoiseOINR(DENOISE)(series).meta[TIME_STEP] == 2.2
-    frames = InterpolateOINR(**shown, config=FEW)(series)
-    assert frames.meta.get(TIME_STEP) == (None if shown.get("at", [1.0])[-1] == 2 else 1.1)
+BOLD = TimeAxis(step=2.2, start=5.0, unit="sec")
 
 
-def test_time_step_is_kept_in_files(tmp_path: Path) -> None:
-    FitOINR(FEW)(MetaTensor(torch.rand(3, 9, 9), meta={TIME_STEP: 2.2})).save(tmp_path / "a.oinr")
-    loaded = Representation.load(tmp_path / "a.oinr")
-    assert loaded.sample().meta[TIME_STEP] == 2.2
-    assert TIME_STEP not in loaded.gradient().meta
+@pytest.mark.parametrize(
+    ("shown", "axis"),
+    [
+        ({"factor": 2}, TimeAxis(1.1, 5.0, "sec")),
+        ({"at": [0.5, 1.0, 1.5]}, TimeAxis(1.1, 6.1, "sec")),
+        ({"at": [0.0, 0.5, 2.0]}, None),
+        ({"at": [0.5]}, None),
+    ],
+)
+def test_time_goes_on_between_frames(shown: dict[str, Any], axis: TimeAxis | None) -> None:
+    series = MetaTensor(torch.rand(3, 9, 9), meta=BOLD.meta())
+    assert TimeAxis.of(InterpolateOINR(**shown, config=FEW)(series).meta) == axis
+
+
+@pytest.mark.parametrize(
+    "made_by", ["fit", "save and load", "denoise", "super-resolve", "simulate", "fuse"]
+)
+def test_answers_keep_the_times_of_their_channels(made_by: str, tmp_path: Path) -> None:
+    meta = {**BOLD.meta(), "filename_or_obj": str(tmp_path / "bold.nii")}
+    series = MetaTensor(torch.rand(3, 24, 24), meta=meta)
+    assert TimeAxis.of(ANSWERS[made_by](series).meta) == BOLD
+    assert TimeAxis.of(FitOINR(FEW)(series).gradient().meta) is None
 
 
 # ---- MONAI's transforms, undone -----------------------------------------------------------------
