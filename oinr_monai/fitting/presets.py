@@ -52,7 +52,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-# Hidden channels of the operator: wider ones cost more than they gain (docs/measured/performance.md).
+# Hidden channels of the operator: wider ones cost more than they gain, as
+# docs/measured/performance.md measures.
 CHANNELS = (16, 16)
 
 
@@ -60,8 +61,8 @@ CHANNELS = (16, 16)
 EXACT = "exact"
 
 
-# In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s (docs/measured/images.md), and closer
-# ones still 4 to 6 dB in 15 s: pictures are rough, and their coefficients few.
+# In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s, and closer ones still 4 to
+# 6 dB in 15 s (docs/measured/images.md): pictures are rough, and their coefficients few.
 IN_A_PLANE = {
     "balanced": replace(PRESETS["balanced"], knot_spacing=2.0, field_channels=4),
     "best": replace(PRESETS["best"], knot_spacing=1.5),

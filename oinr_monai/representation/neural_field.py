@@ -198,7 +198,7 @@ def few_threads(field: ContinuousField) -> Iterator[None]:
     """Work on one thread while a narrow operator without inner kernels is evaluated on the CPU.
 
     Waiting threads spin: a second one makes such an operator slower beside other work, up to many
-    times, for a gain of 1.1 times at most on an idle machine (measured, docs/measured/performance.md).
+    times, for a gain of 1.1 times at most on an idle machine (docs/measured/performance.md).
     """
     before = torch.get_num_threads()
     local = isinstance(field, NeuralField)
