@@ -28,6 +28,7 @@ from torch import Tensor
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.labels import as_labels
 from oinr_monai.images.meta import STORED_DTYPE, inherit
 from oinr_monai.images.metrics import dice, iou
 from oinr_monai.representation.representation import Representation
@@ -123,7 +124,7 @@ def fit_occupancy(
     result.info["occupancy"] = occupancy | ({} if depth is None else {STORED_DTYPE: depth})
     found = label_map(result)
     for name, score in (("iou", iou), ("dice", dice)):
-        scores = score(found, torch.as_tensor(labels).cpu())
+        scores = score(found, as_labels(labels))
         result.info[name] = {str(label): value for label, value in scores.items()}
     return result
 
@@ -140,14 +141,13 @@ def labels_in(labels: Tensor | np.ndarray) -> list[int]:
     """
     if labels.ndim < 2 or len(labels) != 1:
         raise ValueError(f"labels must have shape (1, *spatial), got {tuple(labels.shape)}")
-    values = np.unique(_array(labels))
-    if len(values) > MOST_LABELS + 1 or (values < 0).any() or (values != np.round(values)).any():
+    values = as_labels(labels).unique().tolist()
+    if len(values) > MOST_LABELS + 1 or values[0] < 0:
         raise ValueError(
             f"labels must be whole numbers, 0 or more and at most {MOST_LABELS} of them, got "
-            f"{len(values)} values from {values[0]:.5g} to {values[-1]:.5g}; fit intensities as "
-            "an image"
+            f"{len(values)} values from {values[0]} to {values[-1]}; fit intensities as an image"
         )
-    found = [int(value) for value in values if value > 0]
+    found = [value for value in values if value > 0]
     if not found:
         raise ValueError("labels must hold a label, got the background alone")
     return found
@@ -167,7 +167,7 @@ def soft_occupancy(labels: Tensor | np.ndarray, smoothing: float = 3.5) -> MetaT
         >>> soft_occupancy(torch.tensor([[0, 0, 0, 0, 2, 2, 2, 2]]))[0].gt(0.5).int().tolist()
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    values = _array(labels)[0]
+    values = as_labels(labels)[0].numpy()
     channels = [_smooth(values == label, smoothing) for label in labels_in(labels)]
     image = Grid.from_image(labels).to_image(torch.from_numpy(np.stack(channels)))
     return inherit(image, labels, values=False)
@@ -217,10 +217,6 @@ def label_surface(
     if label not in labels:
         raise ValueError(f"label must be one of {', '.join(map(str, labels))}, got {label}")
     return isosurface(representation, SURFACE_LEVEL, channel=labels.index(label), grid=grid)
-
-
-def _array(labels: Tensor | np.ndarray) -> NDArray[Any]:
-    return torch.as_tensor(labels).cpu().numpy()
 
 
 def _labels_of(representation: Representation) -> Sequence[int]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.labels import as_labels
 from oinr_monai.representation.representation import Representation
 
 from .derivatives import derivative_maps
@@ -102,15 +103,12 @@ def _regions(
 
 
 def _checked(labels: Tensor, dims: int) -> Tensor:
-    values = torch.as_tensor(labels.as_tensor() if isinstance(labels, MetaTensor) else labels).cpu()
-    if values.ndim != dims + 1 or len(values) != 1:
+    if labels.ndim != dims + 1 or len(labels) != 1:
         raise ValueError(
             f"labels must have shape (1, *spatial) with {dims} spatial dimensions, got "
-            f"{tuple(values.shape)}"
+            f"{tuple(labels.shape)}"
         )
-    if values.is_floating_point() and not bool((values == values.round()).all()):
-        raise ValueError("labels must be whole numbers, got others; resample with nearest values")
-    return values[0].long()
+    return as_labels(labels)[0]
 
 
 def _inside(image: Grid, labels: Grid, places: Tensor) -> Tensor:

@@ -63,7 +63,9 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Sample it on a grid: finer, at another spacing, or another image's."""
-    check_output(output, IMAGE_SUFFIXES)
+    # JPEG would change labels.
+    lossy = (".jpeg", ".jpg") if labels else ()
+    check_output(output, tuple(each for each in IMAGE_SUFFIXES if each not in lossy))
     representation = load_representation(file, device)
     grid = chosen_grid(representation, factor, spacing, like)
     if labels and "occupancy" not in representation.info:
@@ -84,16 +86,16 @@ def evaluate(
 ) -> None:
     """Compare it with an image, at that image's own voxels."""
     representation = load_representation(file, device)
+    if "occupancy" in representation.info:
+        if mask is not None:
+            raise ValueError("--mask must not be given for a fit of labels")
+        show(_overlaps(image, representation), as_json)
+        return
     from oinr_monai.images.files import read_image
     from oinr_monai.images.metrics import mse, psnr, ssim
 
     reference = read_image(image)
     grid = check_grid(image, reference, representation)
-    if "occupancy" in representation.info:
-        if mask is not None:
-            raise ValueError("--mask must not be given for a fit of labels")
-        show(_overlaps(image, representation, reference, grid), as_json)
-        return
     channels = len(representation.scale.mean)
     if len(reference) != channels:
         raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
@@ -108,15 +110,15 @@ def evaluate(
     show(scores, as_json)
 
 
-def _overlaps(
-    path: Path, representation: Representation, reference: MetaTensor, grid: Grid
-) -> dict[str, Any]:
+def _overlaps(path: Path, representation: Representation) -> dict[str, Any]:
     from oinr_monai.analysis.occupancy import label_map, labels_in
+    from oinr_monai.images.labels import read_labels
     from oinr_monai.images.metrics import dice, iou
 
+    reference = read_labels(path)
     with about(path):
         labels_in(reference)
-    found = label_map(representation, grid)
+    found = label_map(representation, check_grid(path, reference, representation))
     scores = {"iou": iou(found, reference), "dice": dice(found, reference)}
     return {name: {str(k): v for k, v in each.items()} for name, each in scores.items()}
 

@@ -78,7 +78,7 @@ def fit(  # noqa: PLR0913
     check_output(output, (".oinr",))
     from oinr_monai.fitting.presets import FitConfig
 
-    volumes, grid = _opened(images, memory, uid)
+    volumes, grid = _opened(images, memory, uid, labels)
     config = FitConfig(
         preset=preset,
         steps=steps,
@@ -141,16 +141,18 @@ def _operator(name: str, grid: Grid) -> Callable[..., Any] | None:
 
 
 def _opened(
-    images: Sequence[Path], memory: float | None, uid: Sequence[str] | None
+    images: Sequence[Path], memory: float | None, uid: Sequence[str] | None, labels: bool
 ) -> tuple[Any, Grid]:
     """The images, in memory or left on disk, and the grid of the first."""
     from oinr_monai.images.files import read_image
+    from oinr_monai.images.labels import read_labels
     from oinr_monai.images.stored import open_image
 
     if memory is not None:
         stored = open_image(images[0], memory)
         return stored, stored.grid
-    volumes = [read_image(image, uid or ()) for image in images]
+    read = read_labels if labels else read_image
+    volumes = [read(image, uid or ()) for image in images]
     grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     return volumes, grid
 

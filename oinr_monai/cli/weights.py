@@ -37,9 +37,9 @@ def write_regions(
     """Write what is in each region of a label map; returns what to say about it."""
     check_output(output, TABLE_SUFFIXES)
     from oinr_monai.analysis.regions import region_features
-    from oinr_monai.images.files import read_image
+    from oinr_monai.images.labels import read_labels
 
-    regions = read_image(labels)
+    regions = read_labels(labels)
     with about(labels):
         table = region_features(representation, regions, layer=layer)
     table.save(output)

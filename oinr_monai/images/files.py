@@ -12,6 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .dicom import read_dicom
 from .dicom_files import is_dicom
@@ -98,8 +99,9 @@ def open_raw(path: Path, series: Sequence[str] = ()) -> RawImage:
 def write_image(path: str | os.PathLike[str], image: MetaTensor, description: str = "") -> None:
     """Write an image; nothing is left behind, and an older file stays as it was, if that fails.
 
-    NIfTI (``.nii``, ``.nii.gz``), NRRD and MetaImage (``.nrrd``, ``.mha``) hold float32 and the
-    affine; channels become NIfTI's fourth axis. A 2-D image becomes a volume of one slice,
+    NIfTI (``.nii``, ``.nii.gz``), NRRD and MetaImage (``.nrrd``, ``.mha``) hold float32, or whole
+    numbers such as labels in the smallest type for them, and the affine; channels become NIfTI's
+    fourth axis. A 2-D image becomes a volume of one slice,
     except that NIfTI keeps one channel 2-D. PNG and JPEG (``.png``, ``.jpg``, ``.jpeg``) hold a 2-D
     image, or a volume of one slice, of one or three channels, without the affine. Their pixels are
     rounded and clipped to 0..255, or, in grey PNG, to 0..65535 if the image was stored in more
@@ -127,11 +129,23 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
     write = _format(path, _WRITERS)
     if not 2 <= image.ndim <= 4:
         raise ValueError(f"image must have shape (C, *spatial), got {tuple(image.shape)}")
-    values = image.as_tensor().detach().cpu().float().numpy()
+    values = _storable(image.as_tensor().detach().cpu())
     affine = to_affine_nd(3, image.affine.detach().cpu().double().numpy())
-    stored = np.dtype(image.meta.get(STORED_DTYPE, np.uint8))
+    whole = values.dtype.kind in "iu"  # as labels, whose pixels are not to be clipped
+    stored = values.dtype if whole else np.dtype(image.meta.get(STORED_DTYPE, np.uint8))
     with replacing(path) as temporary:
         write(temporary, values, affine, description, stored)
+
+
+def _storable(values: Tensor) -> NDArray[Any]:
+    """The values in a type that files hold: whole numbers in the smallest, others in float32."""
+    if values.is_complex():
+        raise ValueError(f"image must hold real numbers, got {values.dtype}; write its parts")
+    if values.is_floating_point():
+        return values.float().numpy()
+    whole = values.numpy()
+    ends = [int(whole.min()), int(whole.max())] if whole.size else [0, 0]
+    return whole.astype(np.result_type(*[np.min_scalar_type(end) for end in ends]))
 
 
 def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[..., Any]:

@@ -64,7 +64,7 @@ def quiet_itk() -> Iterator[None]:
 
 def write_itk(
     path: Path,
-    values: NDArray[np.float32],
+    values: NDArray[Any],
     affine: NDArray[np.float64],
     description: str,
     _: np.dtype[Any],

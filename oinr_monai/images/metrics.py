@@ -11,6 +11,8 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_one_of, check_shape
 
+from .labels import as_labels
+
 __all__ = ["dice", "hfen", "iou", "mse", "peak_ratio", "psnr", "ssim"]
 
 _SLAB = 2**21  # voxels that ssim filters at once: under 300 MB of intermediate volumes
@@ -204,7 +206,7 @@ def iou(labels: Tensor, reference: Tensor) -> dict[int, float]:
         For each label, voxels that have it in both over voxels that have it in either.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or labels are not whole numbers.
 
     Example:
         >>> iou(torch.tensor([[0, 1, 1, 2]]), torch.tensor([[1, 1, 1, 2]]))
@@ -227,7 +229,7 @@ def dice(labels: Tensor, reference: Tensor) -> dict[int, float]:
         For each label, twice the voxels that have it in both over the sum of those in each.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or labels are not whole numbers.
 
     Example:
         >>> dice(torch.tensor([[0, 1, 1, 2]]), torch.tensor([[1, 1, 1, 2]]))
@@ -242,7 +244,7 @@ def dice(labels: Tensor, reference: Tensor) -> dict[int, float]:
 def _counts(labels: Tensor, reference: Tensor) -> dict[int, tuple[int, int, int]]:
     """Voxels of each label in both maps, in the first and in the reference; exact in integers."""
     check_shape("labels", labels, tuple(reference.shape))
-    ours, truth = (_plain(each).round().long().cpu() for each in (labels, reference))
+    ours, truth = as_labels(labels), as_labels(reference)
     counts = {}
     for label in truth.unique().tolist():
         inside, wanted = ours == label, truth == label

@@ -138,7 +138,7 @@ def write_slabs(
 
 def write_nifti(
     path: Path,
-    values: NDArray[np.float32],
+    values: NDArray[Any],
     affine: NDArray[np.float64],
     description: str,
     _: np.dtype[Any],
@@ -150,10 +150,10 @@ def write_nifti(
     nib.save(_nifti(voxels, affine, description), path)
 
 
-def _nifti(voxels: NDArray[np.float32], affine: NDArray[np.float64], description: str) -> Any:  # noqa: ANN401
+def _nifti(voxels: NDArray[Any], affine: NDArray[np.float64], description: str) -> Any:  # noqa: ANN401
     import nibabel as nib
 
-    nifti = nib.Nifti1Image(voxels, affine)
+    nifti = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     nifti.header.set_xyzt_units("mm")
     nifti.header["descrip"] = description.encode("ascii", "replace")[:79]
     nifti.set_sform(affine, code=1)

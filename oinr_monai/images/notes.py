@@ -21,6 +21,7 @@ def note(path: str | os.PathLike[str], assumed: str) -> None:
 
     Example:
         >>> with warnings.catch_warnings(record=True) as told:
+        ...     warnings.simplefilter("always")
         ...     note("scan.nii", "no unit of length; taken for mm")
         >>> str(told[0].message)
         'scan.nii: no unit of length; taken for mm'

@@ -30,7 +30,7 @@ def read_picture(path: Path) -> RawImage:
 
 def write_png(
     path: Path,
-    values: NDArray[np.float32],
+    values: NDArray[Any],
     _: NDArray[np.float64],
     description: str,
     stored: np.dtype[Any],
@@ -46,7 +46,7 @@ def write_png(
 
 def write_jpeg(
     path: Path,
-    values: NDArray[np.float32],
+    values: NDArray[Any],
     _: NDArray[np.float64],
     description: str,
     stored: np.dtype[Any],
@@ -58,17 +58,19 @@ def write_jpeg(
     picture.save(path, quality=95, subsampling=0, comment=description)
 
 
-def _pixels(values: NDArray[np.float32], stored: np.dtype[Any], kind: str) -> NDArray[Any]:
+def _pixels(values: NDArray[Any], stored: np.dtype[Any], kind: str) -> NDArray[Any]:
     """Pixels (Y, X) or (Y, X, 3), as deep as the image was stored."""
     thin = [axis for axis in range(1, values.ndim) if values.shape[axis] == 1]
     flat = values.squeeze(thin[-1]) if values.ndim == 4 and thin else values
     if flat.ndim != 3 or len(flat) not in {1, 3}:
         raise ValueError(f"image must have shape (1 or 3, X, Y) for {kind}, got {values.shape}")
     depth = np.uint8 if stored.itemsize == 1 else np.uint16
-    if stored.kind not in "bu" or (depth is np.uint16 and (kind == "JPEG" or len(flat) == 3)):
+    deep = stored.itemsize > 2 and values.max() > np.iinfo(np.uint16).max
+    other = depth is np.uint16 and (kind == "JPEG" or len(flat) == 3)
+    if stored.kind not in "bu" or deep or other:
         raise ValueError(
             f"image must have been 8 bits deep and positive for {kind}, or 16 in grey PNG, got"
-            f" {len(flat)} channels of {stored}; write NIfTI instead"
+            f" {len(flat)} channels of {stored} up to {values.max():g}; write NIfTI instead"
         )
     pixels = flat.round().clip(0, np.iinfo(depth).max).astype(depth).T
     return np.ascontiguousarray(pixels if len(flat) == 3 else pixels[:, :, 0])

@@ -89,7 +89,7 @@ def with_channels(path: Path, values: NDArray[Any], affine: NDArray[np.float64])
     return np.moveaxis(values, -1, 0) if values.ndim == 4 else values[None]
 
 
-def as_volume(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def as_volume(values: NDArray[Any]) -> NDArray[Any]:
     """Values (C, X, Y, Z), with axes of one voxel for those missing."""
     return values.reshape(*values.shape, *(1,) * (4 - values.ndim))
 
