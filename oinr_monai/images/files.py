@@ -129,23 +129,28 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
     write = _format(path, _WRITERS)
     if not 2 <= image.ndim <= 4:
         raise ValueError(f"image must have shape (C, *spatial), got {tuple(image.shape)}")
-    values = _storable(image.as_tensor().detach().cpu())
+    told = np.dtype(image.meta.get(STORED_DTYPE, np.uint8))
+    values = _storable(image.as_tensor().detach().cpu(), told)
     affine = to_affine_nd(3, image.affine.detach().cpu().double().numpy())
     whole = values.dtype.kind in "iu"  # as labels, whose pixels are not to be clipped
-    stored = values.dtype if whole else np.dtype(image.meta.get(STORED_DTYPE, np.uint8))
+    stored = values.dtype if whole else told
     with replacing(path) as temporary:
         write(temporary, values, affine, description, stored)
 
 
-def _storable(values: Tensor) -> NDArray[Any]:
-    """The values in a type that files hold: whole numbers in the smallest, others in float32."""
+def _storable(values: Tensor, told: np.dtype[Any]) -> NDArray[Any]:
+    """The values in a type that files hold: float32, or one for whole numbers.
+
+    That is the one in which they were stored if it holds them all, else the smallest.
+    """
     if values.is_complex():
         raise ValueError(f"image must hold real numbers, got {values.dtype}; write its parts")
     if values.is_floating_point():
         return values.float().numpy()
     whole = values.numpy()
     ends = [int(whole.min()), int(whole.max())] if whole.size else [0, 0]
-    return whole.astype(np.result_type(*[np.min_scalar_type(end) for end in ends]))
+    smallest = np.result_type(*[np.min_scalar_type(end) for end in ends])
+    return whole.astype(told if np.can_cast(smallest, told) and told.kind in "iu" else smallest)
 
 
 def _format(path: Path, formats: dict[str, Callable[..., Any]]) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .files import open_raw
+from .meta import STORED_DTYPE
 
 __all__ = ["as_labels", "read_labels"]
 
@@ -46,6 +47,8 @@ def read_labels(path: str | os.PathLike[str], series: Sequence[str] = ()) -> Met
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     meta = {ImageMetaKey.FILENAME_OR_OBJ: str(path), MetaKeys.SPACE: "RAS"}
+    if raw.values.dtype.kind in "iu":
+        meta[STORED_DTYPE] = raw.values.dtype.name
     return MetaTensor(torch.from_numpy(labels), affine=torch.from_numpy(raw.affine), meta=meta)
 
 
@@ -84,7 +87,7 @@ def _whole(values: NDArray[Any]) -> NDArray[np.int64]:
         raise ValueError(f"labels must be whole numbers, got {values.dtype}")
     if values.size and not (values.min() >= -(2**63) and values.max() < 2**63):
         raise ValueError(
-            f"labels must be finite and below 2^63, got {values.min()} to {values.max()}"
+            f"labels must be whole numbers below 2^63, got {values.min()} to {values.max()}"
         )
     whole = np.round(values)
     wrong = np.abs(values - whole) > _ROUNDING if values.dtype.kind == "f" else np.zeros(1, bool)
