@@ -156,7 +156,7 @@ class _LevelSet:
         for _ in range(NEWTON_STEPS):
             slope = self._gradient(found)
             square = (slope**2).sum(dim=1, keepdim=True)
-            step = self._excess(found)[:, None] * slope / square.clamp_min(1e-30)
+            step = self._excess(found)[:, None] * slope / torch.where(square > 0, square, 1.0)
             away = found - step - vertices
             found = vertices + away * (reach / away.norm(dim=1, keepdim=True)).clamp_max(1)
         closer = self._excess(found).abs() < self._excess(vertices).abs()
@@ -166,7 +166,7 @@ class _LevelSet:
         """Unit vectors down the gradient, and ``otherwise`` where there is none."""
         slope = self._gradient(vertices)
         length = slope.norm(dim=1, keepdim=True)
-        return torch.where(length > 0, -slope / length.clamp_min(1e-30), otherwise)
+        return torch.where(length > 0, -slope / torch.where(length > 0, length, 1.0), otherwise)
 
     def _excess(self, points: Tensor) -> Tensor:
         return self.representation.at(points)[:, self.channel].double().cpu() - self.level

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
 from oinr_monai.images.meta import inherit
+from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import Scan, checked_scans
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lineage import digest
@@ -183,13 +184,13 @@ class _Batch:
         ((places, label, _, options),) = self.objective.held_out(self.field, self.device)
         truth = self.objective.scale.standardise(self.objective.first.image)
         z = truth.unflatten(0, (self.count, -1)).flatten(1)
-        power = 20 * (z.amax(1) - z.amin(1)).to(self.device).log10()
+        spans = (z.amax(1) - z.amin(1)).to(self.device)
 
         def score() -> Tensor:
             with torch.no_grad():
                 error = (answer(self.stack, places, **options) - label[0]).square()
                 errors = error.unflatten(0, (self.count, -1)).flatten(1).mean(1)
-            return power - 10 * errors.clamp_min(1e-20).log10()
+            return peak_ratio(errors, spans)
 
         return score
 

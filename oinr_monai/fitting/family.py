@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time as clocks
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -19,6 +18,7 @@ from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
+from oinr_monai.images.metrics import mean_square, peak_ratio
 from oinr_monai.images.stack import stacked
 from oinr_monai.representation.family import Family, weights_at
 from oinr_monai.representation.neural_field import NeuralField, few_threads
@@ -219,12 +219,9 @@ class _FamilyFit:
         def score() -> float:
             with torch.no_grad():
                 errors = [_mse(self.field, batch) for batch in held_out]
-            return self._psnr(sum(errors) / len(errors))
+            return peak_ratio(sum(errors) / len(errors), self.span)
 
         return score
-
-    def _psnr(self, error: float) -> float:
-        return 10 * math.log10(self.span**2 / max(error, 1e-20))
 
     def _result(self, interrupted: bool) -> Family:
         self.field.load_state_dict(self.best.weights)
@@ -256,8 +253,7 @@ class _FamilyFit:
         scores = []
         for i, image in enumerate(self.stack):
             error = family.blend(_one_hot(i, len(self.stack))).sample().as_tensor() - image
-            mse = float(error.double().square().mean())
-            scores.append(10 * math.log10(span**2 / max(mse, 1e-30)))
+            scores.append(peak_ratio(mean_square(error), span))
         return scores
 
 

@@ -17,6 +17,7 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant, evaluate
 from oinr_monai.images.meta import inherit
+from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.stack import Signals, check_alike
 from oinr_monai.representation.lineage import FITTED, START, digest
 from oinr_monai.representation.neural_field import NeuralField
@@ -156,13 +157,11 @@ def _psnr(field: NeuralField, part: Signals, coefficients: Tensor, shift: float)
     z = part.standardised()
     lattice = centres(z.shape[2:], field.spacing, z.device, shift)
     error = (answers(field, coefficients, lattice) - truth(z, shift)).flatten(2)
-    spans = z.flatten(2).amax(2) - z.flatten(2).amin(2)
     # Channels are weighed as in the image itself.
-    std = torch.tensor([scale.std for scale in part.scales]).to(z)
-    mse = ((error * std[..., None]) ** 2).mean((1, 2)).clamp_min(1e-20)
-    low = part.values.flatten(1).amin(1)
-    span = part.values.flatten(1).amax(1) - low if z.shape[1] > 1 else (spans * std)[:, 0]
-    return 10 * torch.log10(span.square() / mse)
+    std = torch.tensor([scale.std for scale in part.scales], dtype=torch.float64).to(z.device)
+    mse = ((error * std[..., None]) ** 2).mean((1, 2))
+    values = part.values.flatten(1)
+    return peak_ratio(mse, values.amax(1) - values.amin(1))
 
 
 def truth(z: Tensor, shift: float) -> Tensor:

@@ -14,7 +14,7 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Positions, Scatter
 from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.images.metrics import peak_ratio, psnr
+from oinr_monai.images.metrics import mean_square, peak_ratio, psnr
 from oinr_monai.images.scans import Scan
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lattice_field import LatticeField
@@ -120,7 +120,7 @@ class Objective(ABC):
             voxels = voxels[mask[tuple(voxels.round().long().T)]]
         truth = self.scale.restore(self.truth(Scatter(tuple(voxels.T))))
         error = result.at(self.grid.to_world(voxels)).T.cpu() - truth
-        return peak_ratio(float((error.double() ** 2).mean()), self.peak)
+        return peak_ratio(mean_square(error), self.peak)
 
 
 class ImageObjective(Objective):

@@ -229,9 +229,9 @@ class _Learner:
 
 def _standardised(images: Tensor) -> Tensor:
     # As IntensityScale does, for images (B, C, *spatial) that augmentation changed.
-    flat = images.flatten(2)
+    flat = images.flatten(2).double()
     std, mean = torch.std_mean(flat, dim=2, correction=0, keepdim=True)
-    return ((flat - mean) / std.clamp_min(1e-6)).view_as(images)
+    return ((flat - mean) / torch.where(std > 0, std, 1.0)).to(images).view_as(images)
 
 
 def _start(grid: Grid, out_channels: int, config: OperatorConfig) -> NeuralField:

@@ -187,7 +187,7 @@ class _Task:
                     float(weighted_mse(answer(self.field, places, **options), label))
                     for places, label, _, options in held_out
                 ]
-            return peak_ratio(max(sum(errors) / len(errors), 1e-20), self.objective.span)
+            return peak_ratio(sum(errors) / len(errors), self.objective.span)
 
         return score
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from oinr_monai.grids.tiles import slabs
-from oinr_monai.images.metrics import peak_ratio
+from oinr_monai.images.metrics import mean_square, peak_ratio
 from oinr_monai.images.stored import StoredImage
 from oinr_monai.images.stored_spline import StoredInterpolant, scale_of
 from oinr_monai.representation.continuous_field import ContinuousField
@@ -74,6 +74,6 @@ class StoredObjective(Objective):
         for start, stop in slabs(self.grid.shape, self.image.voxels_at_once):
             found = result.sample(self.grid.crop(start, stop)).as_tensor()
             error = found - self.image.read(start, stop)
-            total += float(error.square().sum(dtype=torch.float64))
+            total += mean_square(error) * error.numel()
             count += error.numel()
         return peak_ratio(total / count, self.peak)

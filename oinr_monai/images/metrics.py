@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from oinr_monai.grids.checks import check_one_of, check_shape
 
 from .labels import as_labels
 
-__all__ = ["dice", "hfen", "iou", "mse", "peak_ratio", "psnr", "ssim"]
+__all__ = ["dice", "hfen", "iou", "mean_square", "mse", "peak_ratio", "psnr", "ssim"]
 
 _SLAB = 2**21  # voxels that ssim filters at once: under 300 MB of intermediate volumes
 
@@ -39,7 +40,7 @@ def mse(signal: Tensor, reference: Tensor, mask: Tensor | None = None) -> float:
         1.6666666666666667
     """
     signal, reference = _compared(signal, reference, mask)
-    return float((signal - reference).square().mean(dtype=torch.float64))
+    return mean_square(signal - reference)
 
 
 def psnr(signal: Tensor, reference: Tensor, mask: Tensor | None = None) -> float:
@@ -68,8 +69,7 @@ def psnr(signal: Tensor, reference: Tensor, mask: Tensor | None = None) -> float
     """
     signal, reference = _compared(signal, reference, mask)
     _, extent = _range(reference)
-    error = mse(signal, reference)
-    return math.inf if error == 0 else 10 * math.log10(extent**2 / error)
+    return peak_ratio(mse(signal, reference), extent)
 
 
 def ssim(signal: Tensor, reference: Tensor, mask: Tensor | None = None) -> float:
@@ -287,6 +287,35 @@ def _range(reference: Tensor) -> tuple[float, float]:
     return low, high - low
 
 
-def peak_ratio(error: float, span: float) -> float:
-    """PSNR in dB of a mean squared error, for values that span so much."""
-    return 10 * math.log10(span**2 / max(error, 1e-30))
+def mean_square(error: Tensor) -> float:
+    """Mean of the squares, in float64, so that it is right for values in any unit.
+
+    Example:
+        >>> round(mean_square(torch.tensor([3e-25, 4e-25])) / 1e-50, 3)
+        12.5
+    """
+    parts = error.flatten().split(_SLAB)
+    return math.fsum(float(part.double().square().sum()) for part in parts) / error.numel()
+
+
+@overload
+def peak_ratio(error: Tensor, span: Tensor) -> Tensor: ...
+@overload
+def peak_ratio(error: float, span: float) -> float: ...
+def peak_ratio(error: Tensor | float, span: Tensor | float) -> Tensor | float:
+    """PSNR in dB of mean squared errors, 10 log10(span^2 / error).
+
+    There is no floor below the errors, so that the unit of the values changes nothing: the ratio is
+    infinite where there is no error at all.
+
+    Args:
+        error: one, or a tensor of any shape.
+        span: how much the values span, likewise.
+
+    Example:
+        >>> peak_ratio(1e-44, 1e-21)
+        20.0
+    """
+    peak, square = (torch.as_tensor(each, dtype=torch.float64) for each in (span, error))
+    ratio = 20 * (peak / square.sqrt()).log10()
+    return ratio if isinstance(error, Tensor) else float(ratio)

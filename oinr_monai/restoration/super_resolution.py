@@ -42,6 +42,7 @@ from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
+from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.representation import Representation
@@ -294,7 +295,7 @@ class _Task:
     def _score(self) -> float:
         errors = [float((answer - missing).square().mean()) for answer, missing in self._answers()]
         span = float(self.coarse.max() - self.coarse.min())
-        return 10 * math.log10(span**2 / max(sum(errors) / len(errors), 1e-20))
+        return peak_ratio(sum(errors) / len(errors), span)
 
     def _shrinkage(self) -> float:
         # How much of its answer to believe, by least squares: none of what would do harm.

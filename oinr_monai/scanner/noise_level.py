@@ -20,6 +20,9 @@ __all__ = [
 # Channels from which they may be repeats of one scene: fewer may be colours, or contrasts.
 FEWEST_REPEATS = 5
 
+# Details below this part of a channel's greatest intensity are what rounding in float64 leaves.
+ROUNDING = 1e-12
+
 
 def noise_level(image: Tensor, mask: Tensor | None = None) -> tuple[float, ...]:
     r"""Standard deviation of the noise of each channel, from the finest details of the image.
@@ -57,7 +60,8 @@ def _details(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         before, here, after = (detail.narrow(axis, i, size) for i in range(3))
         detail = (before - 2 * here + after) / math.sqrt(6)
         inside = inside.narrow(axis - 1, 1, size)
-    return detail, inside
+    rounding = ROUNDING * image.flatten(1).double().abs().amax(1).view(-1, *[1] * inside.ndim)
+    return torch.where(detail.abs() > rounding, detail, 0.0), inside
 
 
 def details_hold_anatomy(image: Tensor) -> bool:
@@ -83,7 +87,7 @@ def details_hold_anatomy(image: Tensor) -> bool:
     for axis in axes:
         blocks = blocks.unfold(axis, min(side, blocks.shape[axis]), min(side, blocks.shape[axis]))
     blocks = blocks.flatten(detail.ndim).flatten(0, -2)
-    blocks = blocks[(blocks > 1e-12).double().mean(dim=1) > 0.9]
+    blocks = blocks[(blocks > 0).double().mean(dim=1) > 0.9]
     levels = blocks.median(dim=1).values
     return len(levels) >= 8 and float(levels.quantile(0.1)) < 0.65 * float(levels.median())
 
@@ -125,7 +129,7 @@ def known_level(image: Tensor, mask: Tensor | None) -> tuple[float, ...]:
 def _spread(details: Tensor) -> float:
     # Constant background, cut out or padded, is no sample of the noise.
     magnitude = details.abs()
-    magnitude = magnitude[magnitude > 1e-12]
+    magnitude = magnitude[magnitude > 0]
     if len(magnitude) < 8:
         raise ValueError("image must hold noise in its details, got none; give sigma")
     return float(magnitude.median()) / 0.6745

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -16,6 +15,7 @@ from oinr_monai import Grid
 from oinr_monai.fitting.presets import PresetName
 from oinr_monai.grids.positions import Scatter
 from oinr_monai.grids.splines import CubicInterpolant
+from oinr_monai.images.metrics import mean_square, peak_ratio
 
 BLOCK = 64
 PLACES = 65_536
@@ -94,9 +94,8 @@ class Problem:
 
     def psnr(self, prediction: Tensor, truth: Tensor) -> float:
         """Return the PSNR in dB with the range of the block as peak."""
-        error = (prediction.double() - truth.double()).square().mean().item()
         peak = (self.volume.max() - self.volume.min()).item()
-        return 10 * math.log10(peak**2 / max(error, 1e-300))
+        return peak_ratio(mean_square(prediction.double() - truth.double()), peak)
 
 
 def load_image(source: str) -> MetaTensor:

@@ -41,6 +41,24 @@ def test_a_mask_of_one_channel_serves_all(generator: torch.Generator) -> None:
     assert metrics.mse(signal, reference, mask) == expected
 
 
+@pytest.mark.parametrize("unit", [1e-22, 1e25])
+def test_far_units_change_no_score(unit: float, generator: torch.Generator) -> None:
+    signal, reference = pair(1, 16, 16, generator=generator)
+    for score in (metrics.psnr, metrics.ssim, metrics.hfen):
+        wanted = score(signal, reference)
+        assert score(unit * signal, unit * reference) == pytest.approx(wanted, rel=1e-5)
+    assert metrics.mse(unit * signal, unit * reference) == pytest.approx(
+        unit**2 * metrics.mse(signal, reference), rel=1e-5
+    )
+
+
+def test_peak_ratio_of_many_is_that_of_each(generator: torch.Generator) -> None:
+    errors, spans = 10.0 ** (-50 * torch.rand(2, 7, generator=generator, dtype=torch.float64))
+    each = [metrics.peak_ratio(float(e), float(s)) for e, s in zip(errors, spans, strict=True)]
+    assert metrics.peak_ratio(errors, spans).tolist() == each
+    assert metrics.peak_ratio(0.0, 3.0) == math.inf
+
+
 @pytest.mark.parametrize(("gain", "offset"), [(50.0, 0.0), (1.0, -1000.0), (-3.0, 7.0)])
 def test_psnr_does_not_depend_on_the_unit(
     gain: float, offset: float, generator: torch.Generator
