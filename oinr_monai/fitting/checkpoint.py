@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from oinr_monai.representation.tensor_file import (
     write_tensor_file,
 )
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["MOMENTS", "fingerprint", "read_checkpoint", "write_checkpoint"]
 
 REMEDY = "remove it, or repeat the image and settings it is of"
 
@@ -32,8 +33,25 @@ CHECKPOINT = FileKind(
 # Least and greatest value of each number of a state; scores may be minus infinity, never NaN.
 RANGES = {"step": (0, 2.0**53), "elapsed": (0, 1e12), "best/due": (0, 1)}
 
-# What Adam keeps of each parameter.
+# What Adam keeps of each parameter beside its step; a group of another kind says what it keeps.
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def fingerprint(*tensors: Tensor | None) -> str:
+    """Sixteen digits that tell these tensors, some of which may be missing, from any others.
+
+    Example:
+        >>> fingerprint(torch.arange(3)) == fingerprint(torch.arange(3).flip(0))
+        False
+    """
+    every = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            plain = tensor.detach().cpu().contiguous()
+            every.update(repr((tuple(plain.shape), plain.dtype)).encode())
+            every.update(plain.numpy().tobytes())
+        every.update(b";")
+    return every.hexdigest()[:16]
 
 
 def write_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
@@ -42,8 +60,9 @@ def write_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> 
     Args:
         path: the file.
         state: nested mappings of tensors, numbers and words: ``of``, which tells the image and the
-            settings; the state dicts ``network`` and ``optimizer``; ``step`` and ``elapsed``; and
-            ``best``, if the best weights are kept: ``score``, ``weights`` and ``due``.
+            settings; the state dicts ``network`` and ``optimizer``; ``step`` and ``elapsed``;
+            ``best``, if the best weights are kept: ``score``, ``weights`` and ``due``; and what
+            else the descent needs.
 
     Raises:
         OSError: if the file cannot be written.
@@ -74,8 +93,9 @@ def read_checkpoint(
     Args:
         path: the file.
         like: the state of the descent as it stands, such as before its first step.
-        optimizer: its optimizer, an Adam, whose parameters the moments must have the shapes of;
-            the groups, with their rates, are those that it has.
+        optimizer: its optimizer, whose parameters the moments must have the shapes of; a group that
+            keeps others than Adam's names them as its ``moments``. The groups, with their rates,
+            are those that it has.
 
     Raises:
         ValueError: if the file is damaged, or of another image or other settings.
@@ -141,18 +161,28 @@ def _expected(
     file: TensorFile, like: Mapping[str, Any], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """What the tensors must be like, as far as each is there: some come with the first steps."""
-    network = like["network"]
-    expected = {f"network/{name}": tensor for name, tensor in network.items()}
-    names = file.names
+    network, names = like["network"], file.names
+    expected = {name: each for name, each in _leaves(_further(like)) if isinstance(each, Tensor)}
+    expected |= {f"network/{name}": tensor for name, tensor in network.items()}
     if any(name.startswith("best/weights/") for name in names):
-        expected |= {f"best/weights/{name}": tensor for name, tensor in network.items()}
-    for i, parameter in enumerate(_parameters(optimizer)):
+        best = like["best"]["weights"] or network
+        expected |= {f"best/weights/{name}": tensor for name, tensor in best.items()}
+    for i, (parameter, moments) in enumerate(_moments(optimizer)):
         if any(name.startswith(f"optimizer/{i}/") for name in names):
-            expected |= {f"optimizer/{i}/{name}": parameter for name in MOMENTS}
+            expected |= {f"optimizer/{i}/{name}": parameter for name in moments}
             expected[f"optimizer/{i}/step"] = torch.zeros((), device="meta")
     if isinstance(like.get("best", {}).get("score"), Tensor):
         expected["best/score"] = _score_like(file, network)
     return expected
+
+
+def _further(like: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: v for name, v in like.items() if name not in ("network", "optimizer", "best")}
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, Sequence[str]]]:
+    groups = optimizer.param_groups
+    return [(p, group.get("moments", MOMENTS)) for group in groups for p in group["params"]]
 
 
 def _score_like(file: TensorFile, network: Mapping[str, Tensor]) -> Tensor:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +19,16 @@ from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import Scan, checked_scans
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lineage import digest
-from oinr_monai.representation.neural_field import NeuralField
+from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
-from .descent import adam, answer, descend, weighted_mse
+from .descent import Descent, Watch, adam, answer, weighted_mse
 from .device import chosen_device
-from .handlers import BestOfEach, Clock, OneCycle, ProgressBar
+from .handlers import BestOfEach, Clock
+from .interrupts import learning
 from .objective import ImageObjective
 from .presets import FitConfig, budget, places_of
+from .samplers import Batch, to_device
 from .start import begin
 
 __all__ = ["fit_many"]
@@ -42,6 +47,7 @@ def fit_many(
     *,
     start: Representation | None = None,
     memory: float = 32.0,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> list[Representation]:
     """Fit many images of one shape and spacing, each by a function of its own, all at once.
@@ -61,6 +67,7 @@ def fit_many(
         start: another fit to begin each of them with, as :func:`~oinr_monai.fit` takes it.
         memory: MiB that the training may hold, about, which sets how many images go at once; one
             does in any case. More than fits the processor's cache is no faster on a CPU.
+        checkpoint: folder that keeps the states of the fits, which go on from them if it has some.
         progress: show a bar on stderr.
 
     Returns:
@@ -81,14 +88,16 @@ def fit_many(
     if not memory > 0:
         raise ValueError(f"memory must be positive, got {memory}")
     found: list[Representation] = []
-    with torch.inference_mode(False), torch.enable_grad():
+    with learning() as interrupts:
         scans = _checked(images)
         count = _at_once(scans[0], config, start, memory) if scans else 1
         for first in range(0, len(scans), count):
-            title = f"fit {first + 1}-{min(first + count, len(scans))} of {len(scans)}"
-            batch = _Batch(scans[first : first + count], config, start)
-            found += batch.run(title if progress else None)
-            if found[-1].info["interrupted"]:
+            last = min(first + count, len(scans))
+            title = f"fit {first + 1}-{last} of {len(scans)}"
+            batch = _BatchFit(scans[first:last], config, start, title)
+            kept = None if checkpoint is None else Path(checkpoint) / f"{first + 1}-{last}.pt"
+            found += batch.results(batch.run(Watch(kept, progress=progress), interrupts))
+            if found[-1].info["interrupted"] or interrupts.asked:
                 break
     return [inherit(each, image) for each, image in zip(found, images, strict=False)]
 
@@ -136,52 +145,64 @@ def _field(scan: Scan, config: FitConfig, start: Representation | None) -> Conti
     return field
 
 
-class _Batch:
+class _BatchFit(Descent):
     """Images that are fitted together, as one image that has the channels of all of them."""
 
     def __init__(
-        self, scans: Sequence[Scan], config: FitConfig, start: Representation | None
+        self, scans: Sequence[Scan], config: FitConfig, start: Representation | None, title: str
     ) -> None:
         self.start = None if start is None else digest(start)
-        self.scans, self.config, self.count = scans, config, len(scans)
+        self.scans, self.config, self.count, self.title = scans, config, len(scans), title
         first = scans[0]
         self.device = chosen_device(config.device)
         together = Scan(torch.cat([scan.image for scan in scans]), first.grid, None, first.origin)
         self.objective = ImageObjective([together], config)
         steps, seconds = budget(first.grid, config)
-        self.clock = Clock(steps, None if seconds is None else seconds * self.count)
+        clock = Clock(steps, None if seconds is None else seconds * self.count)
         self.field = _field(first, config, start).to(self.device)
         self.stack = _Stack(self.field, self.count)
-        self.optimizer = adam(self.field, config.learning_rate, self.stack.by_name())
-        self.best = BestOfEach(self.stack, self._held_out_psnr(), self.clock)
+        optimizer = adam(self.field, config.learning_rate, self.stack.by_name())
+        best = BestOfEach(self.stack, self._held_out_psnr(), clock)
+        super().__init__(self.stack, optimizer, clock, config.seed, best)
+        (self.sampler,) = self.objective.samplers(self.field, self.generator)
         if start is not None:
-            self.best.take()
+            best.take()
 
-    def run(self, title: str | None) -> list[Representation]:
-        handlers: list[Any] = [self.clock, OneCycle(self.optimizer, self.clock), self.best]
-        if title is not None:
-            handlers.append(ProgressBar(self.clock, self.best, title))
+    @property
+    def identity(self) -> object:
+        """The images, the settings, the field, and what it started from."""
+        return self.objective.identity, self.config.settings(), repr(self.field), self.start
+
+    def draw(self) -> Batch:
+        """Places, the same for all images, and what is there."""
+        return to_device(self.sampler.draw(), self.device)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The sum over the images: each then has the gradient that it would have alone."""
         # Reduced precision gains nothing in a stack of narrow operators, and limits its quality.
-        interrupted = descend(
-            self.stack,
-            self.field,
-            self.objective,
-            self.optimizer,
-            self.clock,
-            self._loss,
-            handlers,
-            bfloat16=False,
-        )
-        if not interrupted:
-            self.best.take()
-        return self._results(interrupted)
+        places, label, options = batch
+        return self.count * weighted_mse(answer(self.stack, places, **options), label)
 
-    def _loss(self, signal: Tensor, label: tuple[Tensor, Tensor | None]) -> Tensor:
-        # The sum over the images: each then has the gradient that it would have alone.
-        return self.count * weighted_mse(signal, label)
+    def threads(self) -> AbstractContextManager[None]:
+        """Few where the operator is narrow."""
+        return few_threads(self.field)
+
+    def results(self, interrupted: bool) -> list[Representation]:
+        """Each image's field as it is now, with its scores."""
+        taken = {
+            "steps": self.clock.step,
+            "seconds": round(self.clock.elapsed / self.count, 6),
+            "interrupted": interrupted,
+            "device": str(self.device),
+            **({} if self.start is None else {"start": self.start}),
+        }
+        return [
+            ImageObjective([scan], self.config).result(self.stack.member(i), taken)
+            for i, scan in enumerate(self.scans)
+        ]
 
     def _held_out_psnr(self) -> Callable[[], Tensor]:
-        ((places, label, _, options),) = self.objective.held_out(self.field, self.device)
+        ((places, label, options),) = self.objective.held_out(self.field, self.device)
         truth = self.objective.scale.standardise(self.objective.first.image)
         z = truth.unflatten(0, (self.count, -1)).flatten(1)
         spans = (z.amax(1) - z.amin(1)).to(self.device)
@@ -193,21 +214,6 @@ class _Batch:
             return peak_ratio(errors, spans)
 
         return score
-
-    def _results(self, interrupted: bool) -> list[Representation]:
-        taken = {
-            "steps": self.clock.step,
-            "seconds": round(self.clock.elapsed / self.count, 6),
-            "interrupted": interrupted,
-            "device": str(self.device),
-            **({} if self.start is None else {"start": self.start}),
-        }
-        if self.best.weights:
-            self.stack.load_state_dict(self.best.weights)
-        return [
-            ImageObjective([scan], self.config).result(self.stack.member(i), taken)
-            for i, scan in enumerate(self.scans)
-        ]
 
 
 class _Stack(nn.Module):

@@ -1,25 +1,220 @@
-"""The descent: steps of an optimiser on an ignite engine, timed and scored."""
+"""The descent: steps of an optimizer until a budget is spent, whatever is learned.
+
+Every descent of the package is a :class:`Descent`: its subclass says what a step sees and what it
+costs; the loop, its clock, its schedule, the best weights on the way, interrupts, checkpoints and
+what people watch are here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from monai.engines import SupervisedTrainer
-from monai.inferers import Inferer
+from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lattice_field import LatticeField
-from oinr_monai.representation.neural_field import few_threads
 
-from .handlers import Clock, ProgressBar, TensorBoard
-from .objective import Objective
-from .samplers import to_device
+from .checkpoint import read_checkpoint, write_checkpoint
+from .handlers import Checkpoint, Clock, OneCycle, ProgressBar, Scores, TensorBoard
+from .interrupts import Interrupts
 
-__all__ = ["adam", "answer", "descend", "weighted_mse"]
+__all__ = ["Descent", "Watch", "adam", "answer", "weighted_mse"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a descent is kept and watched.
+
+    Args:
+        checkpoint: file to save its state to every 15 seconds, and at its end.
+        resume: go on from ``checkpoint`` if it exists.
+        log_dir: directory for TensorBoard.
+        progress: show a bar on stderr.
+
+    Raises:
+        ValueError: if the folder of ``checkpoint`` does not exist.
+    """
+
+    checkpoint: str | os.PathLike[str] | None = None
+    resume: bool = True
+    log_dir: str | os.PathLike[str] | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is not None and not Path(self.checkpoint).parent.is_dir():
+            raise ValueError(
+                f"checkpoint must be in an existing folder, got {self.checkpoint}; create it first"
+            )
+
+
+class Descent(ABC):
+    """Steps of an optimizer until the clock's budget is spent, the best weights on the way kept.
+
+    Each step draws from a seed of its own, so that a resumed descent sees what it missed.
+
+    Args:
+        network: what is trained.
+        optimizer: each of its groups carries its highest rate as ``peak``.
+        clock: the budget.
+        seed: seed of what the steps see.
+        best: keeps the weights that are the answer.
+    """
+
+    title, rise, clip = "fit", 0.05, float("inf")
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        clock: Clock,
+        seed: int,
+        best: Scores,
+    ) -> None:
+        self.network, self.optimizer, self.clock = network, optimizer, clock
+        self.seed, self.best = seed, best
+        self.generator = torch.Generator()
+
+    @property
+    @abstractmethod
+    def identity(self) -> object:
+        """What tells this descent from another, for a checkpoint; its ``repr`` is kept."""
+
+    @abstractmethod
+    def draw(self) -> Any:  # noqa: ANN401
+        """What the next step sees, drawn with ``self.generator``."""
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:  # noqa: ANN401
+        """What a step costs on what it sees."""
+
+    def between(self) -> list[Any]:
+        """Ignite handlers that come after a step and before its score."""
+        return []
+
+    def threads(self) -> AbstractContextManager[None]:
+        """The threads that steps of this kind are fastest with."""
+        return nullcontext()
+
+    def picture(self) -> Tensor | None:
+        """The result so far (H, W) in 0 to 1, for TensorBoard; None if it cannot be seen."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """All that the descent needs to go on where it was."""
+        return {
+            "of": repr(self.identity),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.clock.step,
+            "elapsed": self.clock.elapsed,
+            "best": self.best.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where the descent was that ``state`` is of."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.clock.step, self.clock.spent = state["step"], state["elapsed"]
+        self.best.restore(state["best"])
+
+    def step(self, batch: Any) -> Tensor:  # noqa: ANN401
+        """Take a step, and tell what it cost."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(batch)
+        loss.backward()
+        if self.clip < float("inf"):
+            groups = self.optimizer.param_groups
+            nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], self.clip)
+        self.optimizer.step()
+        return loss.detach()
+
+    def run(self, watch: Watch, interrupts: Interrupts) -> bool:
+        """Take the steps, and leave the network with its best weights.
+
+        Args:
+            watch: how it is kept and watched.
+            interrupts: ends it early.
+
+        Returns:
+            Whether an interrupt came before the budget was spent.
+
+        Raises:
+            ValueError: if no weights had a finite score, or the checkpoint is of something else.
+            KeyboardInterrupt: if an interrupt came before the first step.
+        """
+        if interrupts.asked:
+            raise KeyboardInterrupt
+        checkpoint = None if watch.checkpoint is None else Path(watch.checkpoint)
+        if checkpoint is not None and watch.resume and checkpoint.is_file():
+            self.restore(read_checkpoint(checkpoint, self.state(), self.optimizer))
+        interrupted = self._descend(watch, interrupts)
+        interrupts.heeded = True
+        if checkpoint is not None:
+            write_checkpoint(checkpoint, self.state())
+        self._take_best(interrupted)
+        return interrupted
+
+    def _descend(self, watch: Watch, interrupts: Interrupts) -> bool:
+        if self.clock.fraction >= 1:
+            return False
+        engine = Engine(lambda engine, batch: self.step(batch))
+        engine.logger.setLevel("CRITICAL")
+        handlers = self._handlers(watch)
+        for handler in handlers:
+            handler.attach(engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, _heed, interrupts)
+        steps = 1 << 40 if self.clock.steps is None else self.clock.steps
+        try:
+            with self.threads():
+                engine.run(self._batches(), max_epochs=1, epoch_length=steps - self.clock.step)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            for handler in handlers:
+                if isinstance(handler, TensorBoard | ProgressBar):
+                    handler.close()
+        return interrupts.asked and self.clock.fraction < 1
+
+    def _handlers(self, watch: Watch) -> list[Any]:
+        cycle = OneCycle(self.optimizer, self.clock, self.rise)
+        handlers: list[Any] = [self.clock, cycle, *self.between(), self.best]
+        if watch.checkpoint is not None:
+            handlers.append(Checkpoint(Path(watch.checkpoint), self.state))
+        if watch.log_dir is not None:
+            where = Path(watch.log_dir)
+            handlers.append(TensorBoard(where, self.clock, self.best, self.optimizer, self.picture))
+        if watch.progress:
+            handlers.append(ProgressBar(self.clock, self.best, self.title))
+        return handlers
+
+    def _batches(self) -> Iterator[Any]:
+        while True:
+            self.generator.manual_seed(((self.seed << 32) + self.clock.step) % (1 << 63))
+            yield self.draw()
+
+    def _take_best(self, interrupted: bool) -> None:
+        if not (interrupted and self.best.weights):
+            self.best.take()
+        if not self.best.weights:
+            raise ValueError(
+                f"the {self.title} must reach a finite score, got {self.best.last} after "
+                f"{self.clock.step} steps; lower the learning rate or look at the image's values"
+            )
+        self.best.network.load_state_dict(self.best.weights)
+
+
+def _heed(engine: Engine, interrupts: Interrupts) -> None:
+    if interrupts.asked:
+        engine.terminate()
 
 
 def adam(
@@ -42,78 +237,23 @@ def adam(
     return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)
 
 
-def descend(
-    network: nn.Module,
-    field: ContinuousField,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    clock: Clock,
-    loss: Callable[[Tensor, tuple[Tensor, Tensor | None]], Tensor],
-    handlers: Sequence[Any],
-    bfloat16: bool,
-) -> bool:
-    """Take steps until the clock's budget is spent; whether an interrupt came before that.
+def answer(
+    network: nn.Module, places: Positions | None, reduced: bool = False, **options: Any
+) -> Tensor:
+    """Signal (C, *places.shape); on the whole lattice where there are no places.
 
     Args:
-        network: answers at positions, (1, C, *positions.shape), with what the optimizer trains.
-        field: the field it is, or one of those it is a stack of.
-        objective: where to look, and what is there.
-        optimizer: steps down the loss.
-        clock: the budget.
-        loss: of the answer at a batch's places, given its label.
-        handlers: Ignite handlers, the clock among them.
-        bfloat16: run the operator in reduced precision.
+        network: a field, or a stack of them.
+        places: where.
+        reduced: run the operator in bfloat16.
+        options: further arguments of the network.
     """
-    if clock.fraction >= 1:
-        return False
-    device = next(network.parameters()).device
-    trainer = SupervisedTrainer(
-        device=device,
-        max_epochs=1,
-        epoch_length=(1 << 40 if clock.steps is None else clock.steps) - clock.step,
-        train_data_loader=objective.batches(field, clock),
-        network=network,
-        optimizer=optimizer,
-        loss_function=loss,
-        prepare_batch=to_device,
-        inferer=_FieldInferer(bfloat16),
-        train_handlers=handlers,
-        optim_set_to_none=True,
-        decollate=False,
-    )
-    trainer.logger.setLevel("CRITICAL")
-    try:
-        with few_threads(field):
-            trainer.run()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        for handler in handlers:
-            if isinstance(handler, TensorBoard | ProgressBar):
-                handler.close()
-    return False
-
-
-class _FieldInferer(Inferer):
-    """Runs the operator in reduced precision where the machine gains from it."""
-
-    def __init__(self, bfloat16: bool) -> None:
-        self.bfloat16 = bfloat16
-
-    def __call__(  # type: ignore[override]
-        self, inputs: Positions | None, network: nn.Module, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        device = next(network.parameters()).device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bfloat16):
-            return answer(network, inputs, **kwargs).float()
-
-
-def answer(network: nn.Module, places: Positions | None, **options: Any) -> Tensor:
-    """Signal (C, *places.shape); on the whole lattice where there are no places."""
-    if isinstance(network, LatticeField) and places is None:
-        return network.on_lattice()
-    signal: Tensor = network(places, **options)[0]
-    return signal
+    device = next(network.parameters()).device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=reduced):
+        if isinstance(network, LatticeField) and places is None:
+            return network.on_lattice().float()
+        signal: Tensor = network(places, **options)[0]
+        return signal.float() if reduced else signal
 
 
 def weighted_mse(signal: Tensor, label: tuple[Tensor, Tensor | None]) -> Tensor:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time as clocks
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
-from monai.engines import SupervisedTrainer
-from monai.inferers import Inferer
+import torch.nn.functional as F
 from torch import Tensor
 
 from oinr_monai.fields.family import FamilyField, displaced
@@ -25,9 +26,11 @@ from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
 from .alignment import Alignment
-from .descent import adam
+from .checkpoint import fingerprint
+from .descent import Descent, Watch, adam
 from .device import chosen_device, seeded
-from .handlers import BestWeights, Clock, OneCycle, ProgressBar
+from .handlers import BestWeights, Clock
+from .interrupts import learning
 from .presets import FitConfig, budget, places_of
 from .samplers import LatticeSampler
 from .start import build_family
@@ -38,6 +41,9 @@ __all__ = ["fit_family"]
 # Members, or blends of them, that a step looks at, and the part of them that are blends.
 ROWS, BLENDS = 8, 0.3
 
+# A lattice, weights of blends, and their truth (rows, C, *lattice.shape).
+_Rows = tuple[Lattice, list[list[float]], Tensor]
+
 
 def fit_family(
     images: Sequence[Tensor | np.ndarray],
@@ -45,6 +51,7 @@ def fit_family(
     *,
     times: Sequence[float] | None = None,
     motion: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Family:
     """Fit one operator to several images, each with an input function of its own.
@@ -59,6 +66,7 @@ def fit_family(
         config: how to fit; an ``encoding`` must make a :class:`~oinr_monai.SplineField`, for each.
         times: times of the images, rising, in any unit.
         motion: find how the images move; otherwise blends fade one into the other.
+        checkpoint: file that keeps the state of the fit, which goes on from it if it exists.
         progress: show a bar on stderr.
 
     Returns:
@@ -70,14 +78,16 @@ def fit_family(
         ValueError: if an image is unfit, they differ in shape or place, or times do not rise.
     """
     config = config or FitConfig()
-    with torch.inference_mode(False), torch.enable_grad():
-        family = _FamilyFit(images, config, times, motion).run(progress)
+    watch = Watch(checkpoint, progress=progress)
+    with learning() as interrupts:
+        descent = _FamilyFit(images, config, times, motion)
+        family = descent.result(descent.run(watch, interrupts))
     inherit(family.representation, images[0])
     return family
 
 
-class _FamilyFit:
-    """One fit of a family: the parts that its steps share."""
+class _FamilyFit(Descent):
+    """The descent of a family's field towards its members, and blends of them."""
 
     def __init__(
         self,
@@ -101,11 +111,18 @@ class _FamilyFit:
             self._align(alignment, z)
         self.field.to(self.device)
         self.truths = [CubicInterpolant(image.to(self.device)) for image in z]
-        self.places = places_of(self.grid, config, len(z))
-        self.clock = Clock(*budget(self.grid, config, len(z)), started=started)
-        weights = dict(self.field.named_parameters())
-        self.optimizer = adam(self.field, config.learning_rate, weights)
-        self.best = BestWeights(self.field, self._held_out(), self.clock)
+        self.rows = min(ROWS, len(z))
+        clock = Clock(*budget(self.grid, config, len(z)), started=started)
+        optimizer = adam(self.field, config.learning_rate, dict(self.field.named_parameters()))
+        best = BestWeights(self.field, self._held_out(), clock)
+        super().__init__(self.field, optimizer, clock, config.seed, best)
+        self.sampler = self._sampler(self.generator)
+
+    @property
+    def identity(self) -> object:
+        """The images, their times, the settings and the field."""
+        images = fingerprint(self.stack, self.grid.affine)
+        return images, self.times, self.config.settings(), repr(self.field)
 
     @property
     def encoding(self) -> FamilyField:
@@ -124,55 +141,36 @@ class _FamilyFit:
         for motion, found_ones in zip(self.encoding.motions, coefficients, strict=True):
             motion.get_parameter("coefficients").data.copy_(found_ones)
 
-    def run(self, progress: bool) -> Family:
-        handlers: list[Any] = [self.clock, OneCycle(self.optimizer, self.clock), self.best]
-        handlers += [ProgressBar(self.clock, self.best)] if progress else []
-        trainer = SupervisedTrainer(
-            device=self.device,
-            max_epochs=1,
-            epoch_length=self.clock.steps or 1 << 40,
-            train_data_loader=self._batches(self.config.seed),
-            network=self.field,
-            optimizer=self.optimizer,
-            loss_function=torch.nn.MSELoss(),
-            prepare_batch=_prepared,
-            inferer=_BlendInferer(),
-            train_handlers=handlers,
-            optim_set_to_none=True,
-            decollate=False,
-        )
-        trainer.logger.setLevel("CRITICAL")
-        interrupted = False
-        try:
-            with few_threads(self.field):
-                trainer.run()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            if progress:
-                handlers[-1].close()
-        self.best.take()
-        return self._result(interrupted)
-
     # ---- what a step sees -----------------------------------------------------------------------
 
-    def _batches(self, seed: int) -> Iterator[dict[str, Any]]:
-        generator = torch.Generator().manual_seed(seed)
-        rows = min(ROWS, len(self.truths))
-        sampler = LatticeSampler(
+    def draw(self) -> _Rows:
+        """A lattice, the weights of some blends, and their truth on it."""
+        return self._rows(self.sampler, self.generator)
+
+    def loss(self, batch: _Rows) -> Tensor:
+        """Squared error of the blends."""
+        lattice, weights, target = batch
+        return F.mse_loss(_answers(self.field, lattice, weights), target)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Few where the operator is narrow."""
+        return few_threads(self.field)
+
+    def _sampler(self, generator: torch.Generator) -> LatticeSampler:
+        return LatticeSampler(
             truth=self.truths[0],
             shape=self.grid.shape,
             spacing=tuple(self.grid.spacing.tolist()),
-            places=max(self.places // rows, 1),
+            places=max(places_of(self.grid, self.config, len(self.truths)) // self.rows, 1),
             contiguous=not self.field.anywhere,
             mask=None,
             generator=generator,
         )
-        while True:
-            lattice = Lattice(tuple(x.to(self.device) for x in sampler.lattice().axes))
-            weights = [self._weights(generator) for _ in range(rows)]
-            target = torch.stack([self.truth(row, lattice) for row in weights])
-            yield {"image": (lattice, weights), "label": target}
+
+    def _rows(self, sampler: LatticeSampler, generator: torch.Generator) -> _Rows:
+        lattice = Lattice(tuple(x.to(self.device) for x in sampler.lattice().axes))
+        weights = [self._weights(generator) for _ in range(self.rows)]
+        return lattice, weights, torch.stack([self.truth(row, lattice) for row in weights])
 
     def _weights(self, generator: torch.Generator) -> list[float]:
         count = len(self.truths)
@@ -213,18 +211,19 @@ class _FamilyFit:
     # ---- how good it is -------------------------------------------------------------------------
 
     def _held_out(self) -> Callable[[], float]:
-        batches = self._batches(self.config.seed + 1)
-        held_out = [next(batches) for _ in range(max(2, len(self.truths) // ROWS))]
+        generator = torch.Generator().manual_seed(self.config.seed + 1)
+        sampler = self._sampler(generator)
+        held_out = [self._rows(sampler, generator) for _ in range(max(2, len(self.truths) // ROWS))]
 
         def score() -> float:
             with torch.no_grad():
-                errors = [_mse(self.field, batch) for batch in held_out]
+                errors = [float(self.loss(batch)) for batch in held_out]
             return peak_ratio(sum(errors) / len(errors), self.span)
 
         return score
 
-    def _result(self, interrupted: bool) -> Family:
-        self.field.load_state_dict(self.best.weights)
+    def result(self, interrupted: bool) -> Family:
+        """The family that the field is now, with its scores."""
         family = Family(
             Representation(
                 self.field.cpu(),
@@ -257,31 +256,10 @@ class _FamilyFit:
         return scores
 
 
-class _BlendInferer(Inferer):
-    """The answers of several blends on one lattice, (rows, C, *lattice)."""
-
-    def __call__(  # type: ignore[override]
-        self,
-        inputs: tuple[Positions, Sequence[list[float]]],
-        network: NeuralField,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Tensor:
-        return _answers(network, *inputs)
-
-
 def _answers(field: NeuralField, lattice: Positions, weights: Sequence[list[float]]) -> Tensor:
     family = cast("FamilyField", field.encoding)
     blends = [NeuralField(family.blend(row), field.network, field.spacing) for row in weights]
     return torch.stack([blend(lattice)[0] for blend in blends])
-
-
-def _mse(field: NeuralField, batch: dict[str, Any]) -> float:
-    return float((_answers(field, *batch["image"]) - batch["label"]).square().mean())
-
-
-def _prepared(batch: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, Tensor]:
-    return batch["image"], batch["label"]
 
 
 def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ...] | None:

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,15 +15,17 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from oinr_monai.images.replacing import replacing
+from .checkpoint import write_checkpoint
 
 __all__ = [
     "BestOfEach",
     "BestWeights",
     "Checkpoint",
     "Clock",
+    "LastWeights",
     "OneCycle",
     "ProgressBar",
+    "Scores",
     "TensorBoard",
 ]
 
@@ -100,7 +102,7 @@ class OneCycle:
 
 
 def _loss(engine: Engine) -> float:
-    return float(cast("dict[str, Tensor]", engine.state.output)["loss"].detach())
+    return float(cast("Tensor", engine.state.output))
 
 
 # A score costs about as much as a step: in short fits there are fewer of them.
@@ -108,8 +110,20 @@ STEPS_A_SCORE = 10
 
 
 @dataclass
-class _Scores(ABC):
-    # Something is scored now and then over the budget, and what scored best is kept.
+class Scores(ABC):
+    """Scores weights now and then over the budget, and keeps some of them.
+
+    Args:
+        network: the module whose weights are kept.
+        score: what they are worth.
+        clock: the budget.
+        times: scores to take over the whole budget.
+        last: score taken last.
+        weights: weights that are kept.
+        due: part of the budget after which the next score is taken.
+        best: score of the weights that are kept.
+    """
+
     network: torch.nn.Module
     score: Callable[[], Any]
     clock: Clock
@@ -117,6 +131,7 @@ class _Scores(ABC):
     last: float = math.nan
     weights: dict[str, Tensor] = field(default_factory=dict)
     due: float = 0.0
+    best: Any = -math.inf
 
     def attach(self, engine: Engine) -> None:
         """Take scores after steps of ``engine``."""
@@ -132,9 +147,17 @@ class _Scores(ABC):
     def take(self) -> None:
         """Score the weights as they are, and keep them if they are the best so far."""
 
+    def state(self) -> dict[str, Any]:
+        """What it needs to go on: the best score and its weights, and when the next is due."""
+        return {"score": self.best, "weights": self.weights, "due": self.due}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        self.best, self.weights, self.due = state["score"], dict(state["weights"]), state["due"]
+
 
 @dataclass
-class BestWeights(_Scores):
+class BestWeights(Scores):
     """Keeps the weights with the best score, which it takes now and then over the budget.
 
     Args:
@@ -159,7 +182,7 @@ class BestWeights(_Scores):
 
 
 @dataclass
-class BestOfEach(_Scores):
+class BestOfEach(Scores):
     """The same for a stack of B networks in one module, each of which has a score of its own.
 
     Args:
@@ -184,6 +207,15 @@ class BestOfEach(_Scores):
             kept = self.weights.get(name, value)
             chosen = better.to(value.device).view(-1, *[1] * (value.ndim - 1))
             self.weights[name] = torch.where(chosen, value, kept)
+
+
+@dataclass
+class LastWeights(Scores):
+    """Keeps the last weights, whatever they score."""
+
+    def take(self) -> None:
+        """Score the weights as they are, and keep them."""
+        self.last, self.weights = self.score(), copy.deepcopy(self.network.state_dict())
 
 
 @dataclass
@@ -212,26 +244,27 @@ class Checkpoint:
 
     def save(self) -> None:
         """Write the checkpoint now."""
-        with replacing(self.path) as temporary:
-            torch.save(self.state(), temporary)
+        write_checkpoint(self.path, self.state())
 
 
 @dataclass
 class TensorBoard:
-    """Writes loss, PSNR and rate as scalars, and the middle slice as an image, for TensorBoard.
+    """Writes loss, score and rate as scalars, and the middle slice as an image, for TensorBoard.
 
     Args:
         directory: where the event files go.
         clock: the budget.
-        best: where the PSNR comes from.
-        middle_slice: returns the slice as (H, W) in 0 to 1.
+        best: where the score comes from.
+        optimizer: where the rate comes from.
+        picture: returns the result so far as (H, W) in 0 to 1, or None.
         times: points to write over the whole budget.
     """
 
     directory: Path
     clock: Clock
-    best: BestWeights
-    middle_slice: Callable[[], Tensor]
+    best: Scores
+    optimizer: torch.optim.Optimizer
+    picture: Callable[[], Tensor | None]
     times: int = 50
     _due: float = 0.0
     _imaged: float = -math.inf
@@ -251,10 +284,15 @@ class TensorBoard:
         step = self.clock.step
         self.writer.add_scalar("loss", _loss(engine), step)
         self.writer.add_scalar("psnr_between", self.best.last, step)
-        self.writer.add_scalar("rate", engine.optimizer.param_groups[0]["lr"], step)  # type: ignore[attr-defined]
+        self.writer.add_scalar("rate", self.optimizer.param_groups[0]["lr"], step)
         if self.clock.fraction - self._imaged >= 0.2 or self.clock.fraction >= 1:
             self._imaged = self.clock.fraction
-            self.writer.add_image("middle_slice", self.middle_slice(), step, dataformats="HW")
+            self._write_picture(step)
+
+    def _write_picture(self, step: int) -> None:
+        picture = self.picture()
+        if picture is not None:
+            self.writer.add_image("middle_slice", picture, step, dataformats="HW")
 
     def close(self) -> None:
         """Write what is left."""
@@ -263,16 +301,16 @@ class TensorBoard:
 
 @dataclass
 class ProgressBar:
-    """A bar on stderr with loss, PSNR between samples and the time left.
+    """A bar on stderr with loss, score and the time left.
 
     Args:
         clock: the budget.
-        best: where the PSNR comes from.
+        best: where the score comes from.
         title: what it says before the bar.
     """
 
     clock: Clock
-    best: BestWeights | BestOfEach
+    best: Scores
     title: str = "fit"
 
     def attach(self, engine: Engine) -> None:
@@ -284,12 +322,12 @@ class ProgressBar:
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn(
-                "{task.percentage:>3.0f}% loss {task.fields[loss]} PSNR {task.fields[psnr]} dB"
+                "{task.percentage:>3.0f}% loss {task.fields[loss]} score {task.fields[score]}"
             ),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task(self.title, total=1.0, loss="-", psnr="-")
+        self._task = self._bar.add_task(self.title, total=1.0, loss="-", score="-")
         engine.add_event_handler(Events.STARTED, lambda _: self._bar.start())
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=10), self._show)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.close())
@@ -297,8 +335,9 @@ class ProgressBar:
     def _show(self, engine: Engine) -> None:
         loss = _loss(engine)
         done, score = self.clock.fraction, f"{self.best.last:.2f}"
-        self._bar.update(self._task, completed=done, loss=f"{loss:.2e}", psnr=score)
+        self._bar.update(self._task, completed=done, loss=f"{loss:.2e}", score=score)
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Take the bar down, at the place where it is."""
+        self._bar.update(self._task, completed=self.clock.fraction)
         self._bar.stop()

@@ -1,10 +1,10 @@
-"""How a fit goes down: what it is held against, where it looks, and the steps it takes."""
+"""What a fit of images is held against: where it looks, what is there, and how good it is."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from oinr_monai.representation.lattice_field import LatticeField
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
-from .handlers import Clock
+from .checkpoint import fingerprint
 from .presets import FitConfig, places_of
 from .samplers import Batch, LatticeSampler, WholeLattice, to_device
 
@@ -79,20 +79,6 @@ class Objective(ABC):
     def psnr_grid(self, result: Representation) -> float:
         """PSNR at the voxels that count, in dB."""
 
-    def batches(self, field: ContinuousField, clock: Clock) -> Iterator[dict[str, object]]:
-        """Where the steps look, and what is there; in a step at one of the images.
-
-        Each step draws from a seed of its own, so that a resumed fit sees the places it missed.
-        """
-        generator = torch.Generator()
-        samplers = self.samplers(field, generator)
-        while True:
-            generator.manual_seed(((self.config.seed << 32) + clock.step) % (1 << 63))
-            chosen = 0
-            if len(samplers) > 1:
-                chosen = int(torch.randint(len(samplers), (), generator=generator))
-            yield samplers[chosen].draw()
-
     def held_out(self, field: ContinuousField, device: torch.device) -> list[Batch]:
         """One batch for each image, the same for every fit, which no step sees."""
         samplers = self.samplers(field, torch.Generator().manual_seed(BETWEEN_SEED))
@@ -144,9 +130,8 @@ class ImageObjective(Objective):
 
     @property
     def identity(self) -> object:
-        """Grids and intensities."""
-        grids = [(scan.grid.shape, scan.grid.affine.tolist()) for scan in self.scans]
-        return grids, self.scale
+        """Voxels, masks and affines."""
+        return [fingerprint(scan.image, scan.mask, scan.grid.affine) for scan in self.scans]
 
     def check(self, field: ContinuousField) -> None:
         """Several images have nodes of their own, unless places need none around them."""

@@ -151,14 +151,14 @@ def _counts(most: list[int], places: int) -> list[int]:
     return counts
 
 
-# Inputs, targets, and the network's other arguments.
-Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], tuple[()], dict[str, Any]]
+# Places, target and weight there, and the network's other arguments.
+Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], dict[str, Any]]
 
 
-def to_device(batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any) -> Batch:
-    """A batch in the form that MONAI's engines take: inputs, targets, the network's options."""
+def to_device(batch: dict[str, Any], device: torch.device) -> Batch:
+    """What a sampler drew, on a device."""
     positions, (target, weight) = batch["image"], batch["label"]
     if positions is not None:
         positions = type(positions)(tuple(x.to(device) for x in positions.axes))
     label = (target.to(device), None if weight is None else weight.to(device))
-    return positions, label, (), {"spacing": batch["spacing"]}
+    return positions, label, {"spacing": batch["spacing"]}

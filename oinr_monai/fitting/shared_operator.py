@@ -14,8 +14,7 @@ References:
 
 from __future__ import annotations
 
-import math
-import time
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -34,7 +33,11 @@ from oinr_monai.operators.conv import ConvOINR
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
+from .checkpoint import fingerprint
+from .descent import Descent, Watch
 from .device import chosen_device, seeded
+from .handlers import Clock, LastWeights
+from .interrupts import learning
 from .modulation import answers, centres, descend_coefficients, truth
 
 __all__ = ["OperatorConfig", "learn_operator"]
@@ -95,19 +98,24 @@ def learn_operator(
     *,
     labels: Sequence[int] | None = None,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> Representation:
     """Learn an operator, and the input function to start from, that serve signals of one kind.
 
     Every step takes a batch of signals through the descent that :func:`modulate` takes, and moves
     operator and start so that the result is closer, between the samples too. With ``labels`` a
     linear classifier reads the coefficients meanwhile, and what it asks for counts as well; it is
-    thrown away. The result says in its ``info`` whether it has seen labels.
+    thrown away. The result says in its ``info`` whether it has seen labels. An interrupt (Ctrl-C)
+    ends it early with what is learned so far, marked there too.
 
     Args:
         images: (C, *spatial) each, of one shape and one spacing, 1 to 3 spatial dimensions.
         config: how to learn.
         labels: class of each image, from 0; None to learn from the images alone.
         augment: changes a batch (B, C, *spatial) at random, with the generator it is given.
+        checkpoint: file that keeps the state of learning, which goes on from it if it exists.
+        progress: show a bar on stderr.
 
     Returns:
         Operator and start as one representation, for :func:`modulate`; saved as any other.
@@ -124,15 +132,13 @@ def learn_operator(
         (16, 16)
     """
     config = config or OperatorConfig()
-    started = time.monotonic()
-    # A transform may be called where gradients are off; learning needs them.
-    with torch.inference_mode(False), torch.enable_grad():
+    watch = Watch(checkpoint, progress=progress)
+    with learning() as interrupts:
         signals = Signals.of(images, chosen_device(config.device))
         classes = None if labels is None else _checked_labels(labels, len(signals.values))
         with seeded(config.seed):
-            learner = _Learner(signals, config, classes)
-        learner.run(augment)
-        return learner.result(started)
+            descent = _OperatorFit(signals, config, classes, augment)
+        return descent.result(descent.run(watch, interrupts))
 
 
 def _checked_labels(labels: Sequence[int], count: int) -> Tensor:
@@ -145,55 +151,63 @@ def _checked_labels(labels: Sequence[int], count: int) -> Tensor:
     return classes.long()
 
 
-class _Learner:
-    """Operator, start and classifier while they are learned."""
+class _OperatorFit(Descent):
+    """The descent of operator and start, and of a classifier where there are labels."""
 
-    def __init__(self, signals: Signals, config: OperatorConfig, labels: Tensor | None) -> None:
-        self.signals, self.config, self.labels = signals, config, labels
+    title, rise, clip = "learn operator", 0.1, 1.0
+
+    def __init__(
+        self,
+        signals: Signals,
+        config: OperatorConfig,
+        labels: Tensor | None,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None,
+    ) -> None:
+        self.signals, self.config, self.labels, self.augment = signals, config, labels, augment
         device = signals.values.device
         self.grid = signals.grids[0]
         self.field = _start(self.grid, signals.values.shape[1], config).to(device)
         self.rate = _stable_rate(self.field, self.grid)
         start = cast("SplineField", self.field.encoding).coefficients
-        self.reader: nn.Module | None = None
         rate = config.learning_rate
         groups: list[dict[str, Any]] = [
             {"params": parameters, "peak": rate / leverage}
             for parameters, leverage in self.field.network.leverages()
         ]
         groups.append({"params": [start], "peak": rate / 10})
+        self.reader = _reader(start.numel(), labels).to(device)
         if labels is not None:
-            linear = nn.Linear(start.numel(), int(labels.max()) + 1)
-            nn.init.zeros_(linear.weight)
-            self.reader = nn.Sequential(nn.BatchNorm1d(start.numel(), affine=False), linear)
-            self.reader.to(device)
-            groups.append({"params": list(linear.parameters()), "peak": rate / 30})
-        self.optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99))
+            groups.append({"params": list(self.reader.parameters()), "peak": rate / 30})
+        optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99))
+        clock = Clock(config.steps, None)
+        both = nn.ModuleList([self.field, self.reader])
+        best = LastWeights(both, lambda: float("nan"), clock)
+        super().__init__(both, optimizer, clock, config.seed, best)
 
-    def run(self, augment: Callable[[Tensor, torch.Generator], Tensor] | None) -> None:
-        generator = torch.Generator().manual_seed(self.config.seed)
-        values, config = self.signals.values, self.config
-        for step in range(config.steps):
-            self._set_rates(step / config.steps)
-            chosen = torch.randint(len(values), (config.batch,), generator=generator)
-            images = values[chosen.to(values.device)]
-            images = images if augment is None else augment(images, generator)
-            shift = float(torch.rand((), generator=generator))
-            labels = None if self.labels is None else self.labels[chosen].to(values.device)
-            self._step(_standardised(images), labels, shift)
+    @property
+    def identity(self) -> object:
+        """The images, their labels and the settings."""
+        images = fingerprint(self.signals.values, self.labels, self.grid.affine)
+        return images, self.config, repr(self.field)
 
-    def _set_rates(self, done: float) -> None:
-        # Up over a tenth of the steps, then down along a cosine.
-        part = min(1.0, done / 0.1) * (0.5 + 0.5 * math.cos(math.pi * done))
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * part
+    def draw(self) -> tuple[Tensor, Tensor | None, float]:
+        """Some of the images, their labels, and how far between their samples to look."""
+        values, generator = self.signals.values, self.generator
+        chosen = torch.randint(len(values), (self.config.batch,), generator=generator)
+        images = values[chosen.to(values.device)]
+        images = images if self.augment is None else self.augment(images, generator)
+        shift = float(torch.rand((), generator=generator))
+        labels = None if self.labels is None else self.labels[chosen].to(values.device)
+        return _standardised(images), labels, shift
 
-    def _step(self, z: Tensor, labels: Tensor | None, shift: float) -> None:
+    def loss(self, batch: tuple[Tensor, Tensor | None, float]) -> Tensor:
+        """Squared error after the few steps, and what the classifier asks for."""
+        z, labels, shift = batch
         field, config = self.field, self.config
         coefficients = descend_coefficients(field, z, config.descent, self.rate, learning=True)
         lattice = centres(z.shape[2:], field.spacing, z.device, shift)
         loss = F.mse_loss(answers(field, coefficients, lattice), truth(z, shift))
-        if self.reader is not None and labels is not None:
+        if labels is not None:
             moved = coefficients - cast("SplineField", field.encoding).coefficients
             read = self.reader(moved.flatten(1))
             loss = loss + config.supervision * F.cross_entropy(read, labels)
@@ -202,13 +216,10 @@ class _Learner:
                 f"learning_rate must be lower for these images, got {config.learning_rate}: the "
                 "descent diverges"
             )
-        self.optimizer.zero_grad()
-        loss.backward()
-        groups = self.optimizer.param_groups
-        nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
-        self.optimizer.step()
+        return loss
 
-    def result(self, started: float) -> Representation:
+    def result(self, interrupted: bool) -> Representation:
+        """Operator and start."""
         scales = self.signals.scales
         mean, std, outside = (
             tuple(np.mean([getattr(scale, name) for scale in scales], axis=0).tolist())
@@ -220,11 +231,22 @@ class _Learner:
             "descent": {"steps": self.config.descent, "rate": self.rate},
             "images": len(scales),
             "labels": self.labels is not None,
-            "seconds": round(time.monotonic() - started, 3),
+            "steps": self.clock.step,
+            "seconds": round(self.clock.elapsed, 3),
+            "interrupted": interrupted,
             "device": str(self.signals.values.device),
             "parameters": found.parameters,
         }
         return found
+
+
+def _reader(numbers: int, labels: Tensor | None) -> nn.Module:
+    # The classifier that is thrown away; nothing where there are no labels.
+    if labels is None:
+        return nn.Identity()
+    linear = nn.Linear(numbers, int(labels.max()) + 1)
+    nn.init.zeros_(linear.weight)
+    return nn.Sequential(nn.BatchNorm1d(numbers, affine=False), linear)
 
 
 def _standardised(images: Tensor) -> Tensor:

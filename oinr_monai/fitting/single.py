@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import pickle
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
@@ -20,18 +20,20 @@ from oinr_monai.images.scans import checked_scans
 from oinr_monai.images.stored import StoredImage
 from oinr_monai.representation.exact import spline_field
 from oinr_monai.representation.lineage import digest
-from oinr_monai.representation.neural_field import NeuralField
+from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
-from .descent import adam, answer, descend, weighted_mse
+from .descent import Descent, Watch, adam, answer, weighted_mse
 from .device import chosen_device, gains_from_bfloat16
-from .handlers import BestWeights, Checkpoint, Clock, OneCycle, ProgressBar, TensorBoard
+from .handlers import BestWeights, Clock
+from .interrupts import learning
 from .objective import ImageObjective, Objective
 from .presets import EXACT, FitConfig, budget
+from .samplers import Batch, to_device
 from .start import begin
 from .stored_objective import StoredObjective
 
-__all__ = ["fit"]
+__all__ = ["ImageFit", "fit"]
 
 Image = Tensor | np.ndarray
 
@@ -87,13 +89,14 @@ def fit(
     """
     config = config or FitConfig()
     started = time.monotonic()
-    # A transform or an inferer may be called where gradients are off; a fit needs them.
-    with torch.inference_mode(False), torch.enable_grad():
+    watch = Watch(checkpoint, resume, log_dir, progress)
+    with learning() as interrupts:
         objective = _objective_of(image, config, mask)
         if config.preset == EXACT:
             result = _interpolated(objective, start, started)
         else:
-            result = _Task(objective, start, started).run(checkpoint, resume, log_dir, progress)
+            descent = ImageFit(objective, start, started)
+            result = descent.result(descent.run(watch, interrupts))
     return inherit(result, image[0] if isinstance(image, list | tuple) else image)
 
 
@@ -129,54 +132,67 @@ def _interpolated(
     return objective.result(field, taken)
 
 
-class _Task:
-    """One fit: the parts that its steps share."""
+class ImageFit(Descent):
+    """The descent of one field towards an image, or towards several of one object.
+
+    Args:
+        objective: the image, and how to fit.
+        start: another fit to begin with, or None.
+        started: reading of ``time.monotonic`` when the fit began.
+    """
 
     def __init__(self, objective: Objective, start: Representation | None, started: float) -> None:
-        self.start = None if start is None else digest(start)
-        self.objective, self.grid, config = objective, objective.grid, objective.config
-        self.config, self.device = config, chosen_device(config.device)
-        self.field = begin(self.grid, objective.channels, config, start).to(self.device)
+        config = objective.config
+        self.objective, self.start = objective, None if start is None else digest(start)
+        self.device = chosen_device(config.device)
+        self.field = begin(objective.grid, objective.channels, config, start).to(self.device)
         objective.check(self.field)
-        weights = dict(self.field.named_parameters())
-        self.optimizer = adam(self.field, config.learning_rate, weights)
-        self.clock = Clock(*budget(self.grid, config), started=started)
-        self.best = BestWeights(self.field, self._held_out_psnr(), self.clock)
+        self.reduced = isinstance(self.field, NeuralField) and gains_from_bfloat16(self.device)
+        optimizer = adam(self.field, config.learning_rate, dict(self.field.named_parameters()))
+        clock = Clock(*budget(objective.grid, config), started=started)
+        best = BestWeights(self.field, self._held_out_psnr(), clock)
+        super().__init__(self.field, optimizer, clock, config.seed, best)
+        self.samplers = objective.samplers(self.field, self.generator)
         if start is not None:
-            self.best.take()
+            best.take()
 
-    def run(
-        self,
-        checkpoint: str | os.PathLike[str] | None,
-        resume: bool,
-        log_dir: str | os.PathLike[str] | None,
-        progress: bool,
-    ) -> Representation:
-        handlers: list[Any] = [self.clock, OneCycle(self.optimizer, self.clock), self.best]
-        if checkpoint is not None:
-            if not Path(checkpoint).parent.is_dir():
-                raise ValueError(f"checkpoint must be in an existing folder, got {checkpoint}")
-            handlers.append(Checkpoint(Path(checkpoint), self._state))
-            if resume and Path(checkpoint).is_file():
-                self._resume(Path(checkpoint))
-        if log_dir is not None:
-            handlers.append(TensorBoard(Path(log_dir), self.clock, self.best, self._middle_slice))
-        if progress:
-            handlers.append(ProgressBar(self.clock, self.best))
-        interrupted = self._train(handlers)
-        if interrupted and checkpoint is not None:
-            Checkpoint(Path(checkpoint), self._state).save()
-        return self._result(interrupted)
+    @property
+    def identity(self) -> object:
+        """The image, the settings, the field, and what it started from."""
+        settings = self.objective.config.settings()
+        return self.objective.identity, settings, repr(self.field), self.start
 
-    def _train(self, handlers: Sequence[Any]) -> bool:
-        if self.clock.fraction >= 1:
-            return False
-        field, objective, clock = self.field, self.objective, self.clock
-        reduced = isinstance(field, NeuralField) and gains_from_bfloat16(self.device)
-        if descend(field, field, objective, self.optimizer, clock, weighted_mse, handlers, reduced):
-            return True
-        self.best.take()
-        return False
+    def draw(self) -> Batch:
+        """Places, and what is there; in a step at one of the images."""
+        chosen = 0
+        if len(self.samplers) > 1:
+            chosen = int(torch.randint(len(self.samplers), (), generator=self.generator))
+        return to_device(self.samplers[chosen].draw(), self.device)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Squared error at the places."""
+        places, label, options = batch
+        return weighted_mse(answer(self.field, places, self.reduced, **options), label)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Few where the operator is narrow."""
+        return few_threads(self.field)
+
+    def picture(self) -> Tensor:
+        """The middle slice."""
+        with torch.no_grad():
+            return _shown(self.field(_middle(self.objective.grid, self.device))[0, 0])
+
+    def result(self, interrupted: bool) -> Representation:
+        """The field as it is now, with its scores."""
+        taken = {
+            "steps": self.clock.step,
+            "seconds": round(self.clock.elapsed, 3),
+            "interrupted": interrupted,
+            "device": str(self.device),
+            **({} if self.start is None else {"start": self.start}),
+        }
+        return self.objective.result(self.field, taken)
 
     def _held_out_psnr(self) -> Callable[[], float]:
         held_out = self.objective.held_out(self.field, self.device)
@@ -185,69 +201,25 @@ class _Task:
             with torch.no_grad():
                 errors = [
                     float(weighted_mse(answer(self.field, places, **options), label))
-                    for places, label, _, options in held_out
+                    for places, label, options in held_out
                 ]
             return peak_ratio(sum(errors) / len(errors), self.objective.span)
 
         return score
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "of": self._identity(),
-            "field": self.field.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.clock.step,
-            "elapsed": self.clock.elapsed,
-            "best": self.best.best,
-            "best_weights": self.best.weights,
-            "due": self.best.due,
-        }
 
-    def _identity(self) -> str:
-        settings = self.config.settings()
-        return repr((self.objective.identity, settings, repr(self.field), self.start))
+def _middle(grid: Grid, device: torch.device) -> Lattice:
+    axes = [
+        torch.arange(n, dtype=torch.float64) * h
+        for n, h in zip(grid.shape, grid.spacing.tolist(), strict=True)
+    ]
+    if len(axes) == 3:
+        axes[2] = axes[2][len(axes[2]) // 2 :][:1]
+    return Lattice(tuple(x.to(device) for x in axes))
 
-    def _resume(self, path: Path) -> None:
-        remedy = "remove it, or repeat the image and settings it is of"
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            of = state["of"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as error:
-            raise ValueError(
-                f"checkpoint must be whole, got the damaged {path}; {remedy}"
-            ) from error
-        if of != self._identity():
-            raise ValueError(
-                f"checkpoint must be of the same image and the same settings, got {path}; {remedy}"
-            )
-        self.field.load_state_dict(state["field"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.clock.step, self.clock.spent = state["step"], state["elapsed"]
-        self.best.best, self.best.weights = state["best"], state["best_weights"]
-        self.best.due = state["due"]
 
-    def _result(self, interrupted: bool) -> Representation:
-        seconds = self.clock.elapsed
-        if self.best.weights:
-            self.field.load_state_dict(self.best.weights)
-        taken = {
-            "steps": self.clock.step,
-            "seconds": round(seconds, 3),
-            "interrupted": interrupted,
-            "device": str(self.device),
-            **({} if self.start is None else {"start": self.start}),
-        }
-        return self.objective.result(self.field, taken)
-
-    def _middle_slice(self) -> Tensor:
-        with torch.no_grad():
-            axes = [
-                torch.arange(n, dtype=torch.float64) * h
-                for n, h in zip(self.grid.shape, self.grid.spacing.tolist(), strict=True)
-            ]
-            if len(axes) == 3:
-                axes[2] = axes[2][len(axes[2]) // 2 :][:1]
-            image = self.field(Lattice(tuple(x.to(self.device) for x in axes)))[0, 0]
-        image = image.reshape(len(image), -1)
-        low, high = image.min(), image.max()
-        return ((image - low) / (high - low).clamp_min(1e-12)).T.flip(0).cpu()
+def _shown(image: Tensor) -> Tensor:
+    # (H, W) in 0 to 1, as people look at it.
+    image = image.reshape(len(image), -1)
+    low, high = image.min(), image.max()
+    return ((image - low) / (high - low).clamp_min(1e-12)).T.flip(0).cpu()

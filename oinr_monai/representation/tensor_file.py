@@ -187,7 +187,15 @@ def write_tensor_file(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     known = {key: text, CHECKSUM: _checksum(text, state)}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(state, metadata=known))
+        temporary.write_bytes(_in_order(save(state, metadata=known)))
+
+
+def _in_order(file: bytes) -> bytes:
+    # safetensors writes the items of its own header in an order that differs from run to run.
+    size = int.from_bytes(file[:8], "little")
+    ordered = json.dumps(json.loads(file[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    padded = ordered.encode() + b" " * (-len(ordered.encode()) % 8)
+    return len(padded).to_bytes(8, "little") + padded + file[8 + size :]
 
 
 def one_line(text: str, length: int) -> str:

@@ -18,22 +18,24 @@ References:
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from monai.engines import SupervisedTrainer
 from torch import Tensor
 
 from oinr_monai.fields.spline import SplineField
+from oinr_monai.fitting.checkpoint import fingerprint
+from oinr_monai.fitting.descent import Descent, Watch
 from oinr_monai.fitting.device import chosen_device, seeded
-from oinr_monai.fitting.handlers import BestWeights, Clock, OneCycle
+from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.fitting.interrupts import learning
 from oinr_monai.grids.checks import check_positive
-from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.splines import interpolating_coefficients
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
@@ -99,6 +101,8 @@ def denoise(
     config: DenoiseConfig | None = None,
     *,
     mask: Tensor | np.ndarray | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
 ) -> Representation:
     """Denoise an image as a continuous representation; no clean image is needed.
 
@@ -108,6 +112,8 @@ def denoise(
         image: (C, *spatial) with 1 to 3 spatial dimensions; the channels are denoised together.
         config: how to denoise.
         mask: voxels to learn from, (*spatial) or (1, *spatial); all if None.
+        checkpoint: file that keeps the state of learning, which goes on from it if it exists.
+        progress: show a bar on stderr.
 
     Returns:
         The clean image as a function; ``sample()`` gives it on the image's own grid. Its ``info``
@@ -127,9 +133,11 @@ def denoise(
     """
     config = config or DenoiseConfig()
     started = time.monotonic()
-    with torch.inference_mode(False), torch.enable_grad():
+    watch = Watch(checkpoint, progress=progress)
+    with learning() as interrupts:
         (scan,) = checked_scans([image], mask)
-        result = _Task(_finite(scan), scan.grid, scan.mask, config, started).run()
+        descent = _Denoising(scan, _finite(scan), config, started)
+        result = descent.result(descent.run(watch, interrupts))
     return inherit(result, image)
 
 
@@ -172,18 +180,13 @@ def add_photon_noise(
     return PhotonNoise(counts, readout).add(image, generator)
 
 
-class _Task:
-    """One image: the noisy samples, the operator that learns from them, and its clock."""
+class _Denoising(Descent):
+    """The descent of an operator towards the least risk on one noisy image."""
 
-    def __init__(
-        self,
-        image: Tensor,
-        grid: Grid,
-        mask: Tensor | None,
-        config: DenoiseConfig,
-        started: float,
-    ) -> None:
-        self.grid, self.config = grid, config
+    title = "denoise"
+
+    def __init__(self, scan: Scan, image: Tensor, config: DenoiseConfig, started: float) -> None:
+        self.grid, self.config, mask = scan.grid, config, scan.mask
         self.answered = IntensityScale.of(image, mask)
         self.device = chosen_device(config.device)
         self.noise = config.noise.estimated(image, mask)
@@ -192,49 +195,39 @@ class _Task:
         stable = self.noise.stabilise(image)
         self.scale = IntensityScale.of(stable, mask)
         self.samples = self.scale.standardise(stable)
-        sigma = (1 / torch.tensor(self.scale.std)).view(-1, *[1] * grid.spatial_dims)
+        sigma = (1 / torch.tensor(self.scale.std)).view(-1, *[1] * self.grid.spatial_dims)
         with seeded(config.seed):
-            self.network = Residual(len(image), sigma).to(self.device)
+            self.residual = Residual(len(image), sigma).to(self.device)
+        radius = self.residual.operator.radius
+        self.patches = Patches(self.samples, mask, sigma, radius, config.seed)
         voxels = image[0].numel() if mask is None else int(mask.sum())
-        self.clock = Clock(*config.budget(voxels), started=started)
-        self.patches = Patches(self.samples, mask, sigma, self.network.operator.radius, config.seed)
-        self.best = BestWeights(self.network, self._held_out(), self.clock, times=4)
-        self.best.take()
+        clock = Clock(*config.budget(voxels), started=started)
+        learned = {"params": list(self.residual.operator.parameters()), "peak": RATE}
+        optimizer = torch.optim.Adam([learned], betas=(0.9, 0.99))
+        best = BestWeights(self.residual, self._held_out(), clock, times=4)
+        super().__init__(self.residual, optimizer, clock, config.seed, best)
+        best.take()
 
-    def run(self) -> Representation:
-        interrupted = self._train()
-        self.network.load_state_dict(self.best.weights)
-        result = Representation(self._field(), self.grid, self.answered, self._info(interrupted))
+    @property
+    def identity(self) -> object:
+        """The samples, what counts of them, the noise and the settings."""
+        samples = fingerprint(self.samples, self.patches.learnt, self.grid.affine)
+        return samples, self.noise, self.config, repr(self.residual)
+
+    def draw(self) -> dict[str, Any]:
+        """A patch, and a copy with a probe added."""
+        return self.patches.draw(self.generator)
+
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        """The risk."""
+        inputs, label = on_device(batch, self.device)
+        return risk(self.residual(inputs), label)
+
+    def result(self, interrupted: bool) -> Representation:
+        """The clean image."""
+        field = self._field()
+        result = Representation(field, self.grid, self.answered, self._info(interrupted))
         return result.to(self.device)
-
-    def _train(self) -> bool:
-        optimizer = torch.optim.Adam(
-            [{"params": list(self.network.operator.parameters()), "peak": RATE}], betas=(0.9, 0.99)
-        )
-        trainer = SupervisedTrainer(
-            device=self.device,
-            max_epochs=1,
-            epoch_length=self.clock.steps or 1 << 40,
-            train_data_loader=self._batches(),
-            network=self.network,
-            optimizer=optimizer,
-            loss_function=risk,
-            prepare_batch=on_device,
-            train_handlers=[self.clock, OneCycle(optimizer, self.clock), self.best],
-            decollate=False,
-        )
-        trainer.logger.setLevel("CRITICAL")
-        try:
-            trainer.run()
-        except KeyboardInterrupt:
-            return True
-        self.best.take()
-        return False
-
-    def _batches(self) -> Iterator[dict[str, Any]]:
-        generator = torch.Generator().manual_seed(self.config.seed)
-        while True:
-            yield self.patches.draw(generator)
 
     def _held_out(self) -> Callable[[], float]:
         # The same patches and probes at each score; other probes than any step has.
@@ -243,16 +236,13 @@ class _Task:
 
         def score() -> float:
             with torch.no_grad():
-                risks = [
-                    float(risk(self.network(inputs), label))
-                    for inputs, label in (on_device(batch, self.device) for batch in batches)
-                ]
+                risks = [float(self.loss(batch)) for batch in batches]
             return -sum(risks) / len(risks)
 
         return score
 
     def _field(self) -> NeuralField:
-        network = self.network.joined()
+        network = self.residual.joined()
         if not self.noise.linear:
             network = with_tail(network, self._curves(), self._reach())
         spacing = self.grid.spacing.tolist()

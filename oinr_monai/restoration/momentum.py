@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from oinr_monai.fitting.checkpoint import MOMENTS
 
 from .slice_operator import SliceOperator
 
@@ -54,9 +56,9 @@ class OrthogonalMomentum(torch.optim.Optimizer):
         chosen |= {id(p) for p in last}
         others = [p for p in operator.parameters() if id(p) not in chosen]
         groups = [
-            {"params": kernels, "orthogonal": True, "peak": peak},
-            {"params": others, "orthogonal": False, "peak": peak},
-            {"params": last, "orthogonal": False, "peak": TAIL_RATE * peak},
+            {"params": kernels, "moments": ("momentum",), "peak": peak},
+            {"params": others, "moments": MOMENTS, "peak": peak},
+            {"params": last, "moments": MOMENTS, "peak": TAIL_RATE * peak},
         ]
         super().__init__([each for each in groups if each["params"]], {"lr": peak})
 
@@ -64,13 +66,21 @@ class OrthogonalMomentum(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
-            move = self._move_orthogonal if group["orthogonal"] else self._move_adam
+            move = self._move_adam if group["moments"] == MOMENTS else self._move_orthogonal
             for parameter in group["params"]:
                 if parameter.grad is not None:
+                    self._keep(parameter, group["moments"])
                     move(parameter, parameter.grad, group["lr"])
 
+    def _keep(self, parameter: Tensor, moments: Sequence[str]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state.update({name: torch.zeros_like(parameter) for name in moments})
+        state["step"] += 1
+
     def _move_orthogonal(self, weight: Tensor, gradient: Tensor, rate: float) -> None:
-        momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+        momentum = self.state[weight]["momentum"]
         momentum.mul_(MOMENTUM).add_(gradient)
         turned = _orthogonal((gradient + MOMENTUM * momentum).reshape(len(weight), -1))
         size = 0.2 * max(turned.shape) ** 0.5
@@ -78,9 +88,8 @@ class OrthogonalMomentum(torch.optim.Optimizer):
 
     def _move_adam(self, weight: Tensor, gradient: Tensor, rate: float) -> None:
         state, (slow, slower) = self.state[weight], BETAS
-        mean = state.setdefault("mean", torch.zeros_like(weight))
-        square = state.setdefault("square", torch.zeros_like(weight))
-        state["count"] = count = state.get("count", 0) + 1
+        mean, square = (state[name] for name in MOMENTS)
+        count = int(state["step"])
         mean.lerp_(gradient, 1 - slow)
         square.lerp_(gradient.square(), 1 - slower)
         size = (square / (1 - slower**count)).sqrt_().add_(1e-8)

@@ -134,10 +134,8 @@ def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return held
 
 
-def on_device(
-    batch: dict[str, Any], device: torch.device, *args: Any, **kwargs: Any
-) -> tuple[Tensor, _Label]:
-    """The batch for ignite: what the network sees, and what the risk needs."""
+def on_device(batch: dict[str, Any], device: torch.device) -> tuple[Tensor, _Label]:
+    """What the network sees of a batch, and what the risk needs, on a device."""
     noisy, probe, sigma, weight = (each.to(device) for each in batch["label"])
     return batch["image"].to(device), (noisy, probe, sigma, weight)
 

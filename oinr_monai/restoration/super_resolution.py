@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -32,12 +33,13 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import SupervisedTrainer
-from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from oinr_monai.fitting.checkpoint import fingerprint
+from oinr_monai.fitting.descent import Descent, Watch
 from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
-from oinr_monai.fitting.handlers import BestWeights, Clock, OneCycle, ProgressBar
+from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.fitting.interrupts import learning
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
@@ -117,6 +119,7 @@ def super_resolve(
     slice_axis: int | None = None,
     slice_thickness: float | None = None,
     profile: SliceProfile | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Representation:
     """Make an image finer than it was measured: thick slices isotropic, or all axes at once.
@@ -134,6 +137,7 @@ def super_resolve(
         slice_axis: the thick axis; that of the largest spacing if None.
         slice_thickness: of a slab in mm; the slice spacing if None. A thinner one leaves gaps.
         profile: sensitivity across a slice, if not that of a slab.
+        checkpoint: file that keeps the state of learning, which goes on from it if it exists.
         progress: show a bar on stderr.
 
     Returns:
@@ -157,10 +161,12 @@ def super_resolve(
     """
     config = config or SuperResolveConfig()
     started = time.monotonic()
-    with torch.inference_mode(False), torch.enable_grad():
+    watch = Watch(checkpoint, progress=progress)
+    with learning() as interrupts:
         (scan,) = checked_scans([image], None)
         view = _view(scan.grid, slice_axis, slice_thickness, profile, spacing)
-        result = _Task(scan.image, view, config, started).run(progress)
+        descent = _SuperResolution(scan.image, view, config, started)
+        result = descent.result(descent.run(watch, interrupts))
     return inherit(result, image)
 
 
@@ -185,8 +191,10 @@ def _view(
     return slice_view(grid, axis, thickness, profile, spacing)
 
 
-class _Task:
-    """One image, the operator that learns from it, and its clock."""
+class _SuperResolution(Descent):
+    """The descent of an operator towards what the slices of one image lack."""
+
+    title, rise = "super-resolve", RISE
 
     def __init__(
         self, image: Tensor, view: View, config: SuperResolveConfig, started: float
@@ -195,70 +203,71 @@ class _Task:
         self.device = chosen_device(config.device)
         self.scale = IntensityScale.of(image)
         self.coarse = self.scale.standardise(image).to(self.device)
-        dims = view.grid.spatial_dims
-        width, blocks = OPERATORS[dims]
-        with seeded(config.seed):
-            self.operator = SliceOperator(dims, len(image), view.factor, width, blocks)
-        self.operator.to(self.device)
+        self.operator = _operator(view, len(image), config.seed).to(self.device)
         self.average = copy.deepcopy(self.operator).requires_grad_(False)
+        self.averaging = _Averaging(self.operator, self.average)
         self.reduced = gains_from_bfloat16(self.device)
-        self.clock = Clock(*config.budget(), started=started)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.best = BestWeights(self.average, self._score, self.clock, times=SCORES)
+        clock = Clock(*config.budget(), started=started)
+        self.due = list(RENEWALS) if view.renews else []
+        optimizer = OrthogonalMomentum(self.operator, RATE)
+        best = BestWeights(self.average, self._score, clock, times=SCORES)
+        both = nn.ModuleList([self.operator, self.average])
+        super().__init__(both, optimizer, clock, config.seed, best)
         self._renew()
 
-    def run(self, progress: bool) -> Representation:
-        interrupted = self._train(progress)
-        self.average.load_state_dict(self.best.weights)
+    @property
+    def identity(self) -> object:
+        """The image, the grids and profiles between which the operator goes, and the settings."""
+        grids = fingerprint(self.image, self.view.grid.affine, self.view.result.affine)
+        return grids, self.view.result.shape, repr(self.view.profiles), self.config
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """A coarse patch, and what it misses."""
+        if self.due and self.clock.fraction >= self.due[0]:
+            self.due.pop(0)
+            self._renew()
+        coarse, missing = next(self.patches)
+        return coarse.to(self.device), missing.to(self.device)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Absolute error of the answer, scored as the view says."""
+        coarse, missing = batch
+        factor = self.view.factor
+        with self._precision():
+            answer = self.operator(coarse)
+        return (scored(answer.float(), factor) - scored(missing, factor)).abs().mean()
+
+    def between(self) -> list[Any]:
+        """The running mean of the weights."""
+        return [self.averaging]
+
+    def state(self) -> dict[str, Any]:
+        """Also the running mean's steps, and what the pairs in use were made with."""
+        pairs = {"averaged": self.averaging.steps, "renewals": len(self.due), **self.renewed}
+        return {**super().state(), "pairs": pairs}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Make the pairs anew that were in use."""
+        pairs = state["pairs"]
+        self.clock.step = pairs["step"]
+        self.average.load_state_dict(pairs["weights"])
+        self._renew()
+        super().restore(state)
+        self.averaging.steps = pairs["averaged"]
+        del self.due[: len(self.due) - pairs["renewals"]]
+
+    def result(self, interrupted: bool) -> Representation:
+        """The fine image."""
         fine = self.view.guess(self.coarse) + self._shrinkage() * self._ensemble()
         fine = self.view.answer(fine, self.coarse).cpu()
         values = self.scale.restore(fine)
         return spline_representation(values, self.view.result, self._info(values, interrupted))
 
-    def _train(self, progress: bool) -> bool:
-        optimizer = OrthogonalMomentum(self.operator, RATE)
-        handlers: list[Any] = [
-            self.clock,
-            OneCycle(optimizer, self.clock, RISE),
-            _Averaging(self.operator, self.average),
-            self.best,
-        ]
-        bar = ProgressBar(self.clock, self.best, "super-resolve")
-        trainer = SupervisedTrainer(
-            device=self.device,
-            max_epochs=1,
-            epoch_length=self.clock.steps or 1 << 40,
-            train_data_loader=self._batches(),
-            network=self.operator,
-            optimizer=optimizer,
-            loss_function=self._loss,
-            inferer=_Reduced(self.reduced),
-            train_handlers=[*handlers, bar] if progress else handlers,
-            optim_set_to_none=True,
-            decollate=False,
-        )
-        trainer.logger.setLevel("CRITICAL")
-        try:
-            trainer.run()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            if progress:
-                bar.close()
-        self.best.take()
-        return False
-
-    def _batches(self) -> Iterator[dict[str, Tensor]]:
-        due = list(RENEWALS) if self.view.renews else []
-        while True:
-            if due and self.clock.fraction >= due[0]:
-                due.pop(0)
-                self._renew()
-            coarse, missing = next(self.patches)
-            yield {"image": coarse, "label": missing}
-
     def _renew(self) -> None:
         """Make the pairs of the latest estimate."""
+        weights = copy.deepcopy(self.average.state_dict())
+        self.renewed = {"step": self.clock.step, "weights": weights}
+        self.generator.manual_seed((1 << 63) - 1 - ((self.seed << 32) + self.clock.step))
         estimate = coarse = self.view.part(self.coarse, self.generator)
         if self.view.renews:
             estimate = self.view.guess(coarse)
@@ -280,10 +289,6 @@ class _Task:
             for values in zip(*self._answers(), strict=True)
         )
         return min(max((missing / answered) ** 0.5, 1.0), ROUGHEST) if answered > 0 else 1.0
-
-    def _loss(self, answer: Tensor, missing: Tensor) -> Tensor:
-        factor = self.view.factor
-        return (scored(answer, factor) - scored(missing, factor)).abs().mean()
 
     def _answers(self) -> Iterator[tuple[Tensor, Tensor]]:
         factor = self.view.factor
@@ -335,18 +340,11 @@ class _Task:
         }
 
 
-class _Reduced(Inferer):
-    """Runs the operator in reduced precision where the machine gains from it."""
-
-    def __init__(self, bfloat16: bool) -> None:
-        self.bfloat16 = bfloat16
-
-    def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
-            answer: Tensor = network(inputs)
-        return answer.float()
+def _operator(view: View, channels: int, seed: int) -> SliceOperator:
+    dims = view.grid.spatial_dims
+    width, blocks = OPERATORS[dims]
+    with seeded(seed):
+        return SliceOperator(dims, channels, view.factor, width, blocks)
 
 
 @dataclass

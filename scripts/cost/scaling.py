@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,9 @@ import numpy as np
 import torch
 
 from oinr_monai import FitConfig, Grid, Representation, fit
-from oinr_monai.fitting.descent import adam, descend, weighted_mse
-from oinr_monai.fitting.device import gains_from_bfloat16
-from oinr_monai.fitting.handlers import Clock, OneCycle
 from oinr_monai.fitting.objective import ImageObjective
 from oinr_monai.fitting.presets import PresetName, places_of
-from oinr_monai.fitting.start import build_field
+from oinr_monai.fitting.single import ImageFit
 from oinr_monai.images.scans import checked_scans
 from scripts.shared.meters import timed
 from scripts.shared.phantom import phantom
@@ -74,23 +72,18 @@ class Subject:
         self.places = places_of(Grid.from_image(image), self.config)
         self.fitted: list[Representation] = []
         self.setup = timed(lambda: self.fitted.append(fit(image, self.config)))
-        self.objective = ImageObjective(checked_scans([image], None), self.config)
-        self.field = build_field(self.objective.grid, len(image), self.config)
-        weights = dict(self.field.named_parameters())
-        self.optimizer = adam(self.field, self.config.learning_rate, weights)
+        objective = ImageObjective(checked_scans([image], None), self.config)
+        self.descent = ImageFit(objective, None, time.monotonic())
         self.step_s: list[float] = []
         self.sample_s: list[float] = []
         self.finer_s: list[float] = []
         self.take(WARM)
 
     def take(self, steps: int) -> None:
-        """Take steps of a fit, by its own loop."""
-        clock, field = Clock(steps, None), self.field
-        handlers = [clock, OneCycle(self.optimizer, clock)]
-        reduced = gains_from_bfloat16(torch.device("cpu"))
-        descend(
-            field, field, self.objective, self.optimizer, clock, weighted_mse, handlers, reduced
-        )
+        """Take steps of a fit."""
+        with self.descent.threads():
+            for _ in range(steps):
+                self.descent.step(self.descent.draw())
 
     def turn(self, steps: int) -> None:
         """Time some steps and a sampling or two."""

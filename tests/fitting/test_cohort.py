@@ -111,14 +111,14 @@ def test_closer_knots_than_places() -> None:
 def test_every_image_keeps_its_own_best_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first image scores best after the first step, the second after the last one."""
 
-    def scores(self: cohort._Batch) -> Callable[[], Tensor]:
+    def scores(self: cohort._BatchFit) -> Callable[[], Tensor]:
         return lambda: torch.tensor([-1.0, 1.0]) * self.clock.step
 
-    def score(self: fitting._Task) -> Callable[[], float]:
+    def score(self: fitting.ImageFit) -> Callable[[], float]:
         return lambda: self.clock.step
 
-    monkeypatch.setattr(cohort._Batch, "_held_out_psnr", scores)
-    monkeypatch.setattr(fitting._Task, "_held_out_psnr", score)
+    monkeypatch.setattr(cohort._BatchFit, "_held_out_psnr", scores)
+    monkeypatch.setattr(fitting.ImageFit, "_held_out_psnr", score)
     images = walks(2, (12, 12))
     early, late = fit_many(images, quick(steps=30))
     assert furthest([early], [fit(images[0], quick(steps=1))]) < 1e-4
@@ -134,13 +134,13 @@ def test_batches_change_nothing(memory: float) -> None:
 
 def test_memory_bounds_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    start = cohort._Batch.__init__
+    start = cohort._BatchFit.__init__
 
-    def watched(self: cohort._Batch, scans: list[object], *rest: object) -> None:
+    def watched(self: cohort._BatchFit, scans: list[object], *rest: object) -> None:
         seen.append(len(scans))
         start(self, scans, *rest)
 
-    monkeypatch.setattr(cohort._Batch, "__init__", watched)
+    monkeypatch.setattr(cohort._BatchFit, "__init__", watched)
     images, config = walks(7, (12, 12)), quick(steps=1)
     fit_many(images, config, memory=1e-3)
     assert seen == [1] * 7

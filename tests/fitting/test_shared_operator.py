@@ -104,7 +104,7 @@ def test_labels_move_classes_apart_in_the_coefficients() -> None:
     images = [bars[k] + 0.5 * torch.randn(1, 12, 12, generator=generator) for k in labels]
     ratios = []
     for given in (None, labels):
-        config = OperatorConfig(**(vars(QUICK) | {"steps": 60, "supervision": 3.0}))
+        config = OperatorConfig(**(vars(QUICK) | {"steps": 120, "supervision": 3.0}))
         learned = learn_operator(images, config, labels=given)
         assert learned.info["labels"] is (given is not None)
         found = modulate(images, learned)

@@ -313,7 +313,7 @@ def test_a_resumed_fit_takes_the_scores_it_would_have_taken(
 ) -> None:
     """The best step would be the first one after the interrupt, were it scored out of turn."""
     monkeypatch.setattr(
-        fitting._Task, "_held_out_psnr", lambda self: lambda: -abs(self.clock.step - 8.1)
+        fitting.ImageFit, "_held_out_psnr", lambda self: lambda: -abs(self.clock.step - 8.1)
     )
     image, config, checkpoint = smooth((12, 12)), quick(steps=40), tmp_path / "fit.pt"
     whole = fit(image, config)
@@ -326,16 +326,19 @@ def test_a_resumed_fit_takes_the_scores_it_would_have_taken(
 def test_the_best_weights_win(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores that only get worse: the weights after the first step stay."""
     scores = iter(range(0, -1000, -1))
-    monkeypatch.setattr(fitting._Task, "_held_out_psnr", lambda self: lambda: float(next(scores)))
+    monkeypatch.setattr(
+        fitting.ImageFit, "_held_out_psnr", lambda self: lambda: float(next(scores))
+    )
     image, kept = smooth((12, 12)), []
-    tick = Clock._tick
+    step = fitting.ImageFit.step
 
-    def watched(self: Clock, engine: object) -> None:
-        tick(self, engine)
-        if self.step == 1:
-            kept.append({k: v.clone() for k, v in engine.network.state_dict().items()})
+    def watched(self: fitting.ImageFit, batch: object) -> Tensor:
+        loss = step(self, batch)
+        if self.clock.step == 0:
+            kept.append({k: v.clone() for k, v in self.network.state_dict().items()})
+        return loss
 
-    monkeypatch.setattr(Clock, "_tick", watched)
+    monkeypatch.setattr(fitting.ImageFit, "step", watched)
     rep = fit(image, quick(steps=25))
     assert all(torch.equal(value, kept[0][name]) for name, value in state(rep).items())
 

@@ -346,13 +346,13 @@ def test_dicom_in_nifti_out(tmp_path: Path) -> None:
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each fit of this process."""
     counted: list[int] = []
-    run = fitting._Task.run
+    run = fitting.ImageFit.run
 
-    def count(*args: Any) -> Representation:
+    def count(*args: Any) -> bool:
         counted.append(1)
         return run(*args)
 
-    monkeypatch.setattr(fitting._Task, "run", count)
+    monkeypatch.setattr(fitting.ImageFit, "run", count)
     return counted
 
 
