@@ -1,5 +1,6 @@
 """A field gives every place a few numbers, from which an operator makes the signal."""
 
+from .bsplines import BSplines
 from .coordinates import CoordinateField
 from .family import FamilyField
 from .field import Field
@@ -10,6 +11,7 @@ from .separable import SeparableField
 from .spline import SplineField
 
 __all__ = [
+    "BSplines",
     "CoordinateField",
     "DyadicEncoding",
     "FamilyField",

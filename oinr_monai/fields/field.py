@@ -36,7 +36,10 @@ class Field(nn.Module, ABC):
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the field is built again."""
+        """Constructor arguments, from which the field is built again.
+
+        They are JSON values, or the fields and other modules that it was made with.
+        """
 
     def integrate(
         self, weight: Tensor, positions: Positions, spacing: Sequence[float], order: int = 0
@@ -74,8 +77,14 @@ class Field(nn.Module, ABC):
         return (columns @ weight.flatten(1).T).movedim(-1, 1)
 
     def extra_repr(self) -> str:
-        """Constructor arguments, for ``print``."""
-        return ", ".join(f"{name}={value}" for name, value in self.arguments().items())
+        """Constructor arguments, for ``print``, which shows modules by itself."""
+        told = {n: v for n, v in self.arguments().items() if not _holds_modules(v)}
+        return ", ".join(f"{name}={value}" for name, value in told.items())
+
+
+def _holds_modules(value: object) -> bool:
+    every = value if isinstance(value, list) else [value]
+    return any(isinstance(each, nn.Module) for each in every)
 
 
 def _mix(matrix: Tensor, jet: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ __all__ = ["JointField"]
 class JointField(Field):
     """Several fields side by side, channels in the order given.
 
+    One of them may be what was fitted before, ``representation.field``: an operator then reads the
+    signal of another, beside whatever it learns itself.
+
     Args:
         fields: the fields, all of the same spatial dimensions.
 
@@ -61,5 +64,5 @@ class JointField(Field):
         return sum(integrals, start=torch.zeros((), dtype=weight.dtype, device=weight.device))
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments: the fields themselves, described by the caller."""
+        """Constructor arguments: the fields themselves, which the caller describes."""
         return {"fields": self._members}

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from .spline import SplineField
+from .bsplines import BSplines
 
 __all__ = ["NoiseField"]
 
 
-class NoiseField(SplineField):
+class NoiseField(BSplines):
     """The published noise channel: one normal sample at each voxel, fixed, smooth in between.
 
     Args:

@@ -81,7 +81,8 @@ class FitConfig:
         seconds: seconds to take, instead of steps; with both, whichever is spent first.
         channels: hidden channels of the operator, instead of 16 and 16.
         kernel_size: odd width of the kernels, one number or one per layer.
-        encoding: makes the input function for a grid, instead of the preset's learned splines.
+        encoding: makes the input function for a grid, instead of the preset's learned splines; what
+            was fitted before may be a part of it, and stays as it is.
         network: makes the operator, instead of ``channels`` and ``kernel_size``; it is called with
             ``spatial_dims``, ``in_channels`` and ``out_channels`` and must return a new one.
         places: places looked at in each step, instead of a number that grows with the image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from oinr_monai.fields.family import FamilyField
 from oinr_monai.fields.field import Field
-from oinr_monai.fields.noise import NoiseField
 from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
@@ -65,9 +65,11 @@ def begin(
     _check_kind(field, start, out_channels)
     field.network.load_state_dict(start.field.network.state_dict())
     pairs = zip(field.encoding.modules(), start.field.encoding.modules(), strict=True)
+    # A fitted field that the operator reads is given, and not what a fit starts from.
+    given = {part for signal in field.signals() for part in signal.modules()}
     with torch.no_grad():
         for new, old in pairs:
-            if isinstance(new, SplineField) and not isinstance(new, NoiseField):
+            if isinstance(new, SplineField) and new not in given:
                 new.coefficients.copy_(_carried(new, cast("SplineField", old)))
     return field
 
@@ -138,7 +140,8 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
     """
     preset = preset_of(grid, config)
     if config.encoding is not None:
-        encoding = config.encoding(grid)
+        # A part of it may be a fitted field, which stays as it is.
+        encoding = copy.deepcopy(config.encoding(grid))
         network = _network(config, grid, encoding.channels, out_channels)
     else:
         # Channels of an image share much of what they show, but not all.

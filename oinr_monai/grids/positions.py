@@ -63,6 +63,10 @@ class Lattice(Positions):
             [-1 if d == axis else 1 for d in range(self.spatial_dims)] + [values.shape[-1]]
         )
 
+    def points(self) -> Scatter:
+        """The same places as points, the last axis fastest."""
+        return Scatter(tuple(x.flatten() for x in torch.meshgrid(*self.axes, indexing="ij")))
+
     def dilation(self, spacing: Sequence[float]) -> tuple[int, ...] | None:
         """Lattice steps per ``spacing`` along each axis, or None where they are not whole."""
         factors = []

@@ -1,11 +1,11 @@
-"""What a representation asks of the network in it: answers at any place, with derivatives."""
+"""What a representation asks of the field in it: the signal of an operator, at any place."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from oinr_monai.fields.field import Field
 from oinr_monai.grids.positions import Positions
@@ -14,8 +14,8 @@ from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 __all__ = ["ContinuousField"]
 
 
-class ContinuousField(nn.Module, ABC):
-    """Signal of D coordinates, in mm along the axes of the fitted grid, with exact derivatives.
+class ContinuousField(Field):
+    """The signal of an operator on a field: a field again, which another operator may read.
 
     Args:
         encoding: input function f.
@@ -40,6 +40,7 @@ class ContinuousField(nn.Module, ABC):
                 f"network must have {encoding.spatial_dims} spatial dimensions, "
                 f"got {network.spatial_dims}"
             )
+        self.spatial_dims, self.channels = network.spatial_dims, network.out_channels
         self.encoding, self.network = encoding, network
         self.spacing = tuple(map(float, spacing))
 
@@ -76,6 +77,12 @@ class ContinuousField(nn.Module, ABC):
 
     def settle(self) -> None:
         """Work out what is the same for all places, for the programs exported from here on."""
+        for part in self.signals():
+            part.settle()
+
+    def signals(self) -> list[ContinuousField]:
+        """The signals of other operators that are among what the operator reads."""
+        return [part for part in self.encoding.modules() if isinstance(part, ContinuousField)]
 
     @abstractmethod
     def numbers(self, order: int, scattered: bool) -> int:

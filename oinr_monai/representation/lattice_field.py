@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,15 @@ class LatticeField(ContinuousField):
         self.network: LatticeOperator
         self.shape = tuple(shape)
         self._kept: dict[object, CubicInterpolant] = {}
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments, field and operator as they are: the caller describes them."""
+        return {
+            "encoding": self.encoding,
+            "network": self.network,
+            "spacing": list(self.spacing),
+            "shape": list(self.shape),
+        }
 
     def with_spacing(self, spacing: Sequence[float]) -> LatticeField:
         """This field itself: it has the one lattice."""
@@ -105,6 +115,7 @@ class LatticeField(ContinuousField):
 
     def settle(self) -> None:
         """Answer the lattice, for the programs that are exported from here on."""
+        super().settle()
         self._kept = {None: self._interpolant(None)}
 
     def _interpolant(self, layer: int | None) -> CubicInterpolant:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -36,6 +37,8 @@ class NeuralField(ContinuousField):
     Where only the first layer of the operator is wider than one voxel, every place is answered in
     closed form. Otherwise a regular lattice is answered by dilated convolutions over a halo, and
     any other place by the convolutions over its own neighbourhood: the same function each time.
+    It is a field as any other: as a part of a :class:`~oinr_monai.JointField`, say, it is read by
+    another operator.
 
     Args:
         encoding: input function f.
@@ -63,6 +66,14 @@ class NeuralField(ContinuousField):
         super().__init__(encoding, network.with_spacing(spacing), spacing)
         self.network: LocalOperator
 
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments, field and operator as they are: the caller describes them."""
+        return {
+            "encoding": self.encoding,
+            "network": self.network,
+            "spacing": list(self.spacing),
+        }
+
     def with_spacing(self, spacing: Sequence[float]) -> NeuralField:
         """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
         if self.network.with_spacing(spacing) is self.network:
@@ -87,9 +98,13 @@ class NeuralField(ContinuousField):
         columns = 1 if isinstance(self.encoding, SeparableField) else network.in_channels * taps
         # Hidden layers that go by parts are never whole.
         hidden = () if self._mixes_values else network.channels
-        numbers = max(columns, network.out_channels, *hidden)
+        numbers = max(columns, network.out_channels, *hidden) * jet_size(self.spatial_dims, order)
         around = math.prod(2 * r + 1 for r in network.halo(1)) if scattered else 1
-        return numbers * around * jet_size(network.spatial_dims, order)
+        # A kernel asks its field at irregular lattices, which inner kernels answer as points.
+        within = (
+            taps * part.numbers(order, scattered or not part.anywhere) for part in self.signals()
+        )
+        return max([numbers, *within]) * around
 
     def forward(
         self,
@@ -106,10 +121,12 @@ class NeuralField(ContinuousField):
             return self._answer(positions, (1,) * positions.spatial_dims, order, layer)
         if isinstance(positions, Scatter):
             return self._answer_points(positions, halo, order, layer)
-        dilation = positions.dilation(self.spacing) if isinstance(positions, Lattice) else None
-        if not isinstance(positions, Lattice) or dilation is None:
-            raise ValueError("positions must be a regular lattice or scattered for inner kernels")
-        haloed = positions.padded(halo, self.spacing, dilation)
+        lattice = cast("Lattice", positions)
+        dilation = lattice.dilation(self.spacing)
+        if dilation is None:
+            answer = self._answer_points(lattice.points(), halo, order, layer)
+            return answer.unflatten(2, lattice.shape)
+        haloed = lattice.padded(halo, self.spacing, dilation)
         return self._answer(haloed, dilation, order, layer)
 
     def _answer(

@@ -16,7 +16,10 @@ from oinr_monai.fields.field import Field
 from oinr_monai.operators.kernels import KernelNetwork
 from oinr_monai.operators.operator import Operator
 
+from .lattice_field import LatticeField
+from .neural_field import NeuralField
 from .plug_ins import PlugInError, group_of, plugged_in
+from .smoothed_field import SmoothedField
 
 __all__ = ["FIELDS", "KERNELS", "OPERATORS", "build", "check_savable", "describe", "rebuilt"]
 
@@ -32,7 +35,10 @@ OPERATORS = _offered(operators, Operator)
 
 KERNELS = _offered(operators, KernelNetwork)
 
-OURS = {**FIELDS, **OPERATORS, **KERNELS}
+# Fields that are the signal of an operator on another field.
+SIGNALS = {cls.__name__: cls for cls in (LatticeField, NeuralField, SmoothedField)}
+
+OURS = {**FIELDS, **SIGNALS, **OPERATORS, **KERNELS}
 
 
 def describe(module: nn.Module) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,10 +64,25 @@ class SmoothedField(ContinuousField):
         if not sigma > 0:
             raise ValueError(f"sigma must be positive, got {sigma}")
         super().__init__(field.encoding, field.network, field.spacing)
-        self.field, self.sigma, self.shape = field, float(sigma), tuple(shape)
+        # A tuple, lest the field's weights count twice.
+        self._smoothed, self.sigma, self.shape = (field,), float(sigma), tuple(shape)
         self.voxels = tuple(map(float, spacing))
         self.parts = [parts_of_a_voxel(self.sigma, h) for h in self.voxels]
         self._kept: dict[object, Tensor] = {}
+
+    @property
+    def field(self) -> ContinuousField:
+        """The field that is smoothed."""
+        return self._smoothed[0]
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments, the field as it is: the caller describes it."""
+        return {
+            "field": self.field,
+            "sigma": self.sigma,
+            "shape": list(self.shape),
+            "spacing": list(self.voxels),
+        }
 
     def with_spacing(self, spacing: Sequence[float]) -> SmoothedField:
         """The field with nodes of its kernels at ``spacing``, smoothed as this one is."""
@@ -123,9 +139,10 @@ class SmoothedField(ContinuousField):
 
     def _box(self, positions: Positions) -> tuple[list[int], list[int]]:
         # The first node that the places need along each axis, and the one after the last.
+        axes = (x.detach() for x in positions.axes)
         ends = [
             (math.floor(float(x.min()) / q) - reach, math.ceil(float(x.max()) / q) + reach + 1)
-            for x, q, reach in zip(positions.axes, self._steps, self._reach, strict=True)
+            for x, q, reach in zip(axes, self._steps, self._reach, strict=True)
         ]
         return [start for start, _ in ends], [stop for _, stop in ends]
 
@@ -181,9 +198,11 @@ class SmoothedField(ContinuousField):
     ) -> Tensor:
         matrices = []
         for d, (x, start, q) in enumerate(zip(lattice.axes, starts, self._steps, strict=True)):
-            places = torch.arange(start, start + nodes.shape[d + 1], device=x.device) * q
-            distance = x.double()[:, None] - places
-            matrices.append([w.to(nodes) for w in self._weights(distance, d, order)])
+            index = torch.arange(start, start + nodes.shape[d + 1], device=x.device)
+            # The Gaussian ends where it does for points.
+            near = ((x.double() / q).round().long()[:, None] - index).abs() <= self._reach[d]
+            weights = self._weights(x.double()[:, None] - index.double() * q, d, order)
+            matrices.append([(w * near).to(nodes) for w in weights])
         entries = []
         for derivatives in jet_derivatives(len(self.shape), order):
             part = nodes
@@ -200,7 +219,8 @@ class SmoothedField(ContinuousField):
         for d, (x, start, q) in enumerate(zip(points.axes, starts, self._steps, strict=True)):
             offsets = torch.arange(-self._reach[d], self._reach[d] + 1, device=x.device)
             around = (x.double() / q).round().long()[:, None] + offsets
-            along.append([w.to(nodes) for w in self._weights(x[:, None] - around * q, d, order)])
+            distance = x.double()[:, None] - around.double() * q
+            along.append([w.to(nodes) for w in self._weights(distance, d, order)])
             shape = [-1] + [1] * dims
             shape[d + 1] = len(offsets)
             index.append((around - start).view(shape))
