@@ -172,7 +172,8 @@ def _write_samples(path: Path, representation: Representation, grid: Grid, label
     elif nifti and len(representation.scale.mean) == 1 and grid.spatial_dims == 3:
         # Slab by slab, however large the grid is.
         slabs = (slab[0].numpy() for slab in representation.slabs(grid))
-        write_slabs(path, grid.shape, grid.affine.numpy(), slabs, "intensity")
+        wide = representation.scale.wide
+        write_slabs(path, grid.shape, grid.affine.numpy(), slabs, "intensity", wide=wide)
     else:
         write_image(path, representation.sample(grid), "intensity")
 

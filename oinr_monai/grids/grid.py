@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.utils import MetaKeys, SpaceKeys
 from torch import Tensor
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "affine_in_ras"]
 
 # Two grids share their axes when no voxel centre moves by more than this part of a voxel.
 ALIGNMENT_TOLERANCE = 1e-5
@@ -212,8 +213,14 @@ class Grid:
 
     @classmethod
     def from_image(cls, image: Tensor | np.ndarray) -> Grid:
-        """Grid of an image (C, *spatial); one without an affine lies at unit spacing."""
+        """Grid of an image (C, *spatial); one without an affine lies at unit spacing.
+
+        Raises:
+            ValueError: if the image has no usable affine, or its space is neither RAS nor LPS.
+        """
         affine = image.affine if isinstance(image, MetaTensor) else torch.eye(4)
+        if isinstance(image, MetaTensor):
+            affine = affine_in_ras(image)
         return cls(tuple(image.shape[1:]), affine)
 
     def to_image(self, values: Tensor) -> MetaTensor:
@@ -229,6 +236,26 @@ class Grid:
         if len(values) != self.spatial_dims:
             raise ValueError(f"expected one value per axis ({self.spatial_dims}), got {value}")
         return values
+
+
+def affine_in_ras(image: MetaTensor) -> Tensor:
+    """The affine of an image to RAS mm, whether MONAI's reader left it in RAS or in LPS.
+
+    Raises:
+        ValueError: if the image's ``meta["space"]`` is neither.
+
+    Example:
+        >>> image = MetaTensor(torch.zeros(1, 2, 2), affine=torch.eye(4), meta={"space": "LPS"})
+        >>> affine_in_ras(image).diagonal().tolist()
+        [-1.0, -1.0, 1.0, 1.0]
+    """
+    space = image.meta.get(MetaKeys.SPACE) or SpaceKeys.RAS
+    if space not in (SpaceKeys.RAS, SpaceKeys.LPS):
+        raise ValueError(f'meta["space"] must be "RAS" or "LPS", got {space!r}')
+    affine = torch.as_tensor(image.affine).detach().clone()
+    if space == SpaceKeys.LPS:
+        affine[: min(2, len(affine) - 1)] *= -1
+    return affine
 
 
 def _homogeneous(affine: Tensor | np.ndarray, dims: int) -> Tensor:

@@ -14,14 +14,18 @@ from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oinr_monai.grids.grid import affine_in_ras
+
+from .arrays import intensities, narrowed
 from .dicom import read_dicom
 from .dicom_files import is_dicom
 from .itk import read_itk, write_itk
 from .meta import STORED_DTYPE
 from .nifti import read_nifti, write_nifti
 from .pictures import read_picture, write_jpeg, write_png
-from .raw import RawImage, check_finite, reading
+from .raw import OutgoingImage, RawImage, check_finite, reading
 from .replacing import replacing
+from .time_axis import TimeAxis
 
 __all__ = ["open_raw", "read_image", "write_image"]
 
@@ -48,9 +52,10 @@ def read_image(
         finite: refuse an image that is not finite everywhere; else who uses it checks what counts.
 
     Returns:
-        The image in float32, shape (C, *spatial), its affine in float64, shape (4, 4), from
-        voxel indices to world mm, RAS. Its ``meta["stored_dtype"]`` is the type in the file,
-        unsigned where no value is negative.
+        The image in float32, or in float64 where that would cost a part of its contrast, as with a
+        frequency of 123 MHz that varies by 200 Hz; shape (C, *spatial), its affine in float64,
+        shape (4, 4), from voxel indices to world mm, RAS. Its ``meta["stored_dtype"]`` is the type
+        in the file, unsigned where no value is negative.
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
@@ -67,15 +72,15 @@ def read_image(
     """
     path = Path(path)
     raw = open_raw(path, series)
-    with reading(path, "an image"):
-        values = raw.values * raw.slope + raw.intercept if raw.scaled else raw.values
-        stored = values.dtype
-        with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
-            values = np.ascontiguousarray(values, dtype=np.float32)
+    with reading(path, "an image"):  # a mapped file may turn out to end too soon
+        values = intensities(raw.values, raw.slope, raw.intercept)
     if finite:
         check_finite(path, values)
+    stored = np.dtype(np.float64) if raw.scaled else raw.values.dtype
     sign = "u" if stored.kind == "i" and values.min() >= 0 else ""
     meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored.name}"}
+    if raw.time is not None:
+        meta |= raw.time.meta()
     return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(raw.affine), meta=meta)
 
 
@@ -99,10 +104,10 @@ def open_raw(path: Path, series: Sequence[str] = ()) -> RawImage:
 def write_image(path: str | os.PathLike[str], image: MetaTensor, description: str = "") -> None:
     """Write an image; nothing is left behind, and an older file stays as it was, if that fails.
 
-    NIfTI (``.nii``, ``.nii.gz``), NRRD and MetaImage (``.nrrd``, ``.mha``) hold float32, or whole
-    numbers such as labels in the smallest type for them, and the affine; channels become NIfTI's
-    fourth axis. A 2-D image becomes a volume of one slice,
-    except that NIfTI keeps one channel 2-D. PNG and JPEG (``.png``, ``.jpg``, ``.jpeg``) hold a 2-D
+    NIfTI (``.nii``, ``.nii.gz``), NRRD and MetaImage (``.nrrd``, ``.mha``) hold the affine, and
+    float32, float64 where :func:`read_image` gives it, or whole numbers such as labels as such.
+    Channels become a fourth axis, with the times that ``meta["time_axis"]`` tells. A 2-D image
+    becomes a volume of one slice, except that NIfTI keeps one channel 2-D. PNG and JPEG hold a 2-D
     image, or a volume of one slice, of one or three channels, without the affine. Their pixels are
     rounded and clipped to 0..255, or, in grey PNG, to 0..65535 if the image was stored in more
     than 8 bits (``meta["stored_dtype"]``).
@@ -131,11 +136,12 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
         raise ValueError(f"image must have shape (C, *spatial), got {tuple(image.shape)}")
     told = np.dtype(image.meta.get(STORED_DTYPE, np.uint8))
     values = _storable(image.as_tensor().detach().cpu(), told)
-    affine = to_affine_nd(3, image.affine.detach().cpu().double().numpy())
+    affine = to_affine_nd(3, affine_in_ras(image).cpu().double().numpy())
     whole = values.dtype.kind in "iu"  # as labels, whose pixels are not to be clipped
     stored = values.dtype if whole else told
+    leaving = OutgoingImage(values, affine, description, stored, TimeAxis.of(image.meta))
     with replacing(path) as temporary:
-        write(temporary, values, affine, description, stored)
+        write(temporary, leaving)
 
 
 def _storable(values: Tensor, told: np.dtype[Any]) -> NDArray[Any]:
@@ -146,7 +152,7 @@ def _storable(values: Tensor, told: np.dtype[Any]) -> NDArray[Any]:
     if values.is_complex():
         raise ValueError(f"image must hold real numbers, got {values.dtype}; write its parts")
     if values.is_floating_point():
-        return values.float().numpy()
+        return narrowed(values.numpy()) if values.dtype == torch.float64 else values.float().numpy()
     whole = values.numpy()
     ends = [int(whole.min()), int(whole.max())] if whole.size else [0, 0]
     smallest = np.result_type(*[np.min_scalar_type(end) for end in ends])
@@ -170,7 +176,7 @@ _READERS: dict[str, Callable[[Path], RawImage]] = {
 }
 
 
-_WRITERS: dict[str, Callable[[Path, NDArray[Any], NDArray[Any], str, np.dtype[Any]], None]] = {
+_WRITERS: dict[str, Callable[[Path, OutgoingImage], None]] = {
     ".nii": write_nifti,
     ".nii.gz": write_nifti,
     **dict.fromkeys((".nrrd", ".mha"), write_itk),

@@ -24,6 +24,12 @@ class IntensityScale:
     std: tuple[float, ...]
     outside: tuple[float, ...]
 
+    @property
+    def wide(self) -> bool:
+        """Whether float32 would cost a part of the contrast: a small one around a large mean."""
+        pairs = zip(self.mean, self.std, strict=True)
+        return any(abs(mean) * 2.0**-24 > 2e-5 * std for mean, std in pairs)
+
     @classmethod
     def of(cls, image: Tensor, mask: Tensor | None = None) -> IntensityScale:
         """Scale of an image (C, *spatial), inside a mask (*spatial) where one is given."""
@@ -35,12 +41,15 @@ class IntensityScale:
         return cls(tuple(mean.tolist()), tuple(std.tolist()), tuple(flat.amin(dim=1).tolist()))
 
     def standardise(self, image: Tensor) -> Tensor:
-        """Map intensities (C, ...) to zero mean and unit variance."""
-        return (image - column(self.mean, image)) / column(self.std, image)
+        """Map intensities (C, ...) to zero mean and unit variance, which float32 holds."""
+        values = image.double() if self.wide else image
+        standard = (values - column(self.mean, values)) / column(self.std, values)
+        return standard.float() if self.wide else standard
 
     def restore(self, standardised: Tensor) -> Tensor:
-        """Map standardised values (C, ...) back to intensities."""
-        return standardised * column(self.std, standardised) + column(self.mean, standardised)
+        """Map standardised values (C, ...) back to intensities, in float64 where they need it."""
+        values = standardised.double() if self.wide else standardised
+        return values * column(self.std, values) + column(self.mean, values)
 
 
 def column(values: tuple[float, ...], like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .notes import note
-from .raw import RawImage, as_volume, reading, with_channels
+from .raw import OutgoingImage, RawImage, as_volume, reading, with_channels
 from .replacing import replacing
 from .time_axis import TimeAxis
 
@@ -49,9 +49,16 @@ def read_nifti(path: Path, name: Path | None = None) -> RawImage:
     affine[:3] *= _MM[unit]
     time = None
     if values.ndim == 4 or (values.ndim == 5 and values.shape[4] == 1):
-        time = TimeAxis(float(header["pixdim"][4]), float(header["toffset"]), time_unit)
+        time = _time(header, time_unit)
     values = with_channels(name, values, affine)
     return RawImage(values, affine, float(proxy.slope), float(proxy.inter), time)
+
+
+def _time(header: Any, unit: str) -> TimeAxis | None:  # noqa: ANN401
+    """The fourth axis; None where the header says nothing of it, as that of a vector image."""
+    axis = TimeAxis(float(header["pixdim"][4]), float(header["toffset"]), unit)
+    plain = axis.step in (0.0, 1.0) and axis.start == 0 and unit == "unknown"
+    return None if plain or not np.isfinite([axis.step, axis.start]).all() else axis
 
 
 def _header(path: Path) -> Any:  # noqa: ANN401 (nibabel has no types)
@@ -107,8 +114,10 @@ def write_slabs(
     path: str | os.PathLike[str],
     shape: Sequence[int],
     affine: NDArray[np.float64],
-    slabs: Iterable[NDArray[np.float32]],
+    slabs: Iterable[NDArray[np.floating[Any]]],
     description: str = "",
+    *,
+    wide: bool = False,
 ) -> None:
     """Write an image of one channel that need not fit into memory, complete or not at all.
 
@@ -118,12 +127,14 @@ def write_slabs(
         affine: from voxel indices to world mm, (4, 4).
         slabs: its parts across the last axis, in their order, (*shape[:-1], any thickness).
         description: a note for the header.
+        wide: whether to write float64, not float32.
 
     Raises:
         OSError: if the file cannot be written there.
     """
     path = Path(path)
-    nothing = np.broadcast_to(np.float32(0), tuple(shape))
+    kind = np.dtype("<f8" if wide else "<f4")
+    nothing = np.broadcast_to(kind.type(0), tuple(shape))
     header = _nifti(nothing, affine, description).header
     header.set_slope_inter(1, 0)
     opened: Callable[..., Any] = open
@@ -133,28 +144,31 @@ def write_slabs(
         header.write_to(file)
         file.write(bytes(int(header["vox_offset"]) - file.tell()))
         for slab in slabs:  # the first axis runs fastest in the file, and the last slowest
-            file.write(np.asarray(slab, dtype="<f4").tobytes(order="F"))
+            file.write(np.asarray(slab, dtype=kind).tobytes(order="F"))
 
 
-def write_nifti(
-    path: Path,
-    values: NDArray[Any],
-    affine: NDArray[np.float64],
-    description: str,
-    _: np.dtype[Any],
-) -> None:
+def write_nifti(path: Path, image: OutgoingImage) -> None:
     """Write a NIfTI file in mm."""
     import nibabel as nib
 
+    values = image.values
     voxels = values[0] if len(values) == 1 else np.moveaxis(as_volume(values), 0, -1)
-    nib.save(_nifti(voxels, affine, description), path)
+    nib.save(_nifti(voxels, image.affine, image.description, image.time), path)
 
 
-def _nifti(voxels: NDArray[Any], affine: NDArray[np.float64], description: str) -> Any:  # noqa: ANN401
+def _nifti(
+    voxels: NDArray[Any],
+    affine: NDArray[np.float64],
+    description: str,
+    time: TimeAxis | None = None,
+) -> Any:  # noqa: ANN401
     import nibabel as nib
 
     nifti = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     nifti.header.set_xyzt_units("mm")
+    if time is not None and voxels.ndim == 4:
+        nifti.header.set_xyzt_units("mm", time.unit)
+        nifti.header["pixdim"][4], nifti.header["toffset"] = time.step, time.start
     nifti.header["descrip"] = description.encode("ascii", "replace")[:79]
     nifti.set_sform(affine, code=1)
     nifti.set_qform(affine, code=1)

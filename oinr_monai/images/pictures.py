@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .raw import RawImage, reading
+from .raw import OutgoingImage, RawImage, reading
 
 __all__ = ["read_picture", "write_jpeg", "write_png"]
 
@@ -28,38 +28,27 @@ def read_picture(path: Path) -> RawImage:
     return RawImage(values.T if values.ndim == 3 else values.T[None], np.eye(4))
 
 
-def write_png(
-    path: Path,
-    values: NDArray[Any],
-    _: NDArray[np.float64],
-    description: str,
-    stored: np.dtype[Any],
-) -> None:
+def write_png(path: Path, image: OutgoingImage) -> None:
     """Write a PNG of 8 or 16 bits."""
     from PIL import Image, PngImagePlugin
 
     note = PngImagePlugin.PngInfo()
-    if description:
-        note.add_text("Description", description)
-    Image.fromarray(_pixels(values, stored, "PNG")).save(path, pnginfo=note)
+    if image.description:
+        note.add_text("Description", image.description)
+    Image.fromarray(_pixels(image, "PNG")).save(path, pnginfo=note)
 
 
-def write_jpeg(
-    path: Path,
-    values: NDArray[Any],
-    _: NDArray[np.float64],
-    description: str,
-    stored: np.dtype[Any],
-) -> None:
+def write_jpeg(path: Path, image: OutgoingImage) -> None:
     """Write a JPEG of 8 bits."""
     from PIL import Image
 
-    picture = Image.fromarray(_pixels(values, stored, "JPEG"))
-    picture.save(path, quality=95, subsampling=0, comment=description)
+    picture = Image.fromarray(_pixels(image, "JPEG"))
+    picture.save(path, quality=95, subsampling=0, comment=image.description)
 
 
-def _pixels(values: NDArray[Any], stored: np.dtype[Any], kind: str) -> NDArray[Any]:
+def _pixels(image: OutgoingImage, kind: str) -> NDArray[Any]:
     """Pixels (Y, X) or (Y, X, 3), as deep as the image was stored."""
+    values, stored = image.values, image.stored
     thin = [axis for axis in range(1, values.ndim) if values.shape[axis] == 1]
     flat = values.squeeze(thin[-1]) if values.ndim == 4 and thin else values
     if flat.ndim != 3 or len(flat) not in {1, 3}:

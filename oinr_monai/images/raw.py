@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .time_axis import TimeAxis
 
 __all__ = [
+    "OutgoingImage",
     "RawImage",
     "as_volume",
     "check_affine",
@@ -60,6 +61,25 @@ class RawImage:
                 f"{path}: the image is empty, shape {self.values.shape}; give one with voxels"
             )
         check_affine(path, self.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class OutgoingImage:
+    """An image as a file shall hold it.
+
+    Args:
+        values: (C, *spatial), in the type to be written.
+        affine: from voxel indices to world mm, RAS, (4, 4).
+        description: a note for the header.
+        stored: type that tells how deep the pixels of a picture are.
+        time: of the channels, where they follow each other in time.
+    """
+
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
+    description: str
+    stored: np.dtype[Any]
+    time: TimeAxis | None = None
 
 
 @contextmanager

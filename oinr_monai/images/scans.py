@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+
+from .arrays import narrowed, plain_tensor
 
 __all__ = ["Scan", "checked_scans"]
 
@@ -92,8 +93,7 @@ def _origin(grid: Grid, frame: Grid) -> tuple[float, ...]:
 
 
 def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
-    if not isinstance(image, Tensor | np.ndarray):
-        raise TypeError(f"image must be a tensor or an array, got {type(image).__name__}")
+    tensor = plain_tensor(image)
     if not 2 <= image.ndim <= 4:
         raise ValueError(
             f"image must have shape (C, *spatial) with 1 to 3 spatial dimensions, "
@@ -101,8 +101,10 @@ def _checked_image(image: Tensor | np.ndarray) -> tuple[Tensor, Grid]:
         )
     if 0 in image.shape:
         raise ValueError(f"image must hold voxels, got shape {tuple(image.shape)}")
-    tensor = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
-    return tensor.detach().clone().float(), Grid.from_image(image)
+    if tensor.dtype in (torch.float64, torch.int32, torch.int64):
+        values = torch.from_numpy(narrowed(tensor.cpu().numpy())).to(tensor.device)
+        return values.clone(), Grid.from_image(image)
+    return tensor.clone().float(), Grid.from_image(image)
 
 
 def _check_intensities(counted: Tensor) -> None:
@@ -118,7 +120,7 @@ def _check_intensities(counted: Tensor) -> None:
 def _checked_mask(mask: Tensor | np.ndarray | None, grid: Grid) -> Tensor | None:
     if mask is None:
         return None
-    tensor = torch.as_tensor(mask.as_tensor() if isinstance(mask, MetaTensor) else mask).bool()
+    tensor = plain_tensor(mask, "mask").bool()
     tensor = tensor[0] if tensor.ndim == grid.spatial_dims + 1 else tensor
     if tuple(tensor.shape) != grid.shape:
         raise ValueError(f"mask must have shape {grid.shape}, got {tuple(tensor.shape)}")

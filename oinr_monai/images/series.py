@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 
 from .files import read_image, write_image
 from .replacing import replacing
+from .time_axis import TIME_AXIS, TimeAxis
 
 __all__ = ["FILM_SUFFIXES", "Series", "read_series", "write_series"]
 
 FILM_SUFFIXES = (".gif", ".mp4")
 FRAME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg")
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def read_series(paths: Sequence[str | os.PathLike[str]]) -> Series:
     """Read a series.
 
     Args:
-        paths: one 4-D image, film (GIF, MP4) or folder of images in the order of their names; or
+        paths: one 4-D image, film (GIF, MP4) or folder of images, t2 before t10; or
             the images themselves.
 
     Raises:
@@ -94,14 +95,22 @@ def write_series(path: str | os.PathLike[str], series: Series, description: str 
     stack = torch.cat([frame.as_tensor() for frame in series.frames])
     if stack.ndim < 4:  # a picture's time axis must not be taken for its third
         stack = stack[..., None]
-    write_image(path, MetaTensor(stack, meta=series.frames[0].meta), description)
+    meta = {name: each for name, each in series.frames[0].meta.items() if name != TIME_AXIS}
+    write_image(path, MetaTensor(stack, meta=meta | _timed(series)), description)
 
 
 def _files_of(folder: Path) -> list[Path]:
-    files = sorted(f for f in folder.iterdir() if f.name.lower().endswith(FRAME_SUFFIXES))
+    found = [f for f in folder.iterdir() if f.name.lower().endswith(FRAME_SUFFIXES)]
+    files = sorted(found, key=_natural)
     if len(files) < 2:
         raise ValueError(f"{folder}: must hold two images or more, got {len(files)}")
     return files
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Names in the order in which a person counts: t2 before t10."""
+    parts = re.findall(r"\d+|\D+", path.name.lower())
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def _counted(count: int) -> tuple[float, ...]:
@@ -111,19 +120,19 @@ def _counted(count: int) -> tuple[float, ...]:
 def _read_scan(path: Path) -> Series:
     image = read_image(path)
     frames = tuple(MetaTensor(frame[None], meta=image.meta) for frame in image.as_tensor())
-    step = _time_step(path)
+    axis = TimeAxis.of(image.meta)
+    step = axis.step * axis.seconds if axis is not None and axis.step > 0 else 1.0
     return Series(frames, tuple(step * t for t in _counted(len(frames))))
 
 
-def _time_step(path: Path) -> float:
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return 1.0
-    import nibabel as nib
-
-    header: Any = nib.load(path).header
-    zooms = header.get_zooms()
-    step = float(zooms[3]) if len(zooms) > 3 else 0.0
-    return step * _SECONDS.get(header.get_xyzt_units()[1], 1.0) if step > 0 else 1.0
+def _timed(series: Series) -> dict[str, Any]:
+    """The time axis of a series in the unit of its file; none where its times are uneven."""
+    known = TimeAxis.of(series.frames[0].meta) or TimeAxis(1.0)
+    steps = np.diff(series.times)
+    if np.ptp(steps) > 1e-6 * steps.mean():
+        return {}
+    start = known.start + series.times[0] / known.seconds
+    return replace(known, step=float(steps.mean()) / known.seconds, start=start).meta()
 
 
 def _read_film(path: Path) -> Series:
@@ -145,7 +154,9 @@ def _read_film(path: Path) -> Series:
     step = 1 / meta["fps"] if meta.get("fps") else float(meta.get("duration") or 1000.0) / 1000
     frames = tuple(
         MetaTensor(
-            frame, affine=torch.eye(4, dtype=torch.float64), meta={"filename_or_obj": str(path)}
+            frame,
+            affine=torch.eye(4, dtype=torch.float64),
+            meta={"filename_or_obj": str(path), **TimeAxis(step, unit="sec").meta()},
         )
         for frame in values
     )

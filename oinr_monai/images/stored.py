@@ -19,8 +19,10 @@ from torch import Tensor
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 
+from .arrays import intensities
 from .meta import STORED_DTYPE
 from .nifti import read_nifti
+from .time_axis import TimeAxis
 
 __all__ = ["StoredImage", "open_image"]
 
@@ -38,6 +40,7 @@ class StoredImage:
         slope: intensities are slope times the values ...
         intercept: ... plus this.
         source: file it is of, after which MONAI names what it writes.
+        time: of the channels, where they follow each other in time.
 
     Raises:
         ValueError: if ``values`` has no voxels or another shape, or ``memory`` is not positive.
@@ -54,6 +57,7 @@ class StoredImage:
     slope: float = 1.0
     intercept: float = 0.0
     source: str | None = None
+    time: TimeAxis | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.values.shape)
@@ -73,9 +77,11 @@ class StoredImage:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What it says of itself, as a MetaTensor's ``meta``: its file, and its pixel depth."""
+        """What it says of itself, as a MetaTensor's ``meta``: file, pixel depth and times."""
         plain = self.slope == 1 and self.intercept == 0
-        known = {} if self.source is None else {ImageMetaKey.FILENAME_OR_OBJ: self.source}
+        known: dict[str, Any] = {} if self.time is None else self.time.meta()
+        if self.source is not None:
+            known[ImageMetaKey.FILENAME_OR_OBJ] = self.source
         return {**known, **({STORED_DTYPE: np.dtype(self.values.dtype).name} if plain else {})}
 
     @property
@@ -84,15 +90,14 @@ class StoredImage:
         return int(self.memory * 2**20 / (32 * self.channels))
 
     def read(self, start: Sequence[int], stop: Sequence[int]) -> Tensor:
-        """Intensities (C, *box) of the voxels ``start`` to ``stop - 1``, in float32.
+        """Intensities (C, *box) of the voxels ``start`` to ``stop - 1``, scaled as in memory.
 
         Raises:
             ValueError: if one is not finite.
         """
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-        values = np.asarray(self.values[(slice(None), *box)]).astype(np.float32)
-        if self.slope != 1 or self.intercept != 0:
-            values = values * np.float32(self.slope) + np.float32(self.intercept)
+        stored = np.asarray(self.values[(slice(None), *box)])
+        values = intensities(stored, self.slope, self.intercept)
         if not np.isfinite(values).all():
             raise ValueError(
                 f"image must be finite, got NaN or infinite voxels between {tuple(start)} and "
@@ -133,4 +138,6 @@ def open_image(path: str | os.PathLike[str], memory: float = 256.0) -> StoredIma
                 raise ValueError(f"{path}: cannot be unpacked ({error}); fetch it again") from error
             raw = read_nifti(unpacked, path)
     raw.check(path)
-    return StoredImage(raw.values, raw.affine, memory, raw.slope, raw.intercept, source=str(path))
+    return StoredImage(
+        raw.values, raw.affine, memory, raw.slope, raw.intercept, str(path), raw.time
+    )

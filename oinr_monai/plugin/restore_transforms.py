@@ -15,6 +15,7 @@ from torch import Tensor
 from oinr_monai.fitting.family import fit_family
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.time_axis import TIME_AXIS, TimeAxis
 from oinr_monai.restoration.denoising import DenoiseConfig, denoise
@@ -194,7 +195,7 @@ class InterpolateOINR(Transform):
             return interpolate_slices(
                 image, self.axis, self.factor or 2, self.config, motion=self.motion
             )
-        plain = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
+        plain = plain_tensor(image)
         affine = Grid.from_image(image).affine
         frames = [MetaTensor(frame[None], affine=affine) for frame in plain]
         family = fit_family(frames, self.config, times=range(len(frames)), motion=self.motion)

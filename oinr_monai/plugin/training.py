@@ -26,6 +26,7 @@ from oinr_monai.fitting.samplers import LatticeSampler
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant
+from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.operators.operator import LocalOperator
@@ -48,7 +49,7 @@ def represent(network: LocalOperator, image: Tensor, bands: int = 8) -> Represen
         bands: wavelengths per axis of the encoding, as in training.
     """
     grid = Grid.from_image(image)
-    plain = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
+    plain = plain_tensor(image)
     field = NeuralField(_encoding(grid, bands), copy.deepcopy(network), grid.spacing.tolist())
     scale = IntensityScale.of(plain.cpu().float())
     return inherit(Representation(field, grid, scale), image)

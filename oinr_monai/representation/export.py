@@ -54,8 +54,9 @@ class WorldSignal(nn.Module):
         self.register_buffer("origin", grid.origin.clone())
         self.register_buffer("spacing", grid.spacing)
         self.register_buffer("last", torch.tensor(grid.shape, dtype=torch.float64) - 1)
+        kind = torch.float64 if scale.wide else torch.float32
         for name in ("mean", "std", "outside"):
-            self.register_buffer(name, torch.tensor(getattr(scale, name), dtype=torch.float32))
+            self.register_buffer(name, torch.tensor(getattr(scale, name), dtype=kind))
 
     def forward(self, points: Tensor) -> Tensor:
         """Intensities (N, C) at world points (N, D) in mm."""

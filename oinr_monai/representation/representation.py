@@ -264,11 +264,10 @@ class Representation:
 
     def _in_the_world(self, jet: Tensor, inside: Tensor) -> Jet:
         # From standardised intensities and mm along the axes to the image's own and the world's.
-        value = jet[0]
-        intensities = value * column(self.scale.std, value) + column(self.scale.mean, value)
+        value, intensities = jet[0], self.scale.restore(jet[0])
         slopes = jet[1:] * (inside * column(self.scale.std, value))
         return Jet(
-            torch.where(inside, intensities, column(self.scale.outside, value)),
+            torch.where(inside, intensities, column(self.scale.outside, intensities)),
             *self._turned(slopes),
         )
 

@@ -19,10 +19,10 @@ from itertools import product
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.representation import Representation
@@ -156,7 +156,7 @@ class _View:
         profile: SliceProfile,
         grid: Grid,
     ) -> None:
-        plain = image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
+        plain = plain_tensor(image)
         start, stop = _box(stack, grid)
         plain = plain[(slice(None), *(slice(i, j) for i, j in zip(start, stop, strict=True)))]
         self.samples = plain.to(torch.promote_types(plain.dtype, torch.float32))

@@ -8,6 +8,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
 
 from .noise import NoiseModel
@@ -54,7 +55,7 @@ def simulate_slices(
     if not 0 <= axis < fine.spatial_dims:
         raise ValueError(f"axis must be 0 to {fine.spatial_dims - 1}, got {axis}")
     thick = thick_grid(fine, axis, spacing)
-    plain = torch.as_tensor(image.as_tensor() if isinstance(image, MetaTensor) else image)
+    plain = plain_tensor(image)
     plain = plain.to(torch.promote_types(plain.dtype, torch.float32))
     seen = SliceStack(fine, thick, axis, profile or Boxcar(spacing)).forward(plain)
     if noise is not None:
