@@ -21,8 +21,9 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/python -m scripts.demo
 
+# a process for each core: the tests are many and small
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow

@@ -19,8 +19,9 @@ from oinr_monai.representation.registry import describe
 from oinr_monai.representation.representation import Representation
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from sklearn.utils import Tags
-    from typing_extensions import Self
 
 __all__ = ["WeightVectors", "function_distance", "weight_distance", "weight_names", "weight_vector"]
 

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Self
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 __all__ = ["Lattice", "Positions", "Scatter"]
 

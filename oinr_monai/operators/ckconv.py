@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import nn
-from typing_extensions import Self
 
 from .continuous_integral import ContinuousKernelIntegral
 from .integral import Integral, KernelIntegral

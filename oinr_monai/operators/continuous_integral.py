@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
-from typing_extensions import Self
 
 from .integral import Integral
 from .kernels import KernelNetwork

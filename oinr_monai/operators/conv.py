@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import nn
-from typing_extensions import Self
 
 from .integral import KernelIntegral
 from .operator import LocalOperator
