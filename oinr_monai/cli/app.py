@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .ask import evaluate, features, info, sample
 from .cohort import cohort
-from .console import hush, message_of, refuse, usage_of
+from .console import hush, message_of, refuse, say, usage_of
 from .denoise import denoise
 from .derive import derive
 from .fit import fit
@@ -25,7 +29,20 @@ from .weights import classify, cohort_features
 __all__ = ["app", "main"]
 
 
+class _Commands(TyperGroup):
+    """The commands: an interrupt that none of them heeded takes a line, not a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted; nothing is written")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -59,6 +76,19 @@ def _overview(
         typer.echo(ctx.get_help())
 
 
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, by which schedulers and containers end a program, as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input and bad usage become one line on stderr.
 
@@ -69,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 2 bad input or usage, 130 interrupted.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _terminated_as_interrupted():
             hush()
             status = app(args=arguments, prog_name="oinr", standalone_mode=False)
         return int(status or 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .console import about, say, show
+from .console import about, show
 from .inputs import check_budget, check_grid, check_output, device_of, read_mask
+from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, SeriesUid
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ def denoise(  # noqa: PLR0913
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
     uid: SeriesUid = None,
+    resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -85,11 +89,13 @@ def denoise(  # noqa: PLR0913
     as_function = output.name.lower().endswith(".oinr")
     if as_function and len(frames) > 1:
         raise ValueError(f"--frame must be given for {output}, which holds one of {len(frames)}")
-    with about(image):
-        found = _each(frames, config, inside)
-    if any(each.info["interrupted"] for each in found):
-        say(f"interrupted; {output} is not written")
-        raise typer.Exit(130)
+    with ExitStack() as stack:
+        checkpoints = [stack.enter_context(kept(output, resume, i)) for i in range(len(frames))]
+        with about(image):
+            progress = not as_json and sys.stderr.isatty()
+            found = _each(frames, checkpoints, config, inside, progress)
+        if found[-1].info["interrupted"]:
+            stopped(found[-1].info["steps"], f"{output} is not written")
     with about(output):
         if as_function:
             found[0].save(output)
@@ -123,13 +129,17 @@ def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:
 
 
 def _each(
-    frames: list[Tensor], config: DenoiseConfig, inside: Tensor | None
+    frames: list[Tensor],
+    checkpoints: list[Path],
+    config: DenoiseConfig,
+    inside: Tensor | None,
+    progress: bool,
 ) -> list[Representation]:
     from oinr_monai.restoration.denoising import denoise as denoise_image
 
     found: list[Representation] = []
-    for frame in frames:
-        found.append(denoise_image(frame, config, mask=inside))
+    for frame, path in zip(frames, checkpoints, strict=True):
+        found.append(denoise_image(frame, config, mask=inside, checkpoint=path, progress=progress))
         if found[-1].info["interrupted"]:
             break
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .console import about, say, show
+from .console import about, show
 from .inputs import (
     check_budget,
     check_grid,
@@ -19,6 +19,7 @@ from .inputs import (
     load_representation,
     read_mask,
 )
+from .keeping import Resume, kept, stopped
 from .options import Device, Json, Preset, Seconds, Seed, SeriesUid, Steps
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def fit(  # noqa: PLR0913
     init: Annotated[
         Path | None, typer.Option(metavar="REP.oinr", help="Fit to begin with, of this preset.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where Ctrl-C stopped.")] = False,
+    resume: Resume = False,
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
@@ -89,28 +90,22 @@ def fit(  # noqa: PLR0913
     )
     inside = None if mask is None else read_mask(mask, volumes[0])
     start = None if init is None else load_representation(init, device)
-    checkpoint = output.with_name(f"{output.name}.checkpoint")
-    _prepare_checkpoint(checkpoint, resume)
-    with about(images[0]):
-        representation = _fit_of(labels)(
-            volumes,
-            config,
-            start=start,
-            mask=inside,
-            checkpoint=checkpoint,
-            resume=resume,
-            log_dir=log_dir,
-            progress=not as_json and sys.stderr.isatty(),
-        )
-    representation.save(output)
-    show(_summary(output, representation), as_json)
-    if representation.info["interrupted"]:
-        say(
-            f"interrupted after {representation.info['steps']} steps; {output} holds the best so"
-            " far; repeat the command with --resume to go on"
-        )
-        raise typer.Exit(130)
-    checkpoint.unlink(missing_ok=True)
+    with kept(output, resume) as checkpoint:
+        with about(images[0]):
+            representation = _fit_of(labels)(
+                volumes,
+                config,
+                start=start,
+                mask=inside,
+                checkpoint=checkpoint,
+                resume=resume,
+                log_dir=log_dir,
+                progress=not as_json and sys.stderr.isatty(),
+            )
+        representation.save(output)
+        show(_summary(output, representation), as_json)
+        if representation.info["interrupted"]:
+            stopped(representation.info["steps"], f"{output} holds the best so far")
 
 
 def _fit_of(labels: bool) -> Callable[..., Representation]:
@@ -155,13 +150,6 @@ def _opened(
     volumes = [read(image, uid or ()) for image in images]
     grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     return volumes, grid
-
-
-def _prepare_checkpoint(path: Path, resume: bool) -> None:
-    if not resume:
-        path.unlink(missing_ok=True)
-    elif not path.is_file():
-        say(f"nothing to resume, {path} does not exist; starting anew")
 
 
 def _summary(output: Path, representation: Representation) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import about, say, show
+from .console import about, show
 from .inputs import check_budget, check_output, device_of
+from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Preset, Seconds, Seed, SeriesUid, Steps
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def interpolate(  # noqa: PLR0913
     steps: Steps = None,
     seconds: Seconds = None,
     uid: SeriesUid = None,
+    resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -78,29 +80,34 @@ def interpolate(  # noqa: PLR0913
     config = FitConfig(preset, steps, seconds, seed=seed, device=device_of(device))
     progress = not as_json and sys.stderr.isatty()
     if axis is not None:
-        show(_slices(series, uid, output, axis, factor or 2, config, motion, progress), as_json)
+        with kept(output, resume) as checkpoint:
+            watch = {"checkpoint": checkpoint, "motion": motion, "progress": progress}
+            show(_slices(series, uid, output, axis, factor or 2, config, watch), as_json)
         return
-    from oinr_monai.fitting.family import fit_family
     from oinr_monai.representation.family import Family
 
     source = _source(series, times)
     shown = _asked(source.times, at, factor)
     _check_frames(output, len(shown))
-    with about(series[0]):
-        family = (
-            source
-            if isinstance(source, Family)
-            else fit_family(
-                source.frames, config, times=source.times, motion=motion, progress=progress
-            )
-        )
-    if family.representation.info["interrupted"] and family is not source:
-        say(f"interrupted; {output} is not written")
-        raise typer.Exit(130)
-    _write(family, shown, output)
-    if save is not None:
-        family.save(save)
+    with kept(output, resume) as checkpoint:
+        family = source
+        if not isinstance(family, Family):
+            watch = {"checkpoint": checkpoint, "motion": motion, "progress": progress}
+            with about(series[0]):
+                family = _fitted(family, output, config, watch)
+        _write(family, shown, output)
+        if save is not None:
+            family.save(save)
     show(_summary(family, shown, output), as_json)
+
+
+def _fitted(series: Series, output: Path, config: FitConfig, watch: dict[str, Any]) -> Family:
+    from oinr_monai.fitting.family import fit_family
+
+    family = fit_family(series.frames, config, times=series.times, **watch)
+    if family.representation.info["interrupted"]:
+        stopped(family.representation.info["steps"], f"{output} is not written")
+    return family
 
 
 def _source(paths: list[Path], times: str | None) -> Family | Series:
@@ -122,8 +129,7 @@ def _slices(
     axis: int,
     factor: int,
     config: FitConfig,
-    motion: bool,
-    progress: bool,
+    watch: dict[str, Any],
 ) -> dict[str, Any]:
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.restoration.interpolation import interpolate_slices
@@ -131,13 +137,12 @@ def _slices(
     if len(paths) != 1:
         raise ValueError(f"--axis must go with one volume, got {len(paths)} files")
     with about(paths[0]):
-        volume = interpolate_slices(
-            read_image(paths[0], uid or ()), axis, factor, config, motion=motion, progress=progress
-        )
+        volume = read_image(paths[0], uid or ())
+        filled = interpolate_slices(volume, axis, factor, config, **watch)
     with about(output):
-        write_image(output, volume, f"{factor} times as many slices along axis {axis}")
-    shape = list(volume.shape[1:])
-    return {"output": str(output), "shape": shape, "spacing": volume.pixdim.tolist()}
+        write_image(output, filled, f"{factor} times as many slices along axis {axis}")
+    shape = list(filled.shape[1:])
+    return {"output": str(output), "shape": shape, "spacing": filled.pixdim.tolist()}
 
 
 def _asked(times: Sequence[float] | None, at: str | None, factor: int | None) -> list[float]:

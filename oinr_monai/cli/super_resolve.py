@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import about, say, show
+from .console import about, show
 from .inputs import check_budget, check_grid, check_output, device_of, per_axis, profile_of
+from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, SeriesUid, Spacing
 
 if TYPE_CHECKING:
@@ -69,47 +70,48 @@ def super_resolve(  # noqa: PLR0913
         float | None, typer.Option(metavar="S", help="Seconds to learn from one image, not steps.")
     ] = None,
     uid: SeriesUid = None,
+    resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Make thick slices isotropic, learning from them alone, or fuse several stacks.
 
-    Stacks are fused by least squares, which takes no budget and no seed. An output REP.oinr keeps
-    the answer as a function.
+    Stacks are fused by least squares, at once: no budget, no seed, nothing to resume. An output
+    REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
     check_output(output, (*IMAGE_SUFFIXES, ".oinr"))
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
+    from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
 
     config = SuperResolveConfig(steps, seconds, seed, device_of(device))
     volumes = [read_image(image, uid or ()) for image in images]
     grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     chosen = None if spacing is None else per_axis(spacing, grids[0].spatial_dims)
     across = [_across(profile, thickness, grid, axis) for grid in grids]
-    with about(images[0]):
-        if len(images) > 1:
-            found = _fused(volumes, grids, axis, across, chosen)
-        else:
-            from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
-
-            found = super_resolve_image(
-                volumes[0],
-                config,
-                spacing=chosen,
-                slice_axis=axis,
-                profile=across[0],
-                progress=not as_json and sys.stderr.isatty(),
-            )
-    if found.info.get("interrupted", False):
-        say(f"interrupted; {output} is not written")
-        raise typer.Exit(130)
-    with about(output):
-        if output.name.lower().endswith(".oinr"):
-            found.save(output)
-        else:
-            write_image(output, found.sample(), "super-resolved")
+    with kept(output, resume) as checkpoint:
+        with about(images[0]):
+            if len(images) > 1:
+                found = _fused(volumes, grids, axis, across, chosen)
+            else:
+                found = super_resolve_image(
+                    volumes[0],
+                    config,
+                    spacing=chosen,
+                    slice_axis=axis,
+                    profile=across[0],
+                    checkpoint=checkpoint,
+                    progress=not as_json and sys.stderr.isatty(),
+                )
+        if found.info.get("interrupted", False):
+            stopped(found.info["steps"], f"{output} is not written")
+        with about(output):
+            if output.name.lower().endswith(".oinr"):
+                found.save(output)
+            else:
+                write_image(output, found.sample(), "super-resolved")
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
     show({"output": str(output), **place, **scores}, as_json)

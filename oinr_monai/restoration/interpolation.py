@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -22,6 +24,7 @@ def interpolate_slices(
     config: FitConfig | None = None,
     *,
     motion: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> MetaTensor:
     """Put ``factor - 1`` slices between any two of a volume, as a sequence of slices.
@@ -35,6 +38,7 @@ def interpolate_slices(
         factor: how many times closer the slices become.
         config: how to fit.
         motion: find how the slices move into each other.
+        checkpoint: file that keeps the state of the fit, which goes on from it if it exists.
         progress: show a bar on stderr.
 
     Returns:
@@ -42,6 +46,7 @@ def interpolate_slices(
 
     Raises:
         ValueError: if the volume is not three-dimensional, or an argument is out of its range.
+        KeyboardInterrupt: if the fit was interrupted: what there is then is not what was asked for.
 
     Example:
         >>> interpolate_slices(torch.randn(1, 9, 9, 3), 2, 3, FitConfig(steps=2)).shape
@@ -59,7 +64,11 @@ def interpolate_slices(
     plane = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
     slices = [MetaTensor(s, affine=plane) for s in scan.image.unbind(axis + 1)]
     times = [gap * i for i in range(len(slices))]
-    family = fit_family(slices, config, times=times, motion=motion, progress=progress)
+    family = fit_family(
+        slices, config, times=times, motion=motion, checkpoint=checkpoint, progress=progress
+    )
+    if family.representation.info["interrupted"]:
+        raise KeyboardInterrupt
     filled = [
         family.at_time(times[i // factor] + gap * (i % factor) / factor).sample().as_tensor()
         if i % factor
