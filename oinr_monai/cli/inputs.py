@@ -93,15 +93,14 @@ def per_axis(spacing: list[float], dims: int) -> list[float]:
 
 def read_mask(path: Path, image: MetaTensor) -> Tensor:
     """Where the mask is nonzero, on the image's own voxels (*spatial)."""
-    import torch
-
+    from oinr_monai.grids.grid import Grid
     from oinr_monai.images.files import read_image
 
     mask = read_image(path)
     shape, wanted = tuple(mask.shape), (1, *image.shape[1:])
     if shape != wanted:
         raise ValueError(f"{path}: the mask must have the image's shape {wanted}, got {shape}")
-    if not torch.allclose(mask.affine, image.affine, rtol=1e-4, atol=1e-3):
+    if not Grid.from_image(mask).same_places(Grid.from_image(image)):
         raise ValueError(f"{path}: the mask must have the image's affine; resample it onto it")
     return mask.as_tensor()[0] != 0
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from oinr_monai.grids.positions import Positions
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
-from oinr_monai.images.scans import Scan, checked_scans
+from oinr_monai.images.scans import Scan
+from oinr_monai.images.stack import scans_alike
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lineage import digest
 from oinr_monai.representation.neural_field import NeuralField, few_threads
@@ -89,7 +90,7 @@ def fit_many(
         raise ValueError(f"memory must be positive, got {memory}")
     found: list[Representation] = []
     with learning() as interrupts:
-        scans = _checked(images)
+        scans = scans_alike(images)
         count = _at_once(scans[0], config, start, memory) if scans else 1
         for first in range(0, len(scans), count):
             last = min(first + count, len(scans))
@@ -100,30 +101,6 @@ def fit_many(
             if found[-1].info["interrupted"] or interrupts.asked:
                 break
     return [inherit(each, image) for each, image in zip(found, images, strict=False)]
-
-
-def _checked(images: Sequence[Tensor | np.ndarray]) -> list[Scan]:
-    scans: list[Scan] = []
-    for i, image in enumerate(images):
-        try:
-            scans += checked_scans([image], None)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"images[{i}]: {error}") from error
-        _check_alike(scans[i], scans[0], i)
-    return scans
-
-
-def _check_alike(scan: Scan, first: Scan, i: int) -> None:
-    if scan.image.shape != first.image.shape:
-        raise ValueError(
-            f"images must have one shape, {tuple(first.image.shape)} as the first, got "
-            f"{tuple(scan.image.shape)} at {i}; fit each shape by a call of its own"
-        )
-    if not torch.allclose(scan.grid.spacing, first.grid.spacing, rtol=1e-5, atol=0):
-        raise ValueError(
-            f"images must have one spacing, {first.grid.spacing.tolist()} mm as the first, got "
-            f"{scan.grid.spacing.tolist()} at {i}; fit each spacing by a call of its own"
-        )
 
 
 def _at_once(scan: Scan, config: FitConfig, start: Representation | None, memory: float) -> int:

@@ -20,7 +20,7 @@ from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import mean_square, peak_ratio
-from oinr_monai.images.stack import stacked
+from oinr_monai.images.stack import scans_alike
 from oinr_monai.representation.family import Family, weights_at
 from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
@@ -98,7 +98,10 @@ class _FamilyFit(Descent):
     ) -> None:
         started = clocks.monotonic()
         self.config = config
-        self.stack, self.grid = stacked(images)
+        scans = scans_alike(images, placed=True)
+        if len(scans) < 2:
+            raise ValueError(f"images must be two or more, got {len(scans)}")
+        self.stack, self.grid = torch.stack([scan.image for scan in scans]), scans[0].grid
         self.times = _checked_times(times, len(images))
         self.scale = IntensityScale.of(self.stack.transpose(0, 1).flatten(1, 2))
         self.device = chosen_device(config.device)

@@ -18,7 +18,7 @@ from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant, evaluate
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
-from oinr_monai.images.stack import Signals, check_alike
+from oinr_monai.images.stack import Form, Signals
 from oinr_monai.representation.lineage import FITTED, START, digest
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
@@ -72,7 +72,8 @@ def modulate(
     found: list[Representation] = []
     with torch.inference_mode(False), torch.enable_grad():
         signals = Signals.of(images, next(field.parameters()).device)
-        check_alike(signals.grids[0], operator.grid, len(operator.scale.mean), signals.values)
+        form = Form(len(operator.scale.mean), operator.grid, of="those of the operator")
+        form.check(signals.values[0], signals.grids[0])
         taken = {START: digest(operator), FITTED: [MODULATED], "steps": count}
         for part in signals.batches(_at_once(field, operator.grid)):
             begun = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -15,6 +16,10 @@ __all__ = ["Grid", "affine_in_ras"]
 
 # Two grids share their axes when no voxel centre moves by more than this part of a voxel.
 ALIGNMENT_TOLERANCE = 1e-5
+
+# Two grids are one when no voxel centre of the one lies farther than this part of a voxel from its
+# own in the other: headers keep six digits or a float32, which move the thousandth voxel by less.
+SAME = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +98,11 @@ class Grid:
         """Whether the axes are at right angles, within 1e-4 of a right one."""
         angles = self.directions.T @ self.directions
         return torch.allclose(angles, torch.eye(self.spatial_dims).to(angles), rtol=0, atol=1e-4)
+
+    @property
+    def straight(self) -> Grid:
+        """A grid of the same shape and spacing along the axes of the world, from its origin on."""
+        return Grid(self.shape, torch.diag(torch.cat([self.spacing, self.spacing.new_ones(1)])))
 
     @property
     def extent(self) -> Tensor:
@@ -201,6 +211,23 @@ class Grid:
             _snap(start[d] + steps[d, d] * torch.arange(size, dtype=torch.float64))
             for d, size in enumerate(self.shape)
         )
+
+    def same_places(self, other: Grid) -> bool:
+        """Whether the voxels are those of ``other``, each to a hundredth of a voxel.
+
+        Example:
+            >>> grid = Grid((100, 9), torch.eye(4))
+            >>> grid.same_places(Grid((100, 9), 1.00005 * torch.eye(4)))
+            True
+            >>> grid.same_places(Grid((100, 9), 1.001 * torch.eye(4)))
+            False
+        """
+        if self.shape != other.shape:
+            return False
+        ends = product(*[(0.0, size - 1.0) for size in self.shape])
+        corners = torch.tensor(list(ends), dtype=torch.float64)
+        strays = other.to_voxel(self.to_world(corners)) - corners
+        return bool(strays.abs().max() < SAME)
 
     def gradient_to_world(self, gradient: Tensor) -> Tensor:
         """Turn derivatives by voxel index (..., D) into world derivatives per mm, A^-T g."""

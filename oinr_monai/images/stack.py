@@ -1,4 +1,4 @@
-"""Images of one shape as one tensor."""
+"""Images of one shape: the one check of it, and a batch of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,50 @@ from torch import Tensor
 from oinr_monai.grids.grid import Grid
 
 from .intensity import IntensityScale
-from .scans import checked_scans
+from .scans import Scan, checked_scans
 
-__all__ = ["Signals", "check_alike", "stacked"]
+__all__ = ["Form", "Signals", "scans_alike"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What images have in common that are taken together.
+
+    Args:
+        channels: channels of each.
+        grid: a grid with their shape and spacing.
+        of: what has this form, in errors.
+        placed: whether they all lie on this very grid.
+    """
+
+    channels: int
+    grid: Grid
+    of: str = "the first"
+    placed: bool = False
+
+    def check(self, image: Tensor, grid: Grid, number: int = 0) -> None:
+        """Refuse an image (C, *spatial) on a grid of another form.
+
+        Raises:
+            ValueError: if its shape, its spacing or, where that counts, its place is another.
+        """
+        shape = (self.channels, *self.grid.shape)
+        if tuple(image.shape) != shape:
+            raise ValueError(
+                f"images must have one shape, {shape} as {self.of}, got {tuple(image.shape)} at "
+                f"{number}; crop or resample it, or take each shape by a call of its own"
+            )
+        if self.placed and not grid.same_places(self.grid):
+            raise ValueError(
+                f"images must have one affine, {self.grid.affine.tolist()} as {self.of}, got "
+                f"{grid.affine.tolist()} at {number}; resample it onto that"
+            )
+        if not grid.straight.same_places(self.grid.straight):
+            raise ValueError(
+                f"images must have one spacing, {self.grid.spacing.tolist()} mm as {self.of}, got "
+                f"{grid.spacing.tolist()} at {number}; resample it, or take each spacing by a call "
+                "of its own"
+            )
 
 
 @dataclass(frozen=True)
@@ -30,18 +71,10 @@ class Signals:
         """The images as one batch on a device, standardised one by one."""
         if not len(images):
             raise ValueError("images must hold at least one, got none")
-        values: list[Tensor] = []
-        grids: list[Grid] = []
-        for i, image in enumerate(images):
-            try:
-                (scan,) = checked_scans([image], None)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"images[{i}]: {error}") from error
-            values.append(scan.image)
-            grids.append(scan.grid)
-            check_alike(scan.grid, grids[0], len(values[0]), scan.image[None])
-        scales = [IntensityScale.of(each) for each in values]
-        return cls(torch.stack(values).to(device), grids, scales)
+        scans = scans_alike(images)
+        values = torch.stack([scan.image for scan in scans]).to(device)
+        scales = [IntensityScale.of(scan.image) for scan in scans]
+        return cls(values, [scan.grid for scan in scans], scales)
 
     def standardised(self) -> Tensor:
         """Each image at zero mean and unit variance, as its scale says."""
@@ -55,34 +88,27 @@ class Signals:
             yield Signals(self.values[part], self.grids[part], self.scales[part])
 
 
-def check_alike(grid: Grid, like: Grid, channels: int, values: Tensor) -> None:
-    """Refuse an image that differs from the others in shape, channels, spacing or device."""
-    if grid.shape != like.shape or values.shape[1] != channels:
-        raise ValueError(
-            f"images must have shape {(channels, *like.shape)}, got {tuple(values.shape[1:])}; "
-            "crop or resample them first"
-        )
-    if not torch.allclose(grid.spacing, like.spacing, rtol=1e-5, atol=0):
-        raise ValueError(
-            f"images must have a spacing of {like.spacing.tolist()} mm, got "
-            f"{grid.spacing.tolist()}; resample them first"
-        )
+def scans_alike(images: Sequence[Tensor | np.ndarray], *, placed: bool = False) -> list[Scan]:
+    """Images of one shape and spacing, each checked as for a fit.
 
+    Args:
+        images: (C, *spatial) each.
+        placed: whether they shall lie in one place, too.
 
-def stacked(images: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, Grid]:
-    """(N, C, *shape) on one grid."""
-    if len(images) < 2:
-        raise ValueError(f"images must be two or more, got {len(images)}")
-    scans = [checked_scans([image], None)[0] for image in images]
-    first = scans[0]
-    for number, scan in enumerate(scans):
-        if scan.image.shape != first.image.shape:
-            raise ValueError(
-                f"images must have one shape, got {tuple(first.image.shape)} and, image {number}, "
-                f"{tuple(scan.image.shape)}; resample them first"
-            )
-        if not torch.allclose(scan.grid.affine, first.grid.affine, rtol=1e-4, atol=1e-3):
-            raise ValueError(
-                f"images must have one affine, got another one in image {number}; resample first"
-            )
-    return torch.stack([scan.image for scan in scans]), first.grid
+    Raises:
+        TypeError: if one is neither a tensor nor an array.
+        ValueError: if one is unfit, or differs from the first.
+
+    Example:
+        >>> [scan.origin for scan in scans_alike([torch.rand(1, 4, 5), torch.rand(1, 4, 5)])]
+        [(0.0, 0.0), (0.0, 0.0)]
+    """
+    scans: list[Scan] = []
+    for i, image in enumerate(images):
+        try:
+            scans += checked_scans([image], None)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"images[{i}]: {error}") from error
+        form = Form(len(scans[0].image), scans[0].grid, placed=placed)
+        form.check(scans[i].image, scans[i].grid, i)
+    return scans

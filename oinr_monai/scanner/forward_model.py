@@ -139,7 +139,7 @@ class Composition(ForwardModel):
         if not models:
             raise ValueError("models must hold at least one, got none")
         for before, after in pairwise(models):
-            if not _same_places(before.target, after.source):
+            if not before.target.same_places(after.source):
                 raise ValueError(f"models must meet at one grid, got {before} and {after}")
         super().__init__(models[0].source, models[-1].target)
         self.models = models
@@ -205,10 +205,6 @@ def along_axes(x: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
             product = matrix.to(x) @ rows if tail.numel() > 1 else rows[..., 0] @ matrix.to(x).T
             x = product.reshape(*lead, len(matrix), *tail)
     return x
-
-
-def _same_places(one: Grid, other: Grid) -> bool:
-    return one.shape == other.shape and torch.allclose(one.affine, other.affine, rtol=0, atol=1e-6)
 
 
 def _checked(name: str, values: Tensor, grid: Grid) -> Tensor:

@@ -226,7 +226,7 @@ def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     ("images", "changes", "message"),
     [
         ([torch.rand(1, 9), torch.rand(1, 8)], {}, r"images must have one shape, \(1, 9\) as the"),
-        ([torch.rand(1, 9), torch.rand(2, 9)], {}, r"got \(2, 9\) at 1; fit each shape by a call"),
+        ([torch.rand(1, 9), torch.rand(2, 9)], {}, r"got \(2, 9\) at 1; crop or resample it"),
         ([torch.rand(1, 9), torch.ones(1, 9)], {}, r"images\[1\]: image must vary"),
         ([torch.rand(9)], {}, r"images\[0\]: image must have shape"),
         (

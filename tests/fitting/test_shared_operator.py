@@ -123,9 +123,9 @@ def test_bad_input(operator: Representation) -> None:
         OperatorConfig(knot_spacing=0.5)
     with pytest.raises(ValueError, match="labels must be 4 whole numbers"):
         learn_operator(images, QUICK, labels=[0, 1])
-    with pytest.raises(ValueError, match=r"images must have shape \(1, 12, 12\)"):
+    with pytest.raises(ValueError, match=r"images must have one shape, \(1, 12, 12\)"):
         learn_operator([*images, torch.rand(1, 9, 9)], QUICK)
-    with pytest.raises(ValueError, match="images must have a spacing"):
+    with pytest.raises(ValueError, match="images must have one spacing"):
         modulate([MetaTensor(images[0], affine=torch.diag(torch.tensor([2.0, 2, 1, 1])))], operator)
     with pytest.raises(ValueError, match="images must hold at least one"):
         modulate([], operator)
