@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import about, show
-from .inputs import check_grid, check_output, chosen_grid, load_representation, place_of, read_mask
-from .options import IMAGE_SUFFIXES, Device, Factor, File, Json, Like, Output, Spacing
+from .inputs import check_grid, chosen_grid, load_representation, place_of, read_mask
+from .options import IMAGE_SUFFIXES, Device, Factor, File, Json, Like, Output, Overwrite, Spacing
+from .outputs import check_output, check_result
 from .weights import write_regions
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     )
 
 
-def sample(
+def sample(  # noqa: PLR0913
     file: File,
     output: Output,
     factor: Factor = None,
@@ -60,16 +61,19 @@ def sample(
         bool, typer.Option("--labels", help="Write the labels of a fit of labels.")
     ] = False,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Sample it on a grid: finer, at another spacing, or another image's."""
     # JPEG would change labels.
     lossy = (".jpeg", ".jpg") if labels else ()
-    check_output(output, tuple(each for each in IMAGE_SUFFIXES if each not in lossy))
+    suffixes = tuple(each for each in IMAGE_SUFFIXES if each not in lossy)
+    check_output(output, suffixes, [like], overwrite)
     representation = load_representation(file, device)
     grid = chosen_grid(representation, factor, spacing, like)
     if labels and "occupancy" not in representation.info:
         raise ValueError(f"{file}: must be a fit of labels for --labels; fit with --labels")
+    _check_samples(output, representation, grid, labels)
     with about(output):
         _write_samples(output, representation, grid, labels)
     show({"output": str(output), **place_of(grid)}, as_json)
@@ -91,20 +95,26 @@ def evaluate(
             raise ValueError("--mask must not be given for a fit of labels")
         show(_overlaps(image, representation), as_json)
         return
+    import torch
+
     from oinr_monai.images.files import read_image
     from oinr_monai.images.metrics import mse, psnr, ssim
 
-    reference = read_image(image)
+    reference = read_image(image, finite=mask is None)
     grid = check_grid(image, reference, representation)
     channels = len(representation.scale.mean)
     if len(reference) != channels:
         raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
     inside = None if mask is None else read_mask(mask, reference)[None]
+    finite = torch.isfinite(reference.as_tensor())
+    if inside is not None and not bool((finite | ~inside).all()):
+        raise ValueError(f"{image}: must be finite inside the mask, got NaN or infinite voxels")
+    everywhere = grid.spatial_dims > 1 and bool(finite.all())
     signal = representation.sample(grid)
     with about(image):
         scores = {
             "psnr": psnr(signal, reference, inside),
-            "ssim": ssim(signal, reference) if grid.spatial_dims > 1 else None,
+            "ssim": ssim(signal, reference) if everywhere else None,
             "mse": mse(signal, reference, inside),
         }
     show(scores, as_json)
@@ -137,6 +147,7 @@ def features(  # noqa: PLR0913
     spacing: Spacing = None,
     like: Like = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Write the activations of a hidden layer, per voxel, or what is in each region of a map."""
@@ -145,9 +156,10 @@ def features(  # noqa: PLR0913
             raise ValueError("--labels has a grid of its own; give no other")
         show(write_regions(load_representation(file, device), labels, output, layer), as_json)
         return
-    check_output(output, (".nii.gz", ".npz"))
+    check_output(output, (".nii.gz", ".npz"), [like], overwrite)
     representation = load_representation(file, device)
     grid = chosen_grid(representation, factor, spacing, like)
+    check_result(output, max(representation.field.hidden_channels), grid, {})
     volume = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)
     if output.name.lower().endswith(".npz"):
@@ -161,16 +173,33 @@ def features(  # noqa: PLR0913
     )
 
 
+def _in_slabs(path: Path, representation: Representation, grid: Grid) -> bool:
+    """Whether it is written slab by slab, however large the grid is."""
+    nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+    return nifti and len(representation.scale.mean) == 1 and grid.spatial_dims == 3
+
+
+def _check_samples(path: Path, representation: Representation, grid: Grid, labels: bool) -> None:
+    from oinr_monai.grids.checks import check_room
+
+    if labels:
+        most = max(representation.info["occupancy"]["labels"])
+        check_result(path, 1, grid, {"stored_dtype": "uint8" if most < 256 else "uint16"})
+        check_room(grid.shape, len(representation.scale.mean))
+        return
+    channels = len(representation.scale.mean)
+    held = not _in_slabs(path, representation, grid)
+    check_result(path, channels, grid, representation.info, held=held)
+
+
 def _write_samples(path: Path, representation: Representation, grid: Grid, labels: bool) -> None:
     from oinr_monai.analysis.occupancy import label_map
     from oinr_monai.images.files import write_image
     from oinr_monai.images.nifti import write_slabs
 
-    nifti = path.name.lower().endswith((".nii", ".nii.gz"))
     if labels:
         write_image(path, label_map(representation, grid), "label")
-    elif nifti and len(representation.scale.mean) == 1 and grid.spatial_dims == 3:
-        # Slab by slab, however large the grid is.
+    elif _in_slabs(path, representation, grid):
         slabs = (slab[0].numpy() for slab in representation.slabs(grid))
         wide = representation.scale.wide
         write_slabs(path, grid.shape, grid.affine.numpy(), slabs, "intensity", wide=wide)

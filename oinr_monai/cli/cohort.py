@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import message_of, say, show
-from .inputs import check_budget, check_folder, check_grid, device_of
-from .options import Device, Json, Preset, Seconds, Seed, Steps
+from .inputs import check_budget, check_grid, device_of
+from .options import Device, Json, Overwrite, Preset, Seconds, Seed, Steps
+from .outputs import check_folder, check_unused
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -101,6 +102,7 @@ def fit_cohort(  # noqa: PLR0913
     seconds: Seconds = None,
     seed: Seed = 0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Fit a representation to each image; those of one shape go together.
@@ -109,8 +111,12 @@ def fit_cohort(  # noqa: PLR0913
     became of each is in DIR/status.csv. Ends with 0 if all are there, with 1 if any failed.
     """
     check_budget(steps, seconds)
+    if preset == "exact":
+        raise ValueError('--preset must train something for a cohort, got "exact"')
     subjects = read_manifest(manifest)
     check_folder(output)
+    for name in ("status.csv", *(f"{each.subject}.oinr" for each in subjects)):
+        check_unused(output / name, [manifest, init], overwrite)
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.representation.representation import Representation
 

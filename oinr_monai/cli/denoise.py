@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_grid, check_output, device_of, read_mask
+from .inputs import check_budget, check_grid, device_of, read_mask
 from .keeping import Resume, kept, stopped
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, SeriesUid
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid
+from .outputs import check_output, check_result
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -58,6 +59,7 @@ def denoise(  # noqa: PLR0913
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Remove noise from an image, each channel or frame by itself.
@@ -66,7 +68,7 @@ def denoise(  # noqa: PLR0913
     Five channels or more are taken for repeated frames, whose differences tell sigma.
     """
     check_budget(steps, seconds)
-    check_output(output, (*IMAGE_SUFFIXES, ".oinr"))
+    check_output(output, (*IMAGE_SUFFIXES, ".oinr"), [image, mask], overwrite)
     model = _model(noise, sigma, counts, readout)
     from dataclasses import replace
 
@@ -75,8 +77,10 @@ def denoise(  # noqa: PLR0913
     from oinr_monai.scanner.noise_level import FEWEST_REPEATS
 
     config = DenoiseConfig(model, steps, seconds, seed, device_of(device))
-    volume = read_image(image, uid or ())
-    check_grid(image, volume)
+    volume = read_image(image, uid or (), finite=mask is None)
+    check_result(
+        output, 1 if frame is not None else len(volume), check_grid(image, volume), volume.meta
+    )
     inside = None if mask is None else read_mask(mask, volume)
     if len(volume) >= FEWEST_REPEATS:
         # Found from all frames, for each of them; what a stack denoised as one would have.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +17,9 @@ from oinr_monai.analysis.derivatives import (
 )
 
 from .console import show
-from .inputs import check_folder, chosen_grid, load_representation, place_of
-from .options import Device, Factor, File, Json, Like, Sigma, Spacing
+from .inputs import chosen_grid, load_representation, place_of
+from .options import Device, Factor, File, Json, Like, Overwrite, Sigma, Spacing
+from .outputs import check_folder, check_result, check_unused
 
 __all__ = ["derive"]
 
@@ -37,6 +37,7 @@ def derive(  # noqa: PLR0913
     spacing: Spacing = None,
     like: Like = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Write exact derivatives in world axes, per mm, and what they tell of shapes."""
@@ -45,16 +46,21 @@ def derive(  # noqa: PLR0913
     representation = load_representation(file, device)
     check_maps(names, sigma, representation.grid.spatial_dims)
     grid = chosen_grid(representation, factor, spacing, like)
+    written = {name: output / f"{name}.nii.gz" for name in names}
+    for path in written.values():
+        check_unused(path, [like], overwrite)
+        check_result(path, 1, grid, {})
     from oinr_monai.images.files import write_image
+    from oinr_monai.images.replacing import put_in_place
 
     with tempfile.TemporaryDirectory(prefix=".oinr-", dir=output.parent) as folder:
         for name, volume in derivative_maps(representation, names, grid, sigma):
             write_image(Path(folder) / f"{name}.nii.gz", volume, described(name, sigma))
         output.mkdir(exist_ok=True)
-        for name in names:
-            os.replace(Path(folder) / f"{name}.nii.gz", output / f"{name}.nii.gz")
-    written = {name: str(output / f"{name}.nii.gz") for name in names}
-    show({"output": str(output), "maps": written, "sigma": sigma, **place_of(grid)}, as_json)
+        for path in written.values():
+            put_in_place(Path(folder) / path.name, path)
+    told = {name: str(path) for name, path in written.items()}
+    show({"output": str(output), "maps": told, "sigma": sigma, **place_of(grid)}, as_json)
 
 
 def _map_names(text: str) -> list[str]:

@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, show
-from .inputs import (
-    check_budget,
-    check_grid,
-    check_output,
-    device_of,
-    load_representation,
-    read_mask,
-)
+from .inputs import check_budget, check_grid, device_of, load_representation, read_mask
 from .keeping import Resume, kept, stopped
-from .options import Device, Json, Preset, Seconds, Seed, SeriesUid, Steps
+from .options import Device, Json, Overwrite, Preset, Seconds, Seed, SeriesUid, Steps
+from .outputs import check_output
 
 if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
@@ -68,6 +64,7 @@ def fit(  # noqa: PLR0913
     uid: SeriesUid = None,
     seed: Seed = 0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Fit a representation to an image, or to several of one object at several resolutions."""
@@ -76,10 +73,13 @@ def fit(  # noqa: PLR0913
         raise ValueError(f"--labels must go with one image, got {len(images)}")
     if memory is not None and (labels or mask is not None or len(images) > 1):
         raise ValueError("--memory must go with one image, without --labels and --mask")
-    check_output(output, (".oinr",))
+    check_output(output, (".oinr",), [*images, init, mask], overwrite)
     from oinr_monai.fitting.presets import FitConfig
+    from oinr_monai.images.files import read_image
+    from oinr_monai.images.labels import read_labels
 
-    volumes, grid = _opened(images, memory, uid, labels)
+    read = read_labels if labels else partial(read_image, finite=mask is None)
+    volumes, grid = _opened(images, memory, partial(read, series=uid or ()))
     config = FitConfig(
         preset=preset,
         steps=steps,
@@ -136,18 +136,15 @@ def _operator(name: str, grid: Grid) -> Callable[..., Any] | None:
 
 
 def _opened(
-    images: Sequence[Path], memory: float | None, uid: Sequence[str] | None, labels: bool
+    images: Sequence[Path], memory: float | None, read: Callable[[Path], MetaTensor]
 ) -> tuple[Any, Grid]:
     """The images, in memory or left on disk, and the grid of the first."""
-    from oinr_monai.images.files import read_image
-    from oinr_monai.images.labels import read_labels
     from oinr_monai.images.stored import open_image
 
     if memory is not None:
         stored = open_image(images[0], memory)
         return stored, stored.grid
-    read = read_labels if labels else read_image
-    volumes = [read(image, uid or ()) for image in images]
+    volumes = [read(image) for image in images]
     grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     return volumes, grid
 

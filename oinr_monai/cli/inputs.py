@@ -1,9 +1,8 @@
-"""What the commands take, checked at the door: files, grids, masks, budgets, places to write."""
+"""What the commands take, checked at the door: files, grids, masks, budgets."""
 
 from __future__ import annotations
 
 import math
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_budget",
-    "check_folder",
     "check_grid",
-    "check_output",
-    "check_writable",
     "chosen_grid",
     "device_of",
     "load_representation",
@@ -33,16 +29,20 @@ __all__ = [
 ]
 
 
+# No slice of a body is wider, in mm.
+WIDEST_SLICE = 1e4
+
+
 def profile_of(name: str, thickness: float) -> SliceProfile:
     """The slice profile of this name, ``thickness`` mm wide."""
     from oinr_monai.scanner.profiles import Boxcar, Gaussian
 
-    if not thickness > 0:
-        raise ValueError(f"--spacing and --slice-thickness must be positive, got {thickness}")
+    if not 0 < thickness < WIDEST_SLICE:
+        raise ValueError(
+            f"--spacing and --slice-thickness must be positive and below {WIDEST_SLICE:g} mm, got"
+            f" {thickness}"
+        )
     return Boxcar(thickness) if name == "boxcar" else Gaussian(thickness)
-
-
-LONGEST_AXIS = 32_767  # the most voxels that NIfTI's header can count
 
 
 def check_budget(steps: int | None, seconds: float | None) -> None:
@@ -105,34 +105,6 @@ def read_mask(path: Path, image: MetaTensor) -> Tensor:
     return mask.as_tensor()[0] != 0
 
 
-def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Find out before the work whether its result can be written."""
-    if not path.name.lower().endswith(suffixes):
-        raise ValueError(f"{path}: must end in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; give the path of a file")
-    check_writable(path)
-
-
-def check_folder(path: Path) -> None:
-    """Find out before the work whether a folder can be written, or made."""
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path}: is a file; give the path of a folder")
-    check_writable(path)
-
-
-def check_writable(path: Path) -> None:
-    """Raise where nothing can be written to this path."""
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: {path.parent} must be an existing folder; create it first")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error.strerror}); choose another place"
-        ) from error
-
-
 def chosen_grid(
     representation: Representation,
     factor: int | None,
@@ -150,14 +122,22 @@ def chosen_grid(
     elif spacing is not None:
         grid = grid.with_spacing(per_axis(spacing, grid.spatial_dims))
     elif like is not None:
-        from oinr_monai.images.files import read_image
+        grid = _like(like, representation)
+    return grid
 
-        grid = check_grid(like, read_image(like), representation)
-    if max(grid.shape) > LONGEST_AXIS:
+
+def _like(path: Path, representation: Representation) -> Grid:
+    """The grid of an image, some voxel of which the representation reaches."""
+    from oinr_monai.images.files import read_grid
+
+    grid, fitted = read_grid(path), representation.grid
+    if grid.spatial_dims != fitted.spatial_dims:
         raise ValueError(
-            f"the grid must have at most {LONGEST_AXIS} voxels along an axis, got {grid.shape};"
-            " choose a coarser one"
+            f"{path}: must have {fitted.spatial_dims} spatial dimensions as the representation,"
+            f" got shape {grid.shape}"
         )
+    if not grid.meets(fitted):
+        raise ValueError(f"{path}: must overlap with the representation, got a grid beside it")
     return grid
 
 

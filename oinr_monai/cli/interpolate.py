@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_output, device_of
+from .inputs import check_budget, device_of
 from .keeping import Resume, kept, stopped
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Preset, Seconds, Seed, SeriesUid, Steps
+from .options import (
+    IMAGE_SUFFIXES,
+    Device,
+    Json,
+    Output,
+    Overwrite,
+    Preset,
+    Seconds,
+    Seed,
+    SeriesUid,
+    Steps,
+)
+from .outputs import check_output, check_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +73,7 @@ def interpolate(  # noqa: PLR0913
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Fit one operator to several images, and show what lies between them.
@@ -72,9 +85,9 @@ def interpolate(  # noqa: PLR0913
     if axis is not None and (factor is None or times is not None or save is not None):
         raise ValueError("--axis must go with --factor, and without --at, --times and --save")
     check_budget(steps, seconds)
-    check_output(output, OUTPUTS)
+    check_output(output, OUTPUTS, series, overwrite)
     if save is not None:
-        check_output(save, (".oinr",))
+        check_output(save, (".oinr",), series, overwrite)
     from oinr_monai.fitting.presets import FitConfig
 
     config = FitConfig(preset, steps, seconds, seed=seed, device=device_of(device))
@@ -88,7 +101,7 @@ def interpolate(  # noqa: PLR0913
 
     source = _source(series, times)
     shown = _asked(source.times, at, factor)
-    _check_frames(output, len(shown))
+    _check_frames(output, source, len(shown))
     with kept(output, resume) as checkpoint:
         family = source
         if not isinstance(family, Family):
@@ -131,6 +144,7 @@ def _slices(
     config: FitConfig,
     watch: dict[str, Any],
 ) -> dict[str, Any]:
+    from oinr_monai.grids.grid import Grid
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.restoration.interpolation import interpolate_slices
 
@@ -138,6 +152,9 @@ def _slices(
         raise ValueError(f"--axis must go with one volume, got {len(paths)} files")
     with about(paths[0]):
         volume = read_image(paths[0], uid or ())
+        grid = Grid.from_image(volume)
+        finer = grid.refine([factor if d == axis else 1 for d in range(grid.spatial_dims)])
+        check_result(output, len(volume), finer, volume.meta)
         filled = interpolate_slices(volume, axis, factor, config, **watch)
     with about(output):
         write_image(output, filled, f"{factor} times as many slices along axis {axis}")
@@ -160,9 +177,19 @@ def _asked(times: Sequence[float] | None, at: str | None, factor: int | None) ->
     return [*between, times[-1]]
 
 
-def _check_frames(output: Path, count: int) -> None:
-    if count > 1 and not output.name.lower().endswith((".nii", ".nii.gz", ".gif", ".mp4")):
-        raise ValueError(f"{output}: {count} frames need .nii, .nii.gz, .gif or .mp4")
+def _check_frames(output: Path, source: Family | Series, count: int) -> None:
+    from oinr_monai.grids.grid import Grid
+    from oinr_monai.images.series import FILM_SUFFIXES, Series, check_frames
+
+    if isinstance(source, Series):
+        grid, meta = Grid.from_image(source.frames[0]), source.frames[0].meta
+        channels = len(source.frames[0])
+    else:
+        grid, meta = source.representation.grid, source.representation.info
+        channels = len(source.representation.scale.mean)
+    check_frames(output, count, channels, grid.shape)
+    if output.suffix.lower() not in FILM_SUFFIXES:
+        check_result(output, channels * count, grid, meta)
 
 
 def _numbers(option: str, text: str) -> list[float]:

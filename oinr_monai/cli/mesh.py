@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import about, show
-from .inputs import check_output, load_representation, per_axis
+from .inputs import load_representation, per_axis
 from .options import Device, Factor, File, Json, Spacing
+from .outputs import check_output
 
 if TYPE_CHECKING:
     from oinr_monai.analysis.mesh import Surface

@@ -19,6 +19,7 @@ __all__ = [
     "Like",
     "ManyValues",
     "Output",
+    "Overwrite",
     "Preset",
     "Seconds",
     "Seed",
@@ -63,6 +64,11 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fil
 SeriesUid = Annotated[
     list[str] | None,
     typer.Option("--series", metavar="UID", help="Series of a DICOM folder that holds several."),
+]
+
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the file even if it is an input.")
 ]
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_grid, check_output, profile_of
-from .options import IMAGE_SUFFIXES, Json, Output, SeriesUid
+from .inputs import check_grid, profile_of
+from .options import IMAGE_SUFFIXES, Json, Output, Overwrite, SeriesUid
+from .outputs import check_output, check_result
 from .super_resolve import Thickness
 
 if TYPE_CHECKING:
@@ -36,21 +37,27 @@ def simulate(  # noqa: PLR0913
     ] = None,
     uid: SeriesUid = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Make thick slices of an image, as a scanner would have seen it.
 
     A thickness below the spacing leaves gaps, one above lets slices overlap.
     """
-    check_output(output, IMAGE_SUFFIXES)
+    check_output(output, IMAGE_SUFFIXES, [image], overwrite)
     across = profile_of(profile, spacing if thickness is None else thickness)
     added = _noise(noise, sigma)
     from oinr_monai.grids.grid import Grid
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.scanner.simulation import simulate_slices
+    from oinr_monai.scanner.slices import thick_grid
 
     volume = read_image(image, uid or ())
-    check_grid(image, volume)
+    fine = check_grid(image, volume)
+    if axis < fine.spatial_dims:
+        with about(image):
+            thick = thick_grid(fine, axis, spacing)
+        check_result(output, len(volume), thick, volume.meta)
     with about(image):
         seen = simulate_slices(volume, spacing, axis=axis, profile=across, noise=added, seed=seed)
     with about(output):

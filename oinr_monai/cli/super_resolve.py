@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_grid, check_output, device_of, per_axis, profile_of
+from .inputs import check_budget, check_grid, device_of, per_axis, profile_of
 from .keeping import Resume, kept, stopped
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Seed, SeriesUid, Spacing
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
+from .outputs import check_output, check_result
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -73,6 +74,7 @@ def super_resolve(  # noqa: PLR0913
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Make thick slices isotropic, learning from them alone, or fuse several stacks.
@@ -81,15 +83,18 @@ def super_resolve(  # noqa: PLR0913
     REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
-    check_output(output, (*IMAGE_SUFFIXES, ".oinr"))
+    check_output(output, (*IMAGE_SUFFIXES, ".oinr"), images, overwrite)
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
     from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
+    from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
     config = SuperResolveConfig(steps, seconds, seed, device_of(device))
     volumes = [read_image(image, uid or ()) for image in images]
     grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     chosen = None if spacing is None else per_axis(spacing, grids[0].spatial_dims)
+    fine = fine_grid(grids[0], thickest_axis(grids[0]) if axis is None else axis, chosen)
+    check_result(output, len(volumes[0]), fine, volumes[0].meta)
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):

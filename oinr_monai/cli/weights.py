@@ -11,8 +11,8 @@ import typer
 from oinr_monai.analysis.table import TABLE_SUFFIXES, FeatureTable
 
 from .console import about, show
-from .inputs import check_output
 from .options import Json, Output
+from .outputs import check_output
 
 if TYPE_CHECKING:
     import numpy as np

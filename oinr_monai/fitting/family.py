@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time as clocks
 from collections.abc import Callable, Sequence
@@ -271,8 +272,8 @@ def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ..
     checked = tuple(map(float, times))
     if len(checked) != count:
         raise ValueError(f"times must be {count}, one for each image, got {len(checked)}")
-    if any(b <= a for a, b in pairwise(checked)):
-        raise ValueError(f"times must rise, got {checked}")
+    if not all(map(math.isfinite, checked)) or any(b <= a for a, b in pairwise(checked)):
+        raise ValueError(f"times must be finite and rise, got {checked}")
     return checked
 
 

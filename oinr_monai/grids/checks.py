@@ -3,11 +3,13 @@
 They are ordinary Python for constructors and eager calls, not for code that TorchScript compiles.
 """
 
-from collections.abc import Collection
+import math
+import os
+from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
-__all__ = ["check_one_of", "check_positive", "check_shape"]
+__all__ = ["check_one_of", "check_positive", "check_room", "check_shape"]
 
 
 def check_one_of(name: str, value: object, allowed: Collection[object]) -> None:
@@ -32,14 +34,14 @@ def check_one_of(name: str, value: object, allowed: Collection[object]) -> None:
 
 
 def check_positive(owner: object, *names: str) -> None:
-    """Check that numbers that ``owner`` keeps are above 0, those that are None aside.
+    """Check that numbers that ``owner`` keeps are above 0 and finite, those that are None aside.
 
     Args:
         owner: the object, such as settings that have just been made.
         names: the attributes to check, which the message names.
 
     Raises:
-        ValueError: if one of them is 0, negative or not a number.
+        ValueError: if one of them is 0, negative, infinite or not a number.
 
     Example:
         >>> from types import SimpleNamespace
@@ -51,6 +53,33 @@ def check_positive(owner: object, *names: str) -> None:
         value = getattr(owner, name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
+        if value is not None and value == math.inf:
+            raise ValueError(f"{name} must be finite, got {value}")
+
+
+def check_room(shape: Sequence[int], channels: int = 1) -> None:
+    """Check that an image can be held in the memory of this machine, before it is computed.
+
+    Args:
+        shape: voxels along each axis.
+        channels: numbers for each voxel, in float32.
+
+    Raises:
+        ValueError: if it takes more than the machine has.
+
+    Example:
+        >>> check_room((10**6, 10**6, 10**6))
+        Traceback (most recent call last):
+        ValueError: the result must fit into memory, got shape (1000000, 1000000, 1000000) ...
+    """
+    needed = 4 * channels * math.prod(shape)
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > room:
+        raise ValueError(
+            f"the result must fit into memory, got shape {tuple(shape)} and {channels} channels,"
+            f" {needed / 2**30:.3g} GiB where this machine has {room / 2**30:.3g};"
+            " choose a coarser grid"
+        )
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -229,6 +229,24 @@ class Grid:
         strays = other.to_voxel(self.to_world(corners)) - corners
         return bool(strays.abs().max() < SAME)
 
+    def meets(self, other: Grid) -> bool:
+        """Whether the two may share some place; never False where they do.
+
+        Example:
+            >>> grid = Grid((4, 4), torch.eye(4))
+            >>> grid.meets(grid.shift([3.2, 0])), grid.meets(grid.shift([4.2, 0]))
+            (True, False)
+        """
+        return self._spans(other) and other._spans(self)
+
+    def _spans(self, other: Grid) -> bool:
+        # Whether the box around the cells of the other, along this grid's axes, reaches this one.
+        ends = [(-0.5, size - 0.5) for size in other.shape]
+        corners = torch.tensor(list(product(*ends)), dtype=torch.float64)
+        voxels = self.to_voxel(other.to_world(corners))
+        last = torch.tensor(self.shape, dtype=torch.float64) - 0.5
+        return bool(((voxels.amax(dim=0) > -0.5) & (voxels.amin(dim=0) < last)).all())
+
     def gradient_to_world(self, gradient: Tensor) -> Tensor:
         """Turn derivatives by voxel index (..., D) into world derivatives per mm, A^-T g."""
         return gradient @ torch.linalg.inv(self.matrix).to(gradient)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,20 @@ from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oinr_monai.grids.grid import affine_in_ras
+from oinr_monai.grids.grid import Grid, affine_in_ras
 
 from .arrays import intensities, narrowed
 from .dicom import read_dicom
 from .dicom_files import is_dicom
 from .itk import read_itk, write_itk
 from .meta import STORED_DTYPE
-from .nifti import read_nifti, write_nifti
-from .pictures import read_picture, write_jpeg, write_png
+from .nifti import LONGEST_AXIS, read_nifti, write_nifti
+from .pictures import check_picture, read_picture, write_jpeg, write_png
 from .raw import OutgoingImage, RawImage, check_finite, reading
 from .replacing import replacing
 from .time_axis import TimeAxis
 
-__all__ = ["open_raw", "read_image", "write_image"]
+__all__ = ["check_storable", "open_raw", "read_grid", "read_image", "write_image"]
 
 
 def read_image(
@@ -82,6 +82,21 @@ def read_image(
     if raw.time is not None:
         meta |= raw.time.meta()
     return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(raw.affine), meta=meta)
+
+
+def read_grid(path: str | os.PathLike[str], series: Sequence[str] = ()) -> Grid:
+    """Where the voxels of an image lie; what is in them does not matter.
+
+    Args:
+        path: any file that :func:`read_image` reads.
+        series: UIDs of DICOM series to choose from, where a folder holds several.
+
+    Raises:
+        FileNotFoundError: if there is nothing at ``path``.
+        ValueError: if it cannot be read, or has no usable affine.
+    """
+    raw = open_raw(Path(path), series)
+    return Grid(tuple(raw.values.shape[1:]), torch.from_numpy(raw.affine))
 
 
 def open_raw(path: Path, series: Sequence[str] = ()) -> RawImage:
@@ -139,9 +154,40 @@ def write_image(path: str | os.PathLike[str], image: MetaTensor, description: st
     affine = to_affine_nd(3, affine_in_ras(image).cpu().double().numpy())
     whole = values.dtype.kind in "iu"  # as labels, whose pixels are not to be clipped
     stored = values.dtype if whole else told
+    check_storable(path, len(values), values.shape[1:], {STORED_DTYPE: stored})
     leaving = OutgoingImage(values, affine, description, stored, TimeAxis.of(image.meta))
     with replacing(path) as temporary:
         write(temporary, leaving)
+
+
+def check_storable(
+    path: Path, channels: int, shape: Sequence[int], meta: Mapping[str, Any]
+) -> None:
+    """Find out, before an image is computed, whether :func:`write_image` could write it.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        channels: of the image.
+        shape: voxels along each axis.
+        meta: what the image will say of itself; of it, ``stored_dtype``.
+
+    Raises:
+        ValueError: if the format cannot hold it.
+
+    Example:
+        >>> check_storable(Path("a.png"), 1, (64, 64, 30), {})
+        Traceback (most recent call last):
+        ValueError: image must have shape (1 or 3, X, Y) for PNG, got (1, 64, 64, 30); ...
+    """
+    write = _format(path, _WRITERS)
+    if write in (write_png, write_jpeg):
+        kind = "PNG" if write is write_png else "JPEG"
+        check_picture(kind, channels, shape, np.dtype(meta.get(STORED_DTYPE, np.uint8)))
+    elif write is write_nifti and max(*shape, channels) > LONGEST_AXIS:
+        raise ValueError(
+            f"image must have at most {LONGEST_AXIS} voxels along each axis for NIfTI, got"
+            f" {(channels, *shape)}; choose a coarser grid"
+        )
 
 
 def _storable(values: Tensor, told: np.dtype[Any]) -> NDArray[Any]:

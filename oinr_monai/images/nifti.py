@@ -17,8 +17,11 @@ from .raw import OutgoingImage, RawImage, as_volume, reading, with_channels
 from .replacing import replacing
 from .time_axis import TimeAxis
 
-__all__ = ["read_nifti", "write_nifti", "write_slabs"]
+__all__ = ["LONGEST_AXIS", "read_nifti", "write_nifti", "write_slabs"]
 
+
+# The most voxels along an axis that the header can count.
+LONGEST_AXIS = 32_767
 
 _MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["put_in_place", "replacing"]
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Move a file to where it belongs; one that it replaces hands on its mode and its link."""
+    place = Path(os.path.realpath(path))
+    if place.is_file():
+        os.chmod(temporary, stat.S_IMODE(place.stat().st_mode))
+    os.replace(temporary, place)
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path whose file takes the place of ``path`` when the block ends without error.
+
+    A link stays one, and the file that it leads to is replaced; modes are kept.
 
     Args:
         path: the file to write; its folder must exist.
@@ -32,13 +43,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         ['note.txt']
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: {path.parent} is not a folder; create it first")
+    place = Path(os.path.realpath(path))
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"{path}: {place.parent} is not a folder; create it first")
     try:
-        with tempfile.TemporaryDirectory(prefix=".oinr-", dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=".oinr-", dir=place.parent) as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            os.replace(temporary, path)
+            put_in_place(temporary, place)
     except OSError as error:
         problem = error.strerror or str(error)
         raise OSError(f"{path}: cannot be written ({problem}); choose another place") from error

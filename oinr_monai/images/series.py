@@ -14,11 +14,11 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from .files import read_image, write_image
+from .files import check_storable, read_image, write_image
 from .replacing import replacing
 from .time_axis import TIME_AXIS, TimeAxis
 
-__all__ = ["FILM_SUFFIXES", "Series", "read_series", "write_series"]
+__all__ = ["FILM_SUFFIXES", "Series", "check_frames", "read_series", "write_series"]
 
 FILM_SUFFIXES = (".gif", ".mp4")
 FRAME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg")
@@ -80,23 +80,46 @@ def write_series(path: str | os.PathLike[str], series: Series, description: str 
         ValueError: if the suffix is none of these, or the frames do not fit the format.
         OSError: if the file cannot be written there.
     """
-    path = Path(path)
+    path, first = Path(path), series.frames[0]
+    check_frames(path, len(series.frames), len(first), first.shape[1:])
     if path.suffix.lower() in FILM_SUFFIXES:
         with replacing(path) as temporary:
             _write_film(temporary, series)
         return
     if len(series.frames) == 1:
-        write_image(path, series.frames[0], description)
+        write_image(path, first, description)
         return
-    if len(series.frames[0]) != 1 or not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise ValueError(
-            f"{path}: several frames need .nii, .nii.gz, .gif or .mp4, and one channel in NIfTI"
-        )
     stack = torch.cat([frame.as_tensor() for frame in series.frames])
     if stack.ndim < 4:  # a picture's time axis must not be taken for its third
         stack = stack[..., None]
     meta = {name: each for name, each in series.frames[0].meta.items() if name != TIME_AXIS}
     write_image(path, MetaTensor(stack, meta=meta | _timed(series)), description)
+
+
+def check_frames(path: Path, frames: int, channels: int, shape: Sequence[int]) -> None:
+    """Find out, before they are computed, whether :func:`write_series` could write some frames.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        frames: how many.
+        channels: of each.
+        shape: voxels of each along each axis.
+
+    Raises:
+        ValueError: if the format cannot hold them.
+    """
+    if path.suffix.lower() in FILM_SUFFIXES:
+        if len(shape) != 2 or channels not in {1, 3}:
+            raise ValueError(
+                f"{path}: frames must have shape (1 or 3, X, Y) for a film, got"
+                f" {(channels, *shape)}; write NIfTI"
+            )
+    elif frames > 1:
+        if channels != 1 or not path.name.lower().endswith((".nii", ".nii.gz")):
+            raise ValueError(
+                f"{path}: several frames need .nii, .nii.gz, .gif or .mp4, and one channel in NIfTI"
+            )
+        check_storable(path, frames, shape, {})
 
 
 def _files_of(folder: Path) -> list[Path]:
@@ -183,9 +206,5 @@ def _write_film(path: Path, series: Series) -> None:
 
 def _picture(frame: MetaTensor) -> NDArray[np.uint8]:
     values = frame.as_tensor().detach().cpu().numpy()
-    if values.ndim != 3 or len(values) not in {1, 3}:
-        raise ValueError(
-            f"frames must have shape (1 or 3, X, Y) for a film, got {values.shape}; write NIfTI"
-        )
     pixels = values.round().clip(0, 255).astype(np.uint8).T
     return pixels if len(values) == 3 else pixels[:, :, 0]

@@ -16,6 +16,7 @@ from monai.utils import ImageMetaKey
 from safetensors.torch import save
 from torch import Tensor
 
+from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
@@ -219,6 +220,7 @@ class Representation:
                 positions = self._scattered(grid, tile)
             answer = function(self._answer(positions, order, layer))
             if result is None:
+                check_room(grid.shape, len(answer))
                 result = torch.empty((len(answer), *grid.shape), dtype=answer.dtype)
             result[(slice(None), *tile)] = answer.reshape(
                 len(answer), *[s.stop - s.start for s in tile]

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
@@ -99,6 +100,7 @@ def fuse(
     spacings = [float(each.spacing[axis]) for each, axis in zip(grids, axes, strict=True)]
     profiles = [Boxcar(spacing) for spacing in spacings] if profiles is None else profiles
     grid = grid or _finest(grids, axes)
+    check_room(grid.shape, len(images[0]))
     stacks = list(zip(images, grids, axes, profiles, strict=True))
     task = _Task([_View(*stack, grid) for stack in stacks], grid, start)
     if not task.reached:

@@ -40,7 +40,7 @@ from oinr_monai.fitting.descent import Descent, Watch
 from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock
 from oinr_monai.fitting.interrupts import learning
-from oinr_monai.grids.checks import check_positive
+from oinr_monai.grids.checks import check_positive, check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
@@ -165,6 +165,7 @@ def super_resolve(
     with learning() as interrupts:
         (scan,) = checked_scans([image], None)
         view = _view(scan.grid, slice_axis, slice_thickness, profile, spacing)
+        check_room(view.result.shape, len(scan.image))
         descent = _SuperResolution(scan.image, view, config, started)
         result = descent.result(descent.run(watch, interrupts))
     return inherit(result, image)

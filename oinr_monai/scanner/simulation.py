@@ -7,6 +7,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
+from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
@@ -45,7 +46,8 @@ def simulate_slices(
         The slices (C, *spatial) with their affine.
 
     Raises:
-        ValueError: if not one slice fits, or the size of the noise is not known.
+        ValueError: if not one slice fits, more than memory holds, or the size of the noise is not
+            known.
 
     Example:
         >>> simulate_slices(torch.arange(8.0).expand(1, 4, 4, 8), spacing=4.0)[0, 0, 0].tolist()
@@ -55,6 +57,7 @@ def simulate_slices(
     if not 0 <= axis < fine.spatial_dims:
         raise ValueError(f"axis must be 0 to {fine.spatial_dims - 1}, got {axis}")
     thick = thick_grid(fine, axis, spacing)
+    check_room(thick.shape, len(image))
     plain = plain_tensor(image)
     plain = plain.to(torch.promote_types(plain.dtype, torch.float32))
     seen = SliceStack(fine, thick, axis, profile or Boxcar(spacing)).forward(plain)

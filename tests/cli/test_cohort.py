@@ -92,7 +92,8 @@ def test_what_is_there_is_skipped_unless_settings_or_image_changed(
     assert counts(run(*first, *FAST)) == (1, 3, 0)
     os.utime(tmp_path / "scans/0.nii.gz", (0, 0))
     assert counts(run(*first, *FAST, "--seed", 1)) == (4, 0, 0)
-    assert counts(run(*first, *FAST, "--seed", 1, "--init", folder / "s0.oinr")) == (4, 0, 0)
+    start = ("--init", folder / "s0.oinr", "--overwrite")
+    assert counts(run(*first, *FAST, "--seed", 1, *start)) == (4, 0, 0)
 
 
 def test_a_bad_image_fails_its_row_alone(

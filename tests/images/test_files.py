@@ -524,7 +524,7 @@ def test_pictures_that_would_lose_the_intensities(
     suffix: str, channels: int, stored: str, tmp_path: Path
 ) -> None:
     image = MetaTensor(torch.rand(channels, 4, 4), meta={"stored_dtype": stored})
-    with pytest.raises(ValueError, match=rf"channels of {stored} up to .*; write NIfTI instead"):
+    with pytest.raises(ValueError, match=rf"channels of {stored}; write NIfTI instead"):
         images.write_image(tmp_path / f"a{suffix}", image)
 
 
