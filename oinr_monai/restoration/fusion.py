@@ -102,10 +102,10 @@ def fuse(
     grid = grid or _finest(grids, axes)
     check_room(grid.shape, len(images[0]))
     stacks = list(zip(images, grids, axes, profiles, strict=True))
-    task = _Task([_View(*stack, grid) for stack in stacks], grid, start)
+    task = _Fusion([_View(*stack, grid) for stack in stacks], grid, start)
     if not task.reached:
         raise ValueError("images must all reach the volume, got one that lies outside it")
-    block = _Task([_View(*stack, _block(grid)) for stack in stacks], _block(grid), start)
+    block = _Fusion([_View(*stack, _block(grid)) for stack in stacks], _block(grid), start)
     weight, error = (block if block.reached else task).best_weight()
     volume = task.solve(weight)
     info = {
@@ -201,7 +201,7 @@ def _within(grid: Grid, other: Grid) -> Tensor:
     return ((voxels > -0.5 - 1e-6) & (voxels < sizes - 0.5 + 1e-6)).all(dim=-1)
 
 
-class _Task:
+class _Fusion:
     """Least squares of all views. What is sought is what to add to ``base``."""
 
     def __init__(self, views: Sequence[_View], grid: Grid, start: Representation | None) -> None:

@@ -113,7 +113,7 @@ def test_between_voxels_the_target_hardly_rings() -> None:
 
 def test_a_voxelised_sphere_is_round_again() -> None:
     radius, mask = 10.0, sphere(10.0)
-    representation = fit_occupancy(mask, OccupancyConfig(FitConfig("fast", steps=1000)))
+    representation = fit_occupancy(mask, OccupancyConfig(FitConfig("fast", steps=500)))
     assert representation.info["iou"]["1"] > 0.99
     surface = label_surface(representation)
     assert is_closed(surface)
@@ -121,7 +121,7 @@ def test_a_voxelised_sphere_is_round_again() -> None:
     assert surface.volume == pytest.approx(float(mask.sum()), rel=0.02)
     assert surface.area == pytest.approx(4 * math.pi * radius**2, rel=0.02)
     # The steps of the voxels themselves are far from round.
-    stairs = isosurface(fit_occupancy(mask, OccupancyConfig(FitConfig("fast", steps=500), 0)), 0.5)
+    stairs = isosurface(fit_occupancy(mask, OccupancyConfig(FitConfig("fast", steps=200), 0)), 0.5)
     assert float(angles(stairs, CENTER).quantile(0.95)) > 5
 
 
