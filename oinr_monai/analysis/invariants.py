@@ -28,7 +28,7 @@ __all__ = [
 
 def gradient_magnitude(jet: Jet) -> Tensor:
     """Length of the gradient (C, *places), intensity/mm."""
-    return jet.gradient.norm(dim=1)
+    return _direction(jet.gradient)[1]
 
 
 def laplacian(jet: Jet) -> Tensor:
@@ -57,10 +57,9 @@ def mean_curvature(jet: Jet) -> Tensor:
         Thirion and Gourdon, "Computing the differential characteristics of isointensity surfaces",
         Computer Vision and Image Understanding 1995.
     """
-    g, slope = jet.gradient, gradient_magnitude(jet)
-    along = torch.einsum("ci...,cij...,cj...->c...", g, jet.hessian, g)
-    bend = along - slope.square() * laplacian(jet)
-    return _per_slope(bend / (g.shape[1] - 1), slope, 3)
+    n, bend = _bend(jet)
+    along = torch.einsum("ci...,cij...,cj...->c...", n, bend, n)
+    return (along - bend.diagonal(dim1=1, dim2=2).sum(dim=-1)) / (n.shape[1] - 1)
 
 
 def gaussian_curvature(jet: Jet) -> Tensor:
@@ -78,16 +77,30 @@ def gaussian_curvature(jet: Jet) -> Tensor:
             "gaussian_curvature must be asked of an image of 3 dimensions, "
             f"got {jet.gradient.shape[1]}; an isoline has mean_curvature alone"
         )
-    rows = jet.hessian.unbind(dim=1)
+    n, bend = _bend(jet)
+    rows = bend.unbind(dim=1)
     # The rows of the adjugate of a symmetric matrix are cross products of its other two rows.
     adjugate = [torch.linalg.cross(rows[(i + 1) % 3], rows[(i + 2) % 3], dim=1) for i in range(3)]
-    bend = torch.einsum("ci...,cij...,cj...->c...", jet.gradient, torch.stack(adjugate, 1), jet[1])
-    return _per_slope(bend, gradient_magnitude(jet), 4)
+    return torch.einsum("ci...,cij...,cj...->c...", n, torch.stack(adjugate, 1), n)
 
 
-def _per_slope(bend: Tensor, slope: Tensor, power: int) -> Tensor:
+def _bend(jet: Jet) -> tuple[Tensor, Tensor]:
+    # Unit normal, and the Hessian over the gradient's length; both 0 where there is no gradient.
+    normal, slope = _direction(jet.gradient)
     steep = slope > 0
-    return torch.where(steep, bend / torch.where(steep, slope, 1.0) ** power, 0.0)
+    return normal, torch.where(
+        steep[:, None, None], jet.hessian / torch.where(steep, slope, 1.0)[:, None, None], 0.0
+    )
+
+
+def _direction(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    # Of vectors (C, D, *places), 0 of none, and their length; no power of their unit is taken, so
+    # that a unit of 1e-30 or of 1e30 leaves the range of float32 no more than the vectors do.
+    largest = vectors.abs().amax(dim=1, keepdim=True)
+    parts = vectors / torch.where(largest > 0, largest, 1.0)
+    length = parts.norm(dim=1, keepdim=True)
+    normal = parts / torch.where(length > 0, length, 1.0)
+    return normal, (length * largest)[:, 0]
 
 
 def objectness(
@@ -138,12 +151,12 @@ def objectness(
         raise ValueError(f"dimension must be 0 to {dims - 1}, got {dimension}")
     order = eigenvalues.abs().argsort(dim=1)
     signed = eigenvalues.gather(1, order)
-    sizes, across = signed.abs(), signed[:, dimension:]
-    strength = sizes.norm(dim=1)
+    parts, strength = _direction(signed)
+    sizes, across = parts.abs(), signed[:, dimension:]
     if gamma is None:
         largest = strength.flatten(1).amax(dim=1).view(-1, *[1] * (strength.ndim - 1))
         gamma = torch.where(largest > 0, largest / 2, 1.0)  # type: ignore[assignment]
-    result = 1 - torch.exp(-strength.square() / (2 * gamma**2))  # type: ignore[operator]
+    result = 1 - torch.exp(-(strength / gamma).square() / 2)  # type: ignore[operator]
     if dimension < dims - 1:
         flatness = _ratio(sizes[:, dimension], sizes[:, dimension + 1 :])
         result = result * (1 - torch.exp(-flatness.square() / (2 * alpha**2)))

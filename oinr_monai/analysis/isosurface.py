@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.representation.representation import Representation
 
 from .mesh import Surface, vertex_normals
@@ -32,6 +33,7 @@ __all__ = ["covering", "isosurface"]
 NEWTON_STEPS = 3
 
 
+@full_precision()
 def isosurface(
     representation: Representation,
     level: float,

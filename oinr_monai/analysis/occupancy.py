@@ -28,6 +28,7 @@ from torch import Tensor
 from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.labels import as_labels
 from oinr_monai.images.meta import STORED_DTYPE, inherit
 from oinr_monai.images.metrics import dice, iou
@@ -89,6 +90,7 @@ class OccupancyConfig:
             raise ValueError(f"smoothing must be 0 or more, got {self.smoothing}")
 
 
+@full_precision()
 def fit_occupancy(
     labels: Tensor | np.ndarray, config: OccupancyConfig | None = None, **options: Any
 ) -> Representation:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.labels import as_labels
 from oinr_monai.representation.representation import Representation
 
@@ -30,6 +31,7 @@ CONTENT = {1: "length_mm", 2: "area_mm2", 3: "volume_mm3"}
 ONE_SIDED = 1e-6  # part of a voxel by which rounding may place one outside the image
 
 
+@full_precision()
 def region_features(
     representation: Representation,
     labels: MetaTensor | Tensor,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.representation.lineage import digest, fitted_names, origin
 from oinr_monai.representation.registry import describe
 from oinr_monai.representation.representation import Representation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["WeightVectors", "function_distance", "weight_distance", "weight_names", "weight_vector"]
 
 
+@full_precision()
 def weight_vector(representation: Representation, start: Representation | None = None) -> Tensor:
     """The fitted parameters as one vector, in the order of :func:`fitted_names`.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import Scan
@@ -42,6 +43,7 @@ PER_ACTIVATION = 6
 PER_WEIGHT = 5
 
 
+@full_precision()
 def fit_many(
     images: Sequence[Tensor | np.ndarray],
     config: FitConfig | None = None,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from oinr_monai.fields.family import FamilyField, displaced
 from oinr_monai.grids.positions import Lattice, Positions
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
@@ -46,6 +47,7 @@ ROWS, BLENDS = 8, 0.3
 _Rows = tuple[Lattice, list[list[float]], Tensor]
 
 
+@full_precision()
 def fit_family(
     images: Sequence[Tensor | np.ndarray],
     config: FitConfig | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.representation.representation import Representation
 
 from .cohort import fit_many
@@ -19,6 +20,7 @@ from .single import fit
 __all__ = ["learn_start"]
 
 
+@full_precision()
 def learn_start(
     images: Sequence[Tensor | np.ndarray],
     config: FitConfig,

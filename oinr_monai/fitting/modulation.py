@@ -15,6 +15,7 @@ from torch import Tensor
 from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.splines import CubicInterpolant, evaluate
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
@@ -33,6 +34,7 @@ BATCH_NUMBERS = 1 << 20
 MODULATED = "encoding.coefficients"
 
 
+@full_precision()
 def modulate(
     images: Sequence[Tensor | np.ndarray],
     operator: Representation,

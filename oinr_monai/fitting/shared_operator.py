@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.stack import Signals
 from oinr_monai.operators.conv import ConvOINR
@@ -92,6 +93,7 @@ class OperatorConfig:
             raise ValueError(f"knot_spacing must be at least 1 voxel, got {self.knot_spacing}")
 
 
+@full_precision()
 def learn_operator(
     images: Sequence[Tensor | np.ndarray],
     config: OperatorConfig | None = None,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
@@ -38,6 +39,7 @@ __all__ = ["ImageFit", "fit"]
 Image = Tensor | np.ndarray
 
 
+@full_precision()
 def fit(
     image: Image | Sequence[Image] | StoredImage,
     config: FitConfig | None = None,

@@ -23,6 +23,7 @@ from oinr_monai.fields.field import Field
 from oinr_monai.fields.fourier import FourierEncoding
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit, placed
 from oinr_monai.representation.representation import Representation
 
@@ -61,6 +62,7 @@ class EncodeGrid(Transform):
     def __init__(self, encoding: Callable[[Grid], Field] | None = None) -> None:
         self.encoding = encoding or _eight_bands
 
+    @full_precision()
     def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
         """Encode the grid of an image (C, *spatial); its values do not matter."""
         grid = Grid.from_image(image)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Scatter
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.replacing import replacing
 
 from .representation import Representation
@@ -67,6 +68,7 @@ class WorldSignal(nn.Module):
         return torch.where(inside, value * self.std + self.mean, self.outside)
 
 
+@full_precision()
 def export_signal(representation: Representation, path: str | os.PathLike[str]) -> None:
     """Write a representation for use without this package, for any number of world points.
 

@@ -20,6 +20,7 @@ from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.tiles import TILE_NUMBERS, slabs, tiles
 from oinr_monai.images.intensity import IntensityScale, column
 from oinr_monai.images.meta import VALUES, inherit
@@ -207,6 +208,7 @@ class Representation:
         """The same with another field, and with items of ``info`` that say what that is."""
         return inherit(Representation(field, self.grid, self.scale, {**self.info, **info}), self)
 
+    @full_precision()
     @torch.no_grad()
     def _on_grid(
         self, grid: Grid, order: int, function: Callable[[Jet], Tensor], layer: int | None = None
@@ -245,6 +247,7 @@ class Representation:
         voxels = self.grid.to_voxel(box.points().flatten(0, -2).to(self._device))
         return Scatter(tuple(voxels.T))
 
+    @full_precision()
     @torch.no_grad()
     def _answer(self, voxels: Positions, order: int, layer: int | None = None) -> Jet:
         clamped, inside, beyond = [], [], []
@@ -289,6 +292,7 @@ class Representation:
 
     # ---- moving and keeping ---------------------------------------------------------------------
 
+    @full_precision()
     def smoothed(self, sigma: float) -> Representation:
         """This function smoothed by a Gaussian of ``sigma`` mm: its derivatives are at that scale.
 

@@ -36,6 +36,7 @@ from oinr_monai.fitting.device import chosen_device, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock
 from oinr_monai.fitting.interrupts import learning
 from oinr_monai.grids.checks import check_positive
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.splines import interpolating_coefficients
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
@@ -96,6 +97,7 @@ class DenoiseConfig:
         return (enough, self.seconds) if self.seconds is not None else (min(enough, 2_000), None)
 
 
+@full_precision()
 def denoise(
     image: Tensor | np.ndarray,
     config: DenoiseConfig | None = None,

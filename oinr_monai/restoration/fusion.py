@@ -23,6 +23,7 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
 from oinr_monai.representation.exact import spline_representation
@@ -54,6 +55,7 @@ MARGIN = 3
 STEPS, ROUGHLY, EXACTLY = 60, 1e-3, 1e-4
 
 
+@full_precision()
 def fuse(
     images: Sequence[Tensor | np.ndarray],
     *,
@@ -209,7 +211,7 @@ class _Fusion:
         self.curvature = _Curvature(grid)
         first = views[0].samples
         # Models keep constants, so that a mean can be set aside; the solver then sees contrast.
-        self.base = first.new_full((len(first), *grid.shape), float(first.mean()))
+        self.base = first.new_full((len(first), *grid.shape), float(first.double().mean()))
         if start is not None:
             self.base = start.sample(grid).as_tensor().to(first)
         self.wanted = [v.samples - v.model.forward(self.base) for v in views]

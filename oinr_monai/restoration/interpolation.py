@@ -11,12 +11,14 @@ from torch import Tensor
 
 from oinr_monai.fitting.family import fit_family
 from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import checked_scans
 
 __all__ = ["interpolate_slices"]
 
 
+@full_precision()
 def interpolate_slices(
     volume: Tensor | np.ndarray,
     axis: int,

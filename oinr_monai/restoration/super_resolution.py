@@ -42,6 +42,7 @@ from oinr_monai.fitting.handlers import BestWeights, Clock
 from oinr_monai.fitting.interrupts import learning
 from oinr_monai.grids.checks import check_positive, check_room
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
@@ -111,6 +112,7 @@ class SuperResolveConfig:
         return (STEPS if self.steps is None and self.seconds is None else self.steps), self.seconds
 
 
+@full_precision()
 def super_resolve(
     image: Tensor | np.ndarray,
     config: SuperResolveConfig | None = None,

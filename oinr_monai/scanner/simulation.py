@@ -9,6 +9,7 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
 
@@ -19,6 +20,7 @@ from .slices import SliceStack, thick_grid
 __all__ = ["simulate_slices"]
 
 
+@full_precision()
 def simulate_slices(
     image: Tensor | np.ndarray,
     spacing: float,

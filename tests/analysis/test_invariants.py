@@ -186,3 +186,23 @@ def test_smoothing_keeps_constants_and_widths() -> None:
         along = wide.sum(3 - axis)[0]
         offsets = (torch.arange(41.0) - 20) * spacing
         assert float((along * offsets.square()).sum()) == pytest.approx(9, rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-36, 1e-22, 1e-9, 1e10, 1e25, 1e33])
+def test_no_invariant_knows_the_unit_of_intensity(unit: float, generator: torch.Generator) -> None:
+    gradient = torch.randn(1, 3, 200, generator=generator)
+    hessian = torch.randn(1, 3, 3, 200, generator=generator)
+    hessian = hessian + hessian.transpose(1, 2)
+    jet = Jet(gradient[:, 0], gradient, hessian)
+    other = Jet(*(unit * part for part in jet))
+    for curvature in (mean_curvature, gaussian_curvature):
+        torch.testing.assert_close(curvature(other), curvature(jet), rtol=1e-3, atol=1e-5)
+    for linear in (gradient_magnitude, hessian_eigenvalues, laplacian):
+        torch.testing.assert_close(linear(other) / unit, linear(jet), rtol=1e-4, atol=1e-5)
+    seen, found = hessian_eigenvalues(jet), hessian_eigenvalues(other)
+    for dimension in range(3):
+        wanted = objectness(seen, dimension, bright=False)
+        assert float(wanted.max()) > 0.1
+        torch.testing.assert_close(
+            objectness(found, dimension, bright=False), wanted, rtol=1e-3, atol=1e-5
+        )

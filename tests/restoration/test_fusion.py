@@ -161,3 +161,20 @@ def test_refuses(truth: MetaTensor) -> None:
     far[:3, 3] += 500
     with pytest.raises(ValueError, match="must all reach the volume"):
         fuse([images[0], MetaTensor(images[1].as_tensor(), affine=far)])
+
+
+@pytest.mark.parametrize("unit", [1e-33, 1e-22, 1e25, 1e33])
+def test_no_unit_of_intensity_changes_what_stacks_give(unit: float) -> None:
+    values = 900 * torch.rand(1, 12, 12, 9, generator=torch.Generator().manual_seed(0))
+    affine = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))
+    one, other = (
+        fuse([MetaTensor(k * values, affine=affine), MetaTensor(k * values.flip(1), affine=affine)])
+        for k in (1.0, unit)
+    )
+    assert other.info["weight"] == one.info["weight"]
+    torch.testing.assert_close(
+        (other.sample().double() / unit).as_tensor(),
+        one.sample().double().as_tensor(),
+        rtol=1e-3,
+        atol=0.1,
+    )
