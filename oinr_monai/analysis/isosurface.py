@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oinr_monai.grids.checks import per_axis
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.representation.representation import Representation
@@ -106,9 +107,8 @@ def covering(grid: Grid, spacing: float | Sequence[float]) -> Grid:
         >>> finer.shape, finer.origin.tolist()
         ((8, 10, 12), [-0.25, -0.25, -0.25])
     """
-    wanted = torch.as_tensor(spacing, dtype=torch.float64).expand(grid.spatial_dims)
-    if not bool((wanted > 0).all()):
-        raise ValueError(f"spacing must be positive, got {spacing}")
+    asked = per_axis("spacing", spacing, grid.spatial_dims)
+    wanted = torch.tensor(asked, dtype=torch.float64)
     sizes = torch.tensor(grid.shape, dtype=torch.float64)
     # The tolerance keeps rounding from adding a voxel.
     shape = (sizes * grid.spacing / wanted - 1e-6).ceil().clamp_min(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import about, show
-from .inputs import check_grid, chosen_grid, load_representation, place_of, read_mask
+from .inputs import check_grid, chosen_grid, grid_like, load_representation, place_of, read_mask
 from .options import IMAGE_SUFFIXES, Device, Factor, File, Json, Like, Output, Overwrite, Spacing
 from .outputs import check_output, check_result
 from .weights import write_regions
@@ -101,7 +101,7 @@ def evaluate(
     from oinr_monai.images.metrics import mse, psnr, ssim
 
     reference = read_image(image, finite=mask is None)
-    grid = check_grid(image, reference, representation)
+    grid = grid_like(image, check_grid(image, reference), representation)
     channels = len(representation.scale.mean)
     if len(reference) != channels:
         raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
@@ -128,7 +128,7 @@ def _overlaps(path: Path, representation: Representation) -> dict[str, Any]:
     reference = read_labels(path)
     with about(path):
         labels_in(reference)
-    found = label_map(representation, check_grid(path, reference, representation))
+    found = label_map(representation, grid_like(path, check_grid(path, reference), representation))
     scores = {"iou": iou(found, reference), "dice": dice(found, reference)}
     return {name: {str(k): v for k, v in each.items()} for name, each in scores.items()}
 

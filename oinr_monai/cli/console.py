@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["about", "hush", "message_of", "refuse", "say", "show", "usage_of"]
+__all__ = ["about", "hush", "message_of", "options", "refuse", "say", "show", "usage_of"]
 
 
 def show(fields: dict[str, Any], as_json: bool) -> None:
@@ -53,6 +54,18 @@ def about(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise ValueError(f"{path}: {error}") from error
+
+
+@contextmanager
+def options(*names: str) -> Iterator[None]:
+    """Name arguments as the options that they were given by, in errors about them."""
+    try:
+        yield
+    except ValueError as error:
+        subject, must, rest = str(error).partition(" must ")
+        for name in names:
+            subject = re.sub(rf"\b{name}\b", f"--{name}", subject)
+        raise ValueError(f"{subject}{must}{rest}") from error
 
 
 def say(message: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import about
+from .console import about, options
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -21,8 +21,8 @@ __all__ = [
     "check_grid",
     "chosen_grid",
     "device_of",
+    "grid_like",
     "load_representation",
-    "per_axis",
     "place_of",
     "profile_of",
     "read_mask",
@@ -67,28 +67,20 @@ def load_representation(path: Path, device: str) -> Representation:
     return Representation.load(path).to(device_of(device))
 
 
-def check_grid(path: Path, image: MetaTensor, like: Representation | None = None) -> Grid:
+def check_grid(path: Path, image: MetaTensor) -> Grid:
     """The image's grid, or an error that names the file."""
     from oinr_monai.grids.grid import Grid
 
     with about(path):
-        grid = Grid.from_image(image)
-    if like is not None and grid.spatial_dims != like.grid.spatial_dims:
-        raise ValueError(
-            f"{path}: must have {like.grid.spatial_dims} spatial dimensions as the representation,"
-            f" got shape {grid.shape}"
-        )
-    return grid
+        return Grid.from_image(image)
 
 
-def per_axis(spacing: list[float], dims: int) -> list[float]:
-    """What --spacing gives for each axis."""
-    values = spacing * dims if len(spacing) == 1 else spacing
-    if len(values) != dims:
-        raise ValueError(f"--spacing must be {dims} numbers, one per axis, got {len(values)}")
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"--spacing must be positive and finite, got {values}")
-    return values
+def grid_like(path: Path, grid: Grid, representation: Representation) -> Grid:
+    """The grid of an image on which a representation is asked, or an error that names the file."""
+    from oinr_monai.grids.asked import AskedGrid
+
+    with about(path):
+        return AskedGrid(like=grid).on(representation.grid)
 
 
 def read_mask(path: Path, image: MetaTensor) -> Tensor:
@@ -112,33 +104,14 @@ def chosen_grid(
     like: Path | None,
 ) -> Grid:
     """The grid that --factor, --spacing or --like asks for; the fitted one if none does."""
-    chosen = {"--factor": factor, "--spacing": spacing, "--like": like}
-    given = [name for name, value in chosen.items() if value is not None]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} must not be given together; choose one")
-    grid = representation.grid
-    if factor is not None:
-        grid = grid.refine(factor)
-    elif spacing is not None:
-        grid = grid.with_spacing(per_axis(spacing, grid.spatial_dims))
-    elif like is not None:
-        grid = _like(like, representation)
-    return grid
-
-
-def _like(path: Path, representation: Representation) -> Grid:
-    """The grid of an image, some voxel of which the representation reaches."""
+    from oinr_monai.grids.asked import AskedGrid
     from oinr_monai.images.files import read_grid
 
-    grid, fitted = read_grid(path), representation.grid
-    if grid.spatial_dims != fitted.spatial_dims:
-        raise ValueError(
-            f"{path}: must have {fitted.spatial_dims} spatial dimensions as the representation,"
-            f" got shape {grid.shape}"
-        )
-    if not grid.meets(fitted):
-        raise ValueError(f"{path}: must overlap with the representation, got a grid beside it")
-    return grid
+    with options("factor", "spacing", "like"):
+        asked = AskedGrid(factor, spacing)
+        if like is not None:
+            asked = replace(asked, like=grid_like(like, read_grid(like), representation))
+        return asked.on(representation.grid)
 
 
 def place_of(grid: Grid) -> dict[str, Any]:

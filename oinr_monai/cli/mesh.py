@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import about, show
-from .inputs import load_representation, per_axis
+from .console import about, options, show
+from .inputs import load_representation
 from .options import Device, Factor, File, Json, Spacing
 from .outputs import check_output
 
@@ -62,13 +62,11 @@ def _chosen_grid(
     representation: Representation, factor: int | None, spacing: list[float] | None
 ) -> Grid:
     from oinr_monai.analysis.isosurface import covering
+    from oinr_monai.grids.asked import AskedGrid
 
-    if factor is not None and spacing is not None:
-        raise ValueError("--factor and --spacing must not be given together; choose one")
-    grid = representation.grid
-    if spacing is not None:
-        return covering(grid, per_axis(spacing, grid.spatial_dims))
-    return covering(grid, (grid.spacing / (factor or 1)).tolist())
+    with options("factor", "spacing"):
+        steps = AskedGrid(factor, spacing).steps(representation.grid)
+    return covering(representation.grid, steps)
 
 
 def _surface(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import about, show
-from .inputs import check_budget, check_grid, device_of, per_axis, profile_of
+from .console import about, options, show
+from .inputs import check_budget, check_grid, device_of, profile_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
 from .outputs import check_output, check_result
@@ -84,6 +84,7 @@ def super_resolve(  # noqa: PLR0913
     """
     check_budget(steps, seconds)
     check_output(output, (*IMAGE_SUFFIXES, ".oinr"), images, overwrite)
+    from oinr_monai.grids.checks import per_axis
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
     from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
@@ -92,7 +93,9 @@ def super_resolve(  # noqa: PLR0913
     config = SuperResolveConfig(steps, seconds, seed, device_of(device))
     volumes = [read_image(image, uid or ()) for image in images]
     grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
-    chosen = None if spacing is None else per_axis(spacing, grids[0].spatial_dims)
+    with options("spacing"):
+        dims = grids[0].spatial_dims
+        chosen = None if spacing is None else per_axis("spacing", spacing, dims)
     fine = fine_grid(grids[0], thickest_axis(grids[0]) if axis is None else axis, chosen)
     check_result(output, len(volumes[0]), fine, volumes[0].meta)
     across = [_across(profile, thickness, grid, axis) for grid in grids]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
-__all__ = ["check_one_of", "check_positive", "check_room", "check_shape"]
+__all__ = ["check_one_of", "check_positive", "check_room", "check_shape", "per_axis"]
 
 
 def check_one_of(name: str, value: object, allowed: Collection[object]) -> None:
@@ -101,3 +101,32 @@ def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     """
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
+
+
+def per_axis(
+    name: str, value: float | Sequence[float] | Tensor, dims: int, least: float | None = None
+) -> list[float]:
+    """One number, or one for each axis, as one for each.
+
+    Args:
+        name: the argument's name, for the message.
+        value: the number or numbers.
+        dims: number of axes.
+        least: the least allowed; any above 0 if None.
+
+    Raises:
+        ValueError: if one is too small or not finite, or there are neither one nor ``dims``.
+
+    Example:
+        >>> per_axis("spacing", 2, dims=3)
+        [2.0, 2.0, 2.0]
+        >>> per_axis("spacing", (1.0, 0.0), dims=2)
+        Traceback (most recent call last):
+        ValueError: spacing must be positive, one number or 2, got (1.0, 0.0)
+    """
+    values = [float(each) for each in (value if isinstance(value, Sequence | Tensor) else [value])]
+    right = [each > 0 if least is None else each >= least for each in values]
+    if len(values) not in (1, dims) or not all(right) or not all(map(math.isfinite, values)):
+        rule = "positive" if least is None else f"{least:g} or more"
+        raise ValueError(f"{name} must be {rule}, one number or {dims}, got {value}")
+    return values * dims if len(values) == 1 else values

@@ -12,6 +12,8 @@ from monai.data import MetaTensor
 from monai.utils import MetaKeys, SpaceKeys
 from torch import Tensor
 
+from .checks import per_axis
+
 __all__ = ["Grid", "affine_in_ras"]
 
 # Two grids share their axes when no voxel centre moves by more than this part of a voxel.
@@ -139,7 +141,7 @@ class Grid:
 
     def pad(self, halo: int | Sequence[int]) -> Grid:
         """The grid with ``halo`` more voxels at both ends of each axis."""
-        width = [int(extra) for extra in self._per_axis(halo)]
+        width = [int(extra) for extra in per_axis("halo", halo, self.spatial_dims, least=0)]
         shape = [size + 2 * extra for size, extra in zip(self.shape, width, strict=True)]
         return self.scaled([-extra for extra in width], shape)
 
@@ -153,20 +155,19 @@ class Grid:
         A single voxel along an axis stays one, and keeps its spacing.
 
         Raises:
-            ValueError: if a factor is below 1.
+            ValueError: if a factor is below 1, or not whole.
         """
-        factors = [int(each) for each in self._per_axis(factor)]
-        if min(factors) < 1:
-            raise ValueError(f"factor must be 1 or more, got {factor}")
+        asked = per_axis("factor", factor, self.spatial_dims, least=1)
+        factors = [int(each) for each in asked]
+        if factors != asked:
+            raise ValueError(f"factor must be whole, got {factor}")
         shape = [(size - 1) * each + 1 for size, each in zip(self.shape, factors, strict=True)]
         scale = [1 / each if n > 1 else 1.0 for n, each in zip(self.shape, factors, strict=True)]
         return self.scaled([0] * self.spatial_dims, shape, scale)
 
     def with_spacing(self, spacing: float | Sequence[float]) -> Grid:
         """The same first voxel centre and axes at another spacing in mm, over the same extent."""
-        values = [float(each) for each in self._per_axis(spacing)]
-        if min(values) <= 0:
-            raise ValueError(f"spacing must be positive, got {spacing}")
+        values = per_axis("spacing", spacing, self.spatial_dims)
         old, extent = self.spacing.tolist(), self.extent.tolist()
         # The tolerance keeps the last sample where rounding alone would lose it.
         shape = [int(reach / step + 1e-6) + 1 for reach, step in zip(extent, values, strict=True)]
@@ -273,14 +274,6 @@ class Grid:
         if tuple(values.shape[1:]) != self.shape:
             raise ValueError(f"values must have shape (C, {self.shape}), got {tuple(values.shape)}")
         return MetaTensor(values, affine=self.affine)
-
-    def _per_axis(self, value: float | Sequence[float]) -> list[float]:
-        values = (
-            list(value) if isinstance(value, Sequence | Tensor) else [value] * self.spatial_dims
-        )
-        if len(values) != self.spatial_dims:
-            raise ValueError(f"expected one value per axis ({self.spatial_dims}), got {value}")
-        return values
 
 
 def affine_in_ras(image: MetaTensor) -> Tensor:

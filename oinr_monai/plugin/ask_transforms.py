@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from oinr_monai.analysis.derivatives import MAPS, check_maps, derivative_maps
 from oinr_monai.analysis.occupancy import label_map
 from oinr_monai.fields.field import Field
 from oinr_monai.fields.fourier import FourierEncoding
+from oinr_monai.grids.asked import AskedGrid
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.precision import full_precision
@@ -86,9 +88,7 @@ class _Ask(Transform):
         factor: int | Sequence[int] | None = None,
         spacing: float | Sequence[float] | None = None,
     ) -> None:
-        if factor is not None and spacing is not None:
-            raise ValueError(f"factor must be None where spacing is given, got {factor}")
-        self.factor, self.spacing = factor, spacing
+        self.asked = AskedGrid(factor, spacing)
 
     def __call__(
         self, representation: Representation, like: Tensor | np.ndarray | None = None
@@ -99,21 +99,14 @@ class _Ask(Transform):
                 "representation must be a Representation, got "
                 f"{type(representation).__name__}; fit the image first, with FitOINR"
             )
-        answer = self.answer(representation, self._grid(representation.grid, like))
-        return answer if like is None else placed(answer, like)
+        if like is None:
+            return self.answer(representation, self.asked.on(representation.grid))
+        asked = replace(self.asked, like=Grid.from_image(like))
+        return placed(self.answer(representation, asked.on(representation.grid)), like)
 
     @abstractmethod
     def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
         """The answer on ``grid``."""
-
-    def _grid(self, fitted: Grid, like: Tensor | np.ndarray | None) -> Grid:
-        if like is not None:
-            if (self.factor, self.spacing) != (None, None):
-                raise ValueError("like must be None where factor or spacing is given")
-            return Grid.from_image(like)
-        if self.spacing is not None:
-            return fitted.with_spacing(self.spacing)
-        return fitted if self.factor is None else fitted.refine(self.factor)
 
 
 class SampleOINR(_Ask):

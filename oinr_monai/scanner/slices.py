@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.checks import per_axis
 from oinr_monai.grids.grid import Grid
 
 from .forward_model import Separable
@@ -58,9 +59,7 @@ def fine_grid(stack: Grid, axis: int, spacing: float | Sequence[float] | None = 
         wanted = list(steps)
         wanted[axis] = min((h for d, h in enumerate(steps) if d != axis), default=steps[axis])
     else:
-        wanted = list(spacing) if isinstance(spacing, Sequence) else [spacing] * dims
-    if len(wanted) != dims or not all(0 < h < math.inf for h in wanted):
-        raise ValueError(f"spacing must be positive, one number or {dims}, got {spacing}")
+        wanted = per_axis("spacing", spacing, dims)
     scale = [h / step for h, step in zip(wanted, steps, strict=True)]
     shape = [max(round(n / s), 1) for n, s in zip(stack.shape, scale, strict=True)]
     middles = zip(stack.shape, shape, scale, strict=True)

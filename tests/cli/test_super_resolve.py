@@ -167,7 +167,7 @@ def test_super_resolve_fuses_stacks(
         (["--steps", "2", "--seconds", "1"], "must not both be given"),
         (["--seconds", "-1"], "seconds must be positive"),
         (["--spacing", "0"], "--spacing must be positive"),
-        (["--spacing", "1", "2"], "--spacing must be 3 numbers"),
+        (["--spacing", "1", "2"], "--spacing must be positive, one number or 3"),
         (["--slice-thickness", "0"], "must be positive"),
         (["--slice-profile", "triangle"], "triangle"),
         (["--axis", "4"], "--axis"),

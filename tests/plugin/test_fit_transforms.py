@@ -140,9 +140,9 @@ def test_what_is_not_a_representation_is_refused(image: MetaTensor) -> None:
 def test_contradictory_questions_are_refused(
     image: MetaTensor, representation: Representation
 ) -> None:
-    with pytest.raises(ValueError, match="factor must be None where spacing is given"):
+    with pytest.raises(ValueError, match="factor and spacing must not be given together; choose"):
         SampleOINR(factor=2, spacing=1.0)
-    with pytest.raises(ValueError, match="like must be None where factor or spacing is given"):
+    with pytest.raises(ValueError, match="factor and like must not be given together; choose"):
         SampleOINR(factor=2)(representation, like=image)
     for maps in ("curl", ["gradient", "curl"], []):
         with pytest.raises(ValueError, match="maps must be"):
