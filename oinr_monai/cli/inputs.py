@@ -80,7 +80,10 @@ def grid_like(path: Path, grid: Grid, representation: Representation) -> Grid:
     from oinr_monai.grids.asked import AskedGrid
 
     with about(path):
-        return AskedGrid(like=grid).on(representation.grid)
+        asked = AskedGrid(like=grid).on(representation.grid)
+        if not asked.meets(representation.grid):
+            raise ValueError("grid must overlap with the representation, got a grid beside it")
+    return asked
 
 
 def read_mask(path: Path, image: MetaTensor) -> Tensor:

@@ -44,15 +44,13 @@ class AskedGrid:
 
         Raises:
             ValueError: if a number is out of its range, there is not one for each axis, or ``like``
-                has other dimensions or lies elsewhere.
+                has other dimensions.
         """
         if self.like is not None and self.like.spatial_dims != fitted.spatial_dims:
             raise ValueError(
-                f"grid must have {fitted.spatial_dims} spatial dimensions as the representation, got "
-                f"shape {self.like.shape}"
+                f"grid must have {fitted.spatial_dims} spatial dimensions as the representation, "
+                f"got shape {self.like.shape}"
             )
-        if self.like is not None and not self.like.meets(fitted):
-            raise ValueError("grid must overlap with the representation, got a grid beside it")
         if self.spacing is not None:
             return fitted.with_spacing(self.spacing)
         return (self.like or fitted) if self.factor is None else fitted.refine(self.factor)
