@@ -37,6 +37,14 @@ class GaussianBlob:
         return (points - self.center) @ self.precision
 
 
+def plateau(*shape: int) -> Tensor:
+    """Two smooth blobs on a plateau with an edge, from 0 to 1."""
+    axes = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in shape], indexing="ij")
+    radius = sum(x**2 for x in axes).sqrt()
+    blob = torch.exp(-8 * sum((x - 0.2) ** 2 for x in axes))
+    return (0.5 * (radius < 0.8).float() + 0.5 * blob)[None]
+
+
 def rotation(x: float, y: float, z: float) -> Tensor:
     """Rotation by these angles in radians about x, then y, then z, in float64."""
     generators = torch.zeros(3, 3, 3, dtype=torch.float64)

@@ -53,6 +53,9 @@ class Battery(Collection[Callable[..., None]]):
                 each(*parts)
             except AssertionError as error:
                 broken.append(f"{each.__name__}: {error}")
+            except Exception as error:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                broken.append(f"{each.__name__}: it must answer, got {reason}")
         require(not broken, "\n".join(broken))
 
 

@@ -24,6 +24,10 @@ __all__ = ["lattice_operator_laws", "local_operator_laws"]
 # Places along each axis of what a local operator is asked for.
 ANSWER = (4, 3, 2)
 
+# Distance of a continuous operator's nodes along each axis, in mm, and of how many places it is
+# asked: with inner kernels each of them costs its whole neighbourhood.
+SPACING, PLACES = (1.0, 0.8, 1.3), (2, 1, 1)
+
 
 # ---- local operators ----------------------------------------------------------------------------
 
@@ -214,14 +218,13 @@ def _around(operator: LocalOperator, dilation: int = 1) -> Tensor:
 
 def _continuous(operator: LocalOperator) -> tuple[NeuralField, Lattice]:
     """The operator on random splines, and a lattice far enough from their borders."""
-    dims = operator.spatial_dims
-    operator = copy.deepcopy(operator).with_spacing([1.0] * dims)
-    halo, answer = operator.halo(), _answer(operator)
-    extent = [n + 2.0 * r + 2 for n, r in zip(answer, halo, strict=True)]
-    field = SplineField(extent, [1.7] * dims, operator.in_channels)
+    spacing = SPACING[: operator.spatial_dims]
+    operator = copy.deepcopy(operator).with_spacing(spacing)
+    nodes = list(zip(PLACES, operator.halo(), spacing, strict=False))
+    field = SplineField(
+        [(n + 2 * r + 2) * h for n, r, h in nodes], [1.7 * h for h in spacing], operator.in_channels
+    )
     with torch.no_grad():
         field.coefficients.normal_(std=0.3)
-    axes = [
-        1.3 + r + torch.arange(n, dtype=torch.float64) for n, r in zip(answer, halo, strict=True)
-    ]
-    return NeuralField(field, operator, [1.0] * dims).double(), Lattice(tuple(axes))
+    axes = [(1.3 + r + torch.arange(n, dtype=torch.float64)) * h for n, r, h in nodes]
+    return NeuralField(field, operator, spacing).double(), Lattice(tuple(axes))

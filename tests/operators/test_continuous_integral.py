@@ -17,14 +17,11 @@ from torch import Tensor
 from oinr_monai import (
     CKConvOINR,
     FitConfig,
-    FourierEncoding,
     Grid,
-    NeuralField,
     Representation,
     export_signal,
     fit,
 )
-from oinr_monai.grids.positions import Lattice, Scatter
 from oinr_monai.images.metrics import psnr
 from oinr_monai.operators import continuous_integral
 from oinr_monai.operators.continuous_integral import ContinuousKernelIntegral, fft_convolve
@@ -228,37 +225,6 @@ def test_valid_is_the_inside_of_same(
     assert torch.allclose(same(u)[(..., *inside)], valid(u), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("dims", [1, 2])
-def test_a_finer_lattice_with_dilation_agrees_at_shared_places(
-    dims: int, settings: dict[str, object], generator: torch.Generator
-) -> None:
-    network = make(dims, settings)
-    fine = field([2 * n - 1 for n in roomy(network)], generator, batch=1)
-    every = (slice(None), slice(None), *[slice(None, None, 2)] * dims)
-    refined = network(fine, 2)[every]
-    assert torch.allclose(refined, network(fine[every].contiguous()), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_every_parameter_gets_a_gradient(
-    dims: int, settings: dict[str, object], generator: torch.Generator
-) -> None:
-    network = make(dims, settings)
-    network(field(roomy(network), generator)).square().sum().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert float(parameter.grad.abs().max()) > 0, name
-
-
-def test_items_of_a_batch_do_not_mix(
-    settings: dict[str, object], generator: torch.Generator
-) -> None:
-    network = make(2, settings)
-    u = field(roomy(network), generator, batch=3)
-    alone = torch.cat([network(each[None]) for each in u])
-    assert torch.allclose(network(u), alone, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_a_description_rebuilds_the_network(
     dims: int, settings: dict[str, object], generator: torch.Generator
@@ -327,47 +293,6 @@ def test_errors(arguments: dict[str, object], message: str) -> None:
 
 
 # ---- as a continuous function ------------------------------------------------------------------
-
-
-def neural_field(dims: int, settings: dict[str, object]) -> NeuralField:
-    spacing = SPACING[:dims]
-    encoding = FourierEncoding([9 * h for h in spacing], spacing, bands=2)
-    torch.manual_seed(3)
-    support = {"support": 2.5, **settings}
-    network = CKConvOINR(dims, encoding.channels, 2, (6, 5), **{**support, "spacing": spacing})
-    # Sines as slow as those of a fit, lest differences of them drown in rounding.
-    network.omega_0 = 3.0
-    return NeuralField(encoding, network, spacing).double()
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-@pytest.mark.parametrize("order", [0, 1, 2])
-def test_a_lattice_and_its_points_agree(dims: int, order: int, settings: dict[str, object]) -> None:
-    function, counts = neural_field(dims, settings), (4, 3, 2)[:dims]
-    axes = [
-        1 + h * torch.arange(n, dtype=torch.float64)
-        for n, h in zip(counts, SPACING[:dims], strict=True)
-    ]
-    mesh = torch.meshgrid(*axes, indexing="ij")
-    on_lattice = function(Lattice(tuple(axes)), order)
-    at_points = function(Scatter(tuple(x.flatten() for x in mesh)), order)
-    assert torch.allclose(on_lattice.flatten(2), at_points, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_derivatives_are_those_of_the_function(dims: int, settings: dict[str, object]) -> None:
-    function, step = neural_field(dims, settings), 1e-4
-    place = [torch.tensor([3.3], dtype=torch.float64)] * dims
-    jet = function(Scatter(tuple(place)), order=2)[..., 0]
-    for d in range(dims):
-        ahead, behind = (
-            function(Scatter(tuple(x + s * step * (i == d) for i, x in enumerate(place))), 1)
-            for s in (1, -1)
-        )
-        slope = (ahead - behind)[..., 0] / (2 * step)
-        assert torch.allclose(jet[1 + d], slope[0], rtol=1e-5, atol=1e-7)
-        diagonal = 1 + dims + [0, dims, 2 * dims - 1][d]
-        assert torch.allclose(jet[diagonal], slope[1 + d], rtol=1e-4, atol=1e-6)
 
 
 def ripples(size: int, length: float = 32.0) -> MetaTensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +10,8 @@ import torch
 
 from oinr_monai.operators.kernels import SIREN, KernelNetwork, MLPNet, RFNet
 from oinr_monai.operators.multiplicative_kernels import FourierNet, GaborNet, MAGNet
-from oinr_monai.representation.registry import KERNELS, describe
+from oinr_monai.representation.registry import KERNELS
+from oinr_monai.testing import kernel_laws
 
 MAKERS: dict[str, Callable[..., KernelNetwork]] = {
     "SIREN": SIREN,
@@ -45,25 +45,11 @@ def test_every_kernel_is_tested() -> None:
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_an_offset_is_answered_alone(
-    maker: Callable[..., KernelNetwork], dims: int, generator: torch.Generator
+@pytest.mark.parametrize("law", kernel_laws, ids=lambda law: law.__name__)
+def test_laws(
+    law: Callable[[KernelNetwork], None], maker: Callable[..., KernelNetwork], dims: int
 ) -> None:
-    kernel, places = make(maker, dims), offsets(dims, generator)
-    together = kernel(places)
-    assert together.shape == (40, 6)
-    alone = torch.cat([kernel(place[None]) for place in places])
-    assert torch.allclose(together, alone, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_every_parameter_gets_a_gradient(
-    maker: Callable[..., KernelNetwork], dims: int, generator: torch.Generator
-) -> None:
-    kernel = make(maker, dims)
-    kernel(offsets(dims, generator)).pow(3).sum().backward()
-    for name, parameter in kernel.named_parameters():
-        assert parameter.grad is not None, name
-        assert float(parameter.grad.abs().max()) > 0, name
+    law(make(maker, dims))
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -72,17 +58,6 @@ def test_kernels_vary_over_their_support(
 ) -> None:
     values = make(maker, dims)(offsets(dims, generator)).detach()
     assert float(values.std(0).min()) > 1e-3 * float(values.abs().max())
-
-
-def test_a_description_rebuilds_it(
-    maker: Callable[..., KernelNetwork], generator: torch.Generator
-) -> None:
-    kernel = make(maker, 3)
-    described = json.loads(json.dumps(describe(kernel)))
-    again = KERNELS[described["class"]](spatial_dims=3, out_channels=6, **described["arguments"])
-    again.double().load_state_dict(kernel.state_dict())
-    places = offsets(3, generator)
-    assert torch.equal(again(places), kernel(places))
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import oinr_monai
-from oinr_monai import ConvOINR, FitConfig, Representation, fit
+from oinr_monai import ConvOINR, FitConfig, Representation, fit, testing
+from oinr_monai.grids import Lattice
 from oinr_monai.representation import plug_ins
 from oinr_monai.representation.registry import build, describe
 
@@ -202,6 +203,16 @@ def test_parts_of_a_plug_in_fit_save_and_load(bumps: Any, kind: str, tmp_path: P
     fitted.save(tmp_path / "rep.oinr")
     again = Representation.load(tmp_path / "rep.oinr")
     assert torch.equal(again.hessian().as_tensor(), fitted.hessian().as_tensor())
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_parts_of_a_plug_in_pass_the_laws(bumps: Any, dims: int) -> None:
+    axes = (3.1 + 0.8 * torch.arange(2.0 + d).double() for d in range(dims))
+    extent = (9.0, 8.0, 10.0)[:dims]
+    testing.field_laws(bumps.BumpField(extent, channels=3, width=2.5), Lattice(tuple(axes)))
+    testing.local_operator_laws(bumps.TwoStep(dims, 3, 2))
+    testing.lattice_operator_laws(bumps.MeanField(dims, 3, 2), (5, 4, 6)[:dims])
+    testing.kernel_laws(bumps.CosineKernel(dims, 6))
 
 
 def shell(command: list[str], *path: Path) -> subprocess.CompletedProcess[str]:

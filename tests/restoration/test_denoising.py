@@ -25,80 +25,22 @@ from oinr_monai import (
 )
 from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import psnr
-from oinr_monai.scanner.noise_level import details_hold_anatomy, noise_level, repeat_noise_level
+from oinr_monai.scanner.noise_level import details_hold_anatomy, repeat_noise_level
+from tests.phantoms import plateau
 
 QUICK = DenoiseConfig(GaussianNoise(), steps=30)
 
 
-def phantom(*shape: int) -> Tensor:
-    """Two smooth blobs on a plateau with an edge, from 0 to 1."""
-    axes = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in shape], indexing="ij")
-    radius = sum(x**2 for x in axes).sqrt()
-    blob = torch.exp(-8 * sum((x - 0.2) ** 2 for x in axes))
-    return (0.5 * (radius < 0.8).float() + 0.5 * blob)[None]
-
-
 @pytest.fixture
 def noisy(generator: torch.Generator) -> Tensor:
-    return GaussianNoise(0.1).add(phantom(24, 20), generator)
-
-
-# ---- the noise ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("level", [0.0, 0.2, 1.0])
-def test_photon_noise_has_the_published_moments(level: float, generator: torch.Generator) -> None:
-    noise = add_photon_noise(torch.full((1, 200_000), level), generator)
-    assert float(noise.mean()) == pytest.approx(level, abs=0.002)
-    assert float(noise.var()) == pytest.approx((30 * level + 4) / 900, rel=0.02)
-
-
-def test_rician_noise_has_its_moments(generator: torch.Generator) -> None:
-    noise = RicianNoise(2.0).add(torch.zeros(1, 200_000), generator)
-    assert float(noise.mean()) == pytest.approx(2 * (torch.pi / 2) ** 0.5, rel=0.01)
-    assert float((noise**2).mean()) == pytest.approx(8.0, rel=0.01)
-
-
-@pytest.mark.parametrize("model", [GaussianNoise(0.05), RicianNoise(0.05), PhotonNoise()])
-@pytest.mark.parametrize("level", [0.2, 0.5, 1.0, 3.0])
-def test_stabilised_noise_has_unit_variance_and_comes_back_unbiased(
-    model: GaussianNoise | RicianNoise | PhotonNoise, level: float, generator: torch.Generator
-) -> None:
-    stable = model.stabilise(model.add(torch.full((1, 200_000), level), generator))
-    assert float(stable.std()) == pytest.approx(1, abs=0.05)
-    assert float(model.restore(stable.mean(1, keepdim=True))) == pytest.approx(level, abs=0.002)
-
-
-def test_rician_noise_alone_comes_back_as_nothing(generator: torch.Generator) -> None:
-    model = RicianNoise(3.0)
-    stable = model.stabilise(model.add(torch.zeros(1, 100_000), generator))
-    assert float(stable.std()) == pytest.approx(1, abs=0.05)
-    assert float(model.restore(stable.mean(1, keepdim=True))) == pytest.approx(0, abs=0.01)
-
-
-@pytest.mark.parametrize("shape", [(128, 128), (48, 48, 48)])
-@pytest.mark.parametrize("kind", [GaussianNoise, RicianNoise])
-def test_sigma_is_estimated(
-    shape: tuple[int, ...],
-    kind: type[GaussianNoise] | type[RicianNoise],
-    generator: torch.Generator,
-) -> None:
-    found = kind().estimated(kind(0.05).add(phantom(*shape), generator)).sigma
-    assert found == (pytest.approx(0.05, rel=0.15),)
-
-
-def test_repeats_tell_the_noise_where_details_hold_anatomy(generator: torch.Generator) -> None:
-    anatomy = torch.rand(1, 24, 24, 10, generator=generator)
-    frames = GaussianNoise(0.05).add(anatomy.expand(6, -1, -1, -1), generator)
-    assert noise_level(frames)[0] > 0.2
-    assert repeat_noise_level(frames) == pytest.approx(0.05, rel=0.05)
+    return GaussianNoise(0.1).add(plateau(24, 20), generator)
 
 
 # ---- what denoising does ------------------------------------------------------------------------
 
 
 def test_denoises_an_image(generator: torch.Generator) -> None:
-    clean = phantom(80, 80)
+    clean = plateau(80, 80)
     noisy = GaussianNoise(0.1).add(clean, generator)
     found = denoise(noisy, DenoiseConfig(steps=80))
     # 7.9 and 7.7 dB measured, with two seeds.
@@ -107,7 +49,7 @@ def test_denoises_an_image(generator: torch.Generator) -> None:
 
 
 def test_denoises_a_volume_with_rician_noise(generator: torch.Generator) -> None:
-    clean = phantom(32, 32, 28)
+    clean = plateau(32, 32, 28)
     noisy = RicianNoise(0.1).add(clean, generator)
     found = denoise(noisy, DenoiseConfig(RicianNoise(), steps=80))
     # 10.9 and 11.1 dB measured, with two seeds; background included.
@@ -115,7 +57,7 @@ def test_denoises_a_volume_with_rician_noise(generator: torch.Generator) -> None
 
 
 def test_risk_is_the_mean_squared_error_over_the_noise(generator: torch.Generator) -> None:
-    clean = phantom(128, 128)
+    clean = plateau(128, 128)
     noisy = GaussianNoise(0.1).add(clean, generator)
     found = denoise(noisy, DenoiseConfig(GaussianNoise(0.1), steps=100))
     error = float(((found.sample() - clean) ** 2).mean()) / 0.1**2
@@ -135,7 +77,7 @@ def test_follows_the_units_of_intensity(noisy: Tensor) -> None:
 
 
 def test_several_channels(generator: torch.Generator) -> None:
-    clean = torch.cat([phantom(48, 48), 5 * phantom(48, 48).flip(1)])
+    clean = torch.cat([plateau(48, 48), 5 * plateau(48, 48).flip(1)])
     noisy = GaussianNoise((0.1, 0.5)).add(clean, generator)
     found = denoise(noisy, DenoiseConfig(steps=60)).sample()
     assert psnr(found, clean) > psnr(noisy, clean) + 4
@@ -256,25 +198,8 @@ def test_denoised_frames_are_nearer_to_the_other_frames(shared_data: Path) -> No
         assert after < before - 0.01
 
 
-def test_details_of_a_scene_are_told_from_noise(generator: torch.Generator) -> None:
-    envelope = torch.linspace(0.02, 1, 40)[:, None, None] ** 2
-    scene = envelope * torch.rand(1, 40, 40, 24, generator=generator)
-    assert details_hold_anatomy(GaussianNoise(0.005).add(scene, generator))
-    assert not details_hold_anatomy(GaussianNoise(0.1).add(phantom(40, 40, 24), generator))
-    with pytest.warns(UserWarning, match="give sigma, or all repeats"):
-        denoise(GaussianNoise(0.005).add(scene, generator), QUICK)
-
-
-def test_repeats_are_recognised_as_such(generator: torch.Generator) -> None:
-    anatomy = torch.rand(1, 24, 24, 10, generator=generator)
-    frames = GaussianNoise(0.05).add(anatomy.expand(6, -1, -1, -1), generator)
-    for kind in (GaussianNoise, RicianNoise):
-        assert kind().estimated(frames).sigma == pytest.approx([0.05] * 6, rel=0.15)
-        assert kind().estimated(frames[:1]).sigma[0] > 0.2
-
-
 def test_a_small_image_is_not_learnt_by_heart(generator: torch.Generator) -> None:
-    clean = phantom(48, 48)
+    clean = plateau(48, 48)
     noisy = GaussianNoise(0.1).add(clean, generator)
     many = denoise(noisy, DenoiseConfig(GaussianNoise(0.1), steps=800))
     assert many.info["risk"] > 0
@@ -297,3 +222,12 @@ def test_budgets_follow_the_image(
     arguments: dict[str, float], voxels: int, budget: tuple[int | None, float | None]
 ) -> None:
     assert DenoiseConfig(**arguments).budget(voxels) == budget
+
+
+def test_details_of_a_scene_are_told_from_noise(generator: torch.Generator) -> None:
+    envelope = torch.linspace(0.02, 1, 40)[:, None, None] ** 2
+    scene = envelope * torch.rand(1, 40, 40, 24, generator=generator)
+    assert details_hold_anatomy(GaussianNoise(0.005).add(scene, generator))
+    assert not details_hold_anatomy(GaussianNoise(0.1).add(plateau(40, 40, 24), generator))
+    with pytest.warns(UserWarning, match="give sigma, or all repeats"):
+        denoise(GaussianNoise(0.005).add(scene, generator), QUICK)

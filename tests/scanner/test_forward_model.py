@@ -14,10 +14,17 @@ from torch import Tensor
 
 from oinr_monai import Grid
 from oinr_monai.scanner.blur import Blur, Decimation
-from oinr_monai.scanner.forward_model import Composition, ForwardModel, conjugate_gradients
+from oinr_monai.scanner.forward_model import (
+    Composition,
+    ForwardModel,
+    Separable,
+    conjugate_gradients,
+)
 from oinr_monai.scanner.profiles import Boxcar, Gaussian, SampledProfile, SliceProfile
 from oinr_monai.scanner.resampling import Resampling
 from oinr_monai.scanner.slices import SliceStack, thick_grid
+from oinr_monai.testing import forward_model_laws
+from oinr_monai.testing.forward_models import projection_keeps_the_data
 from tests.phantoms import GaussianBlob
 
 PROFILES = [
@@ -96,77 +103,20 @@ def random(grid: Grid, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 @each_model
-def test_adjoint(model: ForwardModel) -> None:
-    x, y = random(model.source, 0), random(model.target, 1)
-    one, other = (model.forward(x) * y).sum(), (x * model.adjoint(y)).sum()
-    size = float(model.forward(x).norm() * y.norm())
-    assert abs(float(one - other)) < 1e-12 * size
+@pytest.mark.parametrize("law", forward_model_laws, ids=lambda law: law.__name__)
+def test_laws(law: Callable[[ForwardModel], None], model: ForwardModel) -> None:
+    law(model)
 
 
-@each_model
-def test_adjoint_is_that_of_autograd(model: ForwardModel) -> None:
-    x = random(model.source, 0).requires_grad_()
-    y = random(model.target, 1)
-    (model.forward(x) * y).sum().backward()
-    torch.testing.assert_close(model.adjoint(y), x.grad, rtol=1e-12, atol=1e-12)
-
-
-@each_model
-def test_adjoint_can_be_differentiated(model: ForwardModel) -> None:
-    y, x = random(model.target, 1).requires_grad_(), random(model.source, 0)
-    (model.adjoint(y) * x).sum().backward()
-    torch.testing.assert_close(y.grad, model.forward(x), rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("model", [m for m in models() if isinstance(m, Separable)], ids=repr)
+def test_projection_in_closed_form_keeps_the_data_to_rounding(model: ForwardModel) -> None:
+    projection_keeps_the_data(model, within=1e-8)
 
 
 @each_model
 def test_constants_stay(model: ForwardModel) -> None:
     seen = model.forward(torch.full((1, *model.source.shape), 7.0, dtype=torch.float64))
     torch.testing.assert_close(seen, torch.full_like(seen, 7.0), rtol=1e-12, atol=0)
-
-
-@each_model
-def test_keeps_the_dtype(model: ForwardModel) -> None:
-    x = random(model.source, 0)
-    single = model.forward(x.float())
-    assert single.dtype == torch.float32
-    assert model.adjoint(single).dtype == torch.float32
-    torch.testing.assert_close(single.double(), model.forward(x), rtol=1e-4, atol=1e-5)
-
-
-@each_model
-def test_projection_keeps_the_data_and_moves_no_further(model: ForwardModel) -> None:
-    truth, start = random(model.source, 2), random(model.source, 3)
-    data = model.forward(truth)
-    found = model.project(start, data)
-    iterative = isinstance(model, Composition | Resampling)
-    within = 1e-4 if iterative else 1e-8
-    assert float((model.forward(found) - data).norm()) < within * float(data.norm())
-    # What is left of the error is what the scanner does not see: orthogonal to the way moved.
-    moved, left = found - start, truth - found
-    assert abs(float((moved * left).sum())) < 1e-5 * float(moved.square().sum())
-
-
-@each_model
-def test_damped_projection_is_the_least_squares_answer(model: ForwardModel) -> None:
-    start, data = random(model.source, 2), random(model.target, 3)
-    found = model.project(start, data, damping=0.3)
-    # Gradient of |A x - y|² + 0.3 |x - start|².
-    gradient = model.adjoint(model.forward(found) - data) + 0.3 * (found - start)
-    assert float(gradient.norm()) < 1e-5 * float(model.adjoint(data).norm())
-
-
-@pytest.mark.gpu
-@each_model
-def test_on_a_gpu(model: ForwardModel) -> None:
-    x, y = random(model.source, 2).float(), random(model.target, 3).float()
-
-    def damped(x: Tensor, y: Tensor) -> Tensor:
-        return model.project(x, y, damping=0.1)
-
-    for ask, given in ((model.forward, (x,)), (model.adjoint, (y,)), (damped, (x, y))):
-        found = ask(*(each.cuda() for each in given))
-        assert found.device.type == "cuda"
-        torch.testing.assert_close(found.cpu(), ask(*given), rtol=1e-3, atol=1e-3)
 
 
 def test_projection_refuses_negative_damping() -> None:

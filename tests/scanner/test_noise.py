@@ -1,0 +1,77 @@
+"""Noise is what its model says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from oinr_monai import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, add_photon_noise
+from oinr_monai.scanner.noise_level import noise_level, repeat_noise_level
+from oinr_monai.testing import noise_laws
+from tests.phantoms import plateau
+
+KINDS = [
+    (GaussianNoise(0.05), GaussianNoise()),
+    (RicianNoise(0.05), RicianNoise()),
+    (PhotonNoise(), PhotonNoise()),
+]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2, 1.0])
+def test_photon_noise_has_the_published_moments(level: float, generator: torch.Generator) -> None:
+    noise = add_photon_noise(torch.full((1, 200_000), level), generator)
+    assert float(noise.mean()) == pytest.approx(level, abs=0.002)
+    assert float(noise.var()) == pytest.approx((30 * level + 4) / 900, rel=0.02)
+
+
+def test_rician_noise_has_its_moments(generator: torch.Generator) -> None:
+    noise = RicianNoise(2.0).add(torch.zeros(1, 200_000), generator)
+    assert float(noise.mean()) == pytest.approx(2 * (torch.pi / 2) ** 0.5, rel=0.01)
+    assert float((noise**2).mean()) == pytest.approx(8.0, rel=0.01)
+
+
+@pytest.mark.parametrize(("noise", "unknown"), KINDS, ids=repr)
+@pytest.mark.parametrize("level", [0.2, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("law", noise_laws, ids=lambda law: law.__name__)
+def test_laws(
+    law: Callable[[NoiseModel, NoiseModel, float], None],
+    noise: NoiseModel,
+    unknown: NoiseModel,
+    level: float,
+) -> None:
+    law(noise, unknown, level)
+
+
+def test_rician_noise_alone_comes_back_as_nothing(generator: torch.Generator) -> None:
+    model = RicianNoise(3.0)
+    stable = model.stabilise(model.add(torch.zeros(1, 100_000), generator))
+    assert float(stable.std()) == pytest.approx(1, abs=0.05)
+    assert float(model.restore(stable.mean(1, keepdim=True))) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (48, 48, 48)])
+@pytest.mark.parametrize("kind", [GaussianNoise, RicianNoise])
+def test_sigma_is_estimated(
+    shape: tuple[int, ...],
+    kind: type[GaussianNoise] | type[RicianNoise],
+    generator: torch.Generator,
+) -> None:
+    found = kind().estimated(kind(0.05).add(plateau(*shape), generator)).sigma
+    assert found == (pytest.approx(0.05, rel=0.15),)
+
+
+def test_repeats_tell_the_noise_where_details_hold_anatomy(generator: torch.Generator) -> None:
+    anatomy = torch.rand(1, 24, 24, 10, generator=generator)
+    frames = GaussianNoise(0.05).add(anatomy.expand(6, -1, -1, -1), generator)
+    assert noise_level(frames)[0] > 0.2
+    assert repeat_noise_level(frames) == pytest.approx(0.05, rel=0.05)
+
+
+def test_repeats_are_recognised_as_such(generator: torch.Generator) -> None:
+    anatomy = torch.rand(1, 24, 24, 10, generator=generator)
+    frames = GaussianNoise(0.05).add(anatomy.expand(6, -1, -1, -1), generator)
+    for kind in (GaussianNoise, RicianNoise):
+        assert kind().estimated(frames).sigma == pytest.approx([0.05] * 6, rel=0.15)
+        assert kind().estimated(frames[:1]).sigma[0] > 0.2
