@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from monai.data import MetaTensor
@@ -110,10 +111,13 @@ def derivative_maps(
     """
     grid = grid or representation.grid
     sigmas = check_maps(maps, sigma, grid.spatial_dims)
-    yield from _pointwise(representation, [m for m in maps if m in _POINTWISE], grid, sigmas[0])
-    yield from _objects(representation, [m for m in maps if m in _OBJECTS], grid, sigmas)
+    smoothed = representation.smoothed(sigmas[0])
+    yield from _pointwise(smoothed, [m for m in maps if m in _POINTWISE], grid)
+    others = ((sigma, representation.smoothed(sigma)) for sigma in sigmas[1:])
+    scales = chain([(sigmas[0], smoothed)], others)
+    yield from _objects(scales, [m for m in maps if m in _OBJECTS], grid)
     if "structure_tensor" in maps:
-        yield "structure_tensor", _structure(representation, grid, sigmas[0])
+        yield "structure_tensor", _structure(smoothed, grid, sigmas[0])
 
 
 def check_maps(
@@ -165,7 +169,7 @@ def described(name: str, sigma: float | Sequence[float] = 0.0) -> str:
 
 
 def _pointwise(
-    representation: Representation, names: Sequence[str], grid: Grid, sigma: float
+    smoothed: Representation, names: Sequence[str], grid: Grid
 ) -> Iterator[tuple[str, MetaTensor]]:
     if not names:
         return
@@ -177,20 +181,18 @@ def _pointwise(
         return torch.cat(parts)
 
     order = max(_POINTWISE[name][0] for name in names)
-    image = representation.smoothed(sigma).map(together, grid, order)
+    image = smoothed.map(together, grid, order)
     for name, part in zip(names, image.as_tensor().split(sizes), strict=True):
         yield name, inherit(grid.to_image(part.clone()), image)
 
 
 def _objects(
-    representation: Representation, names: Sequence[str], grid: Grid, sigmas: Sequence[float]
+    scales: Iterable[tuple[float, Representation]], names: Sequence[str], grid: Grid
 ) -> Iterator[tuple[str, MetaTensor]]:
     found: dict[str, Tensor] = {}
-    for sigma in sigmas if names else ():
+    for sigma, smoothed in scales if names else ():
         # gamma is half the largest of the whole volume, so that all of it comes first.
-        image = representation.smoothed(sigma).map(
-            lambda jet: hessian_eigenvalues(jet).flatten(0, 1), grid
-        )
+        image = smoothed.map(lambda jet: hessian_eigenvalues(jet).flatten(0, 1), grid)
         eigenvalues = image.as_tensor().unflatten(0, (-1, grid.spatial_dims))
         if sigma > 0:
             eigenvalues = eigenvalues * sigma**2
@@ -202,10 +204,10 @@ def _objects(
         yield name, inherit(grid.to_image(response), image)
 
 
-def _structure(representation: Representation, grid: Grid, sigma: float) -> MetaTensor:
+def _structure(smoothed: Representation, grid: Grid, sigma: float) -> MetaTensor:
     if not grid.orthogonal:
         raise ValueError("grid must have axes at right angles for the structure tensor")
-    image = representation.smoothed(sigma).map(
+    image = smoothed.map(
         lambda jet: upper_triangle(structure_tensor(jet)).flatten(0, 1), grid, order=1
     )
     spacing = grid.spacing.tolist()

@@ -67,6 +67,10 @@ class Lattice(Positions):
         """The same places as points, the last axis fastest."""
         return Scatter(tuple(x.flatten() for x in torch.meshgrid(*self.axes, indexing="ij")))
 
+    def part(self, tile: Sequence[slice]) -> Lattice:
+        """The places of a tile, a slice of each axis."""
+        return Lattice(tuple(x[s] for x, s in zip(self.axes, tile, strict=True)))
+
     def dilation(self, spacing: Sequence[float]) -> tuple[int, ...] | None:
         """Lattice steps per ``spacing`` along each axis, or None where they are not whole."""
         factors = []

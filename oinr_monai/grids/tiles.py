@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-__all__ = ["TILE_NUMBERS", "edges", "slabs", "tiles"]
+import torch
+from torch import Tensor
+
+from .checks import check_room
+
+__all__ = ["TILE_NUMBERS", "Tile", "edges", "put_together", "slabs", "tiles"]
 
 # Numbers a tile may hold in one layer; 2^22 floats are 16 MiB, and a handful of them live at once.
 TILE_NUMBERS = 1 << 22
 
+# A part of a lattice: a slice of each axis.
+Tile = tuple[slice, ...]
 
-def tiles(shape: Sequence[int], places: int) -> Iterator[tuple[slice, ...]]:
+
+def tiles(shape: Sequence[int], places: int) -> Iterator[Tile]:
     """Slices that cover ``shape`` once, each of at most about ``places`` places.
 
     Args:
@@ -30,6 +38,41 @@ def tiles(shape: Sequence[int], places: int) -> Iterator[tuple[slice, ...]]:
             slice(start, min(start + edge, size))
             for start, edge, size in zip(corner, widths, shape, strict=True)
         )
+
+
+def put_together(
+    shape: Sequence[int],
+    numbers: int,
+    answer: Callable[[Tile], Tensor],
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """A volume (K, *shape) of the answers at its tiles, which take the memory of a tile each.
+
+    Args:
+        shape: size of each axis.
+        numbers: numbers that an answer at one place holds at once, about.
+        answer: what is at the places of a tile, (K, *tile) or with the places in a row.
+        device: where the volume is to be.
+
+    Raises:
+        ValueError: if it does not fit into memory.
+
+    Example:
+        >>> put_together((2, 3), 1, lambda tile: torch.arange(6.0).view(1, 2, 3)[0, *tile][None])
+        tensor([[[0., 1., 2.],
+                 [3., 4., 5.]]])
+    """
+    result: Tensor | None = None
+    for tile in tiles(shape, max(TILE_NUMBERS // numbers, 1)):
+        part = answer(tile)
+        if result is None:
+            check_room(shape, len(part))
+            result = torch.empty((len(part), *shape), dtype=part.dtype, device=device)
+        place = result[(slice(None), *tile)]
+        place.copy_(part.reshape(place.shape))
+    if result is None:
+        raise ValueError(f"shape must hold places, got {tuple(shape)}")
+    return result
 
 
 def edges(shape: Sequence[int], places: float, halo: int = 0) -> list[int]:

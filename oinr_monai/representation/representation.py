@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ from monai.utils import ImageMetaKey
 from safetensors.torch import save
 from torch import Tensor
 
-from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
 from oinr_monai.grids.precision import full_precision
-from oinr_monai.grids.tiles import TILE_NUMBERS, slabs, tiles
+from oinr_monai.grids.tiles import TILE_NUMBERS, Tile, put_together, slabs
 from oinr_monai.images.intensity import IntensityScale, column
 from oinr_monai.images.meta import VALUES, inherit
 from oinr_monai.images.replacing import replacing
@@ -213,36 +213,29 @@ class Representation:
     def _on_grid(
         self, grid: Grid, order: int, function: Callable[[Jet], Tensor], layer: int | None = None
     ) -> Tensor:
-        axes = self._lattice_axes(grid)
-        result: Tensor | None = None
-        for tile in tiles(grid.shape, self._places(order, scattered=axes is None)):
-            if axes is not None:
-                positions: Positions = Lattice(tuple(x[s] for x, s in zip(axes, tile, strict=True)))
-            else:
-                positions = self._scattered(grid, tile)
-            answer = function(self._answer(positions, order, layer))
-            if result is None:
-                check_room(grid.shape, len(answer))
-                result = torch.empty((len(answer), *grid.shape), dtype=answer.dtype)
-            result[(slice(None), *tile)] = answer.reshape(
-                len(answer), *[s.stop - s.start for s in tile]
-            ).cpu()
-        return result  # type: ignore[return-value]
+        lattice = self._lattice(grid)
+        places = partial(self._scattered, grid) if lattice is None else lattice.part
+        return put_together(
+            grid.shape,
+            self.field.numbers(order, lattice is None),
+            lambda tile: function(self._answer(places(tile), order, layer)),
+        )
 
-    def _lattice_axes(self, grid: Grid) -> tuple[Tensor, ...] | None:
+    def _lattice(self, grid: Grid) -> Lattice | None:
+        # The voxels of the grid in those of the fitted one, where the field can take them so.
         axes = grid.axes_in(self.grid)
         if axes is None:
             return None
-        axes = tuple(x.to(self._device) for x in axes)
+        lattice = Lattice(tuple(x.to(self._device) for x in axes))
         if self.field.anywhere:
-            return axes
+            return lattice
         # Inner kernels need a regular lattice that starts on the domain and stays there.
-        sizes = zip(axes, self.grid.shape, strict=True)
+        sizes = zip(lattice.axes, self.grid.shape, strict=True)
         inside = all(float(x.min()) >= 0 and float(x.max()) <= n - 1 for x, n in sizes)
-        regular = Lattice(axes).dilation([1.0] * len(axes)) is not None
-        return axes if inside and regular else None
+        regular = lattice.dilation([1.0] * len(axes)) is not None
+        return lattice if inside and regular else None
 
-    def _scattered(self, grid: Grid, tile: tuple[slice, ...]) -> Scatter:
+    def _scattered(self, grid: Grid, tile: Tile) -> Scatter:
         box = grid.crop([s.start for s in tile], [s.stop for s in tile])
         voxels = self.grid.to_voxel(box.points().flatten(0, -2).to(self._device))
         return Scatter(tuple(voxels.T))

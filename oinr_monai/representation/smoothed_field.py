@@ -20,7 +20,7 @@ from torch import Tensor
 
 from oinr_monai.grids.jets import jet_derivatives, jet_size
 from oinr_monai.grids.positions import Lattice, Positions
-from oinr_monai.grids.tiles import TILE_NUMBERS, tiles
+from oinr_monai.grids.tiles import Tile, put_together
 
 from .continuous_field import ContinuousField
 
@@ -175,15 +175,12 @@ class SmoothedField(ContinuousField):
             torch.arange(start, stop, dtype=torch.float64, device=like.device) * q
             for start, stop, q in zip(starts, stops, self._steps, strict=True)
         ]
-        shape, places = [len(x) for x in axes], TILE_NUMBERS // self.field.numbers(0, False)
-        result: Tensor | None = None
-        for tile in tiles(shape, max(places, 1)):
-            part = Lattice(tuple(x[s] for x, s in zip(axes, tile, strict=True)))
-            values = self.field(part, 0, layer)[0]
-            if result is None:
-                result = values.new_empty(len(values), *shape)
-            result[(slice(None), *tile)] = values
-        return result  # type: ignore[return-value]
+        lattice, numbers = Lattice(tuple(axes)), self.field.numbers(0, False)
+
+        def values(tile: Tile) -> Tensor:
+            return self.field(lattice.part(tile), 0, layer)[0]
+
+        return put_together(lattice.shape, numbers, values, like.device)
 
     # ---- sums over nodes -------------------------------------------------------------------------
 

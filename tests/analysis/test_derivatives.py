@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.representation import registry
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.neural_field import field_of
+from oinr_monai.representation.smoothed_field import SmoothedField
 
 if TYPE_CHECKING:
     from tests.phantoms import GaussianBlob
@@ -235,3 +236,29 @@ def test_as_a_transform_at_a_scale() -> None:
     wanted = representation.smoothed(1.0).gradient(representation.grid.refine(2))
     torch.testing.assert_close(gradient.as_tensor(), wanted.as_tensor())
     assert torch.equal(gradient.affine, wanted.affine)
+
+
+@pytest.mark.parametrize(
+    ("maps", "sigma", "times"),
+    [
+        (list(MAPS), 1.5, 1),
+        (["vesselness", "sheetness"], [1.0, 1.5, 2.0], 3),
+        (["structure_tensor", "laplacian"], 1.5, 1),
+        (list(MAPS), 0.0, 0),
+    ],
+)
+def test_all_maps_of_one_scale_are_smoothed_once(
+    maps: list[str], sigma: float | list[float], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    nodes = SmoothedField._answer
+
+    def counted(self: SmoothedField, *args: Any) -> Tensor:
+        asked.append(self.sigma)
+        return nodes(self, *args)
+
+    monkeypatch.setattr(SmoothedField, "_answer", counted)
+    image = torch.rand(1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    representation = spline_representation(image, Grid((8, 8, 8), torch.eye(4)))
+    assert set(dict(derivative_maps(representation, maps, sigma=sigma))) == set(maps)
+    assert len(asked) == len(set(asked)) == times

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oinr_monai.grids.tiles import tiles
+from oinr_monai.grids import tiles as tiling
+from oinr_monai.grids.tiles import put_together, tiles
 
 
 @given(
@@ -34,3 +35,37 @@ def test_one_tile_where_all_fits(shape: tuple[int, ...]) -> None:
 def test_a_short_axis_leaves_its_share_to_the_long_ones() -> None:
     first = next(tiles((1, 1000, 1000), 10_000))
     assert tuple(s.stop for s in first) == (1, 100, 100)
+
+
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple),
+    most=st.integers(1, 900),
+    flat=st.booleans(),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_a_volume_is_its_tiles_together(shape: tuple[int, ...], most: int, flat: bool) -> None:
+    whole = torch.rand(2, *shape, dtype=torch.float64)
+    largest = 0
+
+    def answer(tile: tiling.Tile) -> torch.Tensor:
+        nonlocal largest
+        part = whole[(slice(None), *tile)]
+        largest = max(largest, part[0].numel())
+        return part.flatten(1) if flat else part
+
+    numbers = -(-tiling.TILE_NUMBERS // most)
+    found = put_together(shape, numbers, answer)
+    assert torch.equal(found, whole)
+    assert largest <= most
+
+
+def test_what_memory_cannot_hold_is_refused_after_one_tile() -> None:
+    calls: list[tiling.Tile] = []
+
+    def answer(tile: tiling.Tile) -> torch.Tensor:
+        calls.append(tile)
+        return torch.zeros(9, *(s.stop - s.start for s in tile))
+
+    with pytest.raises(ValueError, match="the result must fit into memory"):
+        put_together((10**6,) * 3, 1 << 20, answer)
+    assert len(calls) == 1
