@@ -1,8 +1,8 @@
 """MONAI transforms: fit an image, then ask the representation, in a ``Compose`` or a loader.
 
 A fit is deterministic, so MONAI's caching datasets keep its result; ``RandFitOINR`` starts anew
-from a random seed each time and is never cached. A ``PersistentDataset`` stores tensors alone: end
-its transforms with one that asks, such as ``SampleOINRd``.
+from a random seed each time and is never cached. ``PersistentDataset`` and workers keep a
+representation by the bytes of its file.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from monai.utils import TraceKeys
 from torch import nn
 
 from oinr_monai.operators.sine import Sine
+from oinr_monai.representation.family import Family
+from oinr_monai.representation.in_monai import revived
 from oinr_monai.representation.registry import OPERATORS
 
 __all__ = ["register"]
@@ -24,7 +26,8 @@ def register() -> None:
     networks: this sets ``monai.networks.nets.<Name>``, adds ``Act["sine"]``, and lets a config's
     ``"_target_": "ConvOINR"`` find the classes of this package as it finds MONAI's own. What is
     already taken by something else, or no longer there in MONAI, is left alone with a warning. And
-    torch's loader learns the names of MONAI's history, so that caches on disk can hold answers.
+    torch's loader learns the names of MONAI's history, and to read the bytes of our files, so that
+    caches on disk can hold answers and representations.
 
     Example:
         >>> register()
@@ -35,8 +38,8 @@ def register() -> None:
         _register_operator(name, operator)
     _register_sine()
     _register_short_names()
-    # MONAI writes them into what its PersistentDataset keeps, and then cannot load it.
-    torch.serialization.add_safe_globals([TraceKeys])
+    # MONAI's PersistentDataset writes them, and then could not load them.
+    torch.serialization.add_safe_globals([TraceKeys, revived, Family])
 
 
 def _register_operator(name: str, operator: type[nn.Module]) -> None:

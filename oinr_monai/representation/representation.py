@@ -27,6 +27,7 @@ from oinr_monai.images.meta import VALUES, inherit
 from oinr_monai.images.replacing import replacing
 
 from .continuous_field import ContinuousField
+from .in_monai import InMonai
 from .neural_field import field_of
 from .oinr_file import FORMAT_VERSION, MALFORMED, read_oinr
 from .plug_ins import PlugInError
@@ -36,12 +37,14 @@ from .world import all_of, flatten_border, symmetric, turn_twice
 
 __all__ = ["Representation"]
 
-
 # Voxels of a slab: 64 MiB of float32.
 SLAB_VOXELS = 1 << 24
 
+# Part of a voxel by which rounding may place a voxel centre outside the outermost ones.
+ROUNDING = 1e-4
 
-class Representation:
+
+class Representation(InMonai):
     """A continuous function fitted to an image, in the image's own intensities and millimetres.
 
     It answers at any place between the outermost voxel centres. Over the half voxel beyond them it
@@ -237,8 +240,7 @@ class Representation:
 
     def _scattered(self, grid: Grid, tile: Tile) -> Scatter:
         box = grid.crop([s.start for s in tile], [s.stop for s in tile])
-        voxels = self.grid.to_voxel(box.points().flatten(0, -2).to(self._device))
-        return Scatter(tuple(voxels.T))
+        return Scatter(tuple(self.grid.to_voxel(box.points().flatten(0, -2).to(self._device)).T))
 
     @full_precision()
     @torch.no_grad()
@@ -389,7 +391,3 @@ class Representation:
     def __repr__(self) -> str:
         spacing = " x ".join(f"{h:.4g}" for h in self.grid.spacing.tolist())
         return f"Representation({self.grid.shape} at {spacing} mm, {self.parameters:,} parameters)"
-
-
-# Part of a voxel by which rounding may place a voxel centre outside the outermost ones.
-ROUNDING = 1e-4

@@ -400,17 +400,6 @@ def test_a_persistent_dataset_fits_once(
     assert Grid.from_image(item) == Grid.from_image(chain()({"image": nifti})["image"])
 
 
-def test_a_persistent_dataset_of_representations_says_that_it_keeps_tensors_only(
-    nifti: Path, tmp_path: Path
-) -> None:
-    transforms = [LoadImaged("image", ensure_channel_first=True), FitOINRd("image", config=QUICK)]
-    cache = tmp_path / "cache"
-    dataset = PersistentDataset([{"image": str(nifti)}], Compose(transforms), cache_dir=cache)
-    first = dataset[0]["image"]
-    with pytest.warns(UserWarning, match="Corrupt cache file detected"):
-        assert torch.equal(dataset[0]["image"].sample(), first.sample())
-
-
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_loaders_batch_samples(nifti: Path, num_workers: int) -> None:
     loader = DataLoader(
