@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import is_no_channel
 from monai.utils import MetaKeys, SpaceKeys
 from torch import Tensor
 
@@ -262,12 +263,13 @@ class Grid:
         """Grid of an image (C, *spatial); one without an affine lies at unit spacing.
 
         Raises:
-            ValueError: if the image has no usable affine, or its space is neither RAS nor LPS.
+            ValueError: if the image has no usable affine, its space is neither RAS nor LPS, or its
+                channels do not come first, as MONAI's reader leaves them.
         """
-        affine = image.affine if isinstance(image, MetaTensor) else torch.eye(4)
-        if isinstance(image, MetaTensor):
-            affine = affine_in_ras(image)
-        return cls(tuple(image.shape[1:]), affine)
+        if not isinstance(image, MetaTensor):
+            return cls(tuple(image.shape[1:]), torch.eye(4))
+        _check_channel_first(image)
+        return cls(tuple(image.shape[1:]), affine_in_ras(image))
 
     def to_image(self, values: Tensor) -> MetaTensor:
         """Place ``values`` (C, *shape) on this grid as a MetaTensor with its affine."""
@@ -294,6 +296,26 @@ def affine_in_ras(image: MetaTensor) -> Tensor:
     if space == SpaceKeys.LPS:
         affine[: min(2, len(affine) - 1)] *= -1
     return affine
+
+
+def _check_channel_first(image: MetaTensor) -> None:
+    # MONAI's readers note where a file has its channels, and how large it is along its axes.
+    where = image.meta.get(MetaKeys.ORIGINAL_CHANNEL_DIM)
+    read, shape = tuple(map(int, image.meta.get(MetaKeys.SPATIAL_SHAPE, ()))), tuple(image.shape)
+    if where is None or not read:
+        return
+    if is_no_channel(where):
+        # One plane of a volume, with a channel, has as many axes as the volume.
+        found = len(shape) == len(read) and (shape[0] > 1 or read[0] == 1)
+        what = "no channel axis"
+    else:
+        found = shape[1:] != read and tuple(np.delete(shape, int(where))) == read
+        what = f"them along axis {int(where)}"
+    if found:
+        raise ValueError(
+            f"image must have its channels first, got shape {shape} with {what}; put "
+            "EnsureChannelFirstd (EnsureChannelFirst for arrays) before"
+        )
 
 
 def _homogeneous(affine: Tensor | np.ndarray, dims: int) -> Tensor:
