@@ -211,12 +211,12 @@ def _write(family: Family, times: list[float], output: Path) -> None:
 def _summary(family: Family, shown: list[float], output: Path) -> dict[str, Any]:
     known = family.representation.info
     names = ("steps", "seconds", "parameters", "device")
-    members = known["psnr_members"]
+    members = known.get("psnr_members", [])
     return {
         "output": str(output),
         "times": shown,
         "members": len(family),
-        "psnr_members": sum(members) / len(members),
-        "psnr_blends": known["psnr_blends"],
-        **{name: known[name] for name in names},
+        "psnr_members": sum(members) / len(members) if members else None,
+        # A family that was kept does not know how long its fit took.
+        **{name: known.get(name) for name in ("psnr_blends", *names)},
     }

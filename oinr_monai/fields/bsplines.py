@@ -29,7 +29,8 @@ class BSplines(Field):
         degree: degree p, 3 or 5.
 
     Raises:
-        ValueError: if a knot spacing is not positive, or the degree is another.
+        ValueError: if a knot spacing is not positive, a margin negative, there are not as many as
+            axes, or the degree is another.
     """
 
     def __init__(
@@ -41,13 +42,21 @@ class BSplines(Field):
         degree: int = 3,
     ) -> None:
         super().__init__()
+        margin = margin or [0.0] * len(extent)
+        if not 1 <= len(extent) == len(knot_spacing) == len(margin):
+            raise ValueError(
+                f"extent, knot_spacing and margin must be a number per axis each, got "
+                f"{tuple(extent)}, {tuple(knot_spacing)} and {tuple(margin)}"
+            )
         if min(knot_spacing) <= 0:
             raise ValueError(f"knot_spacing must be positive, got {tuple(knot_spacing)}")
+        if min(margin) < 0:
+            raise ValueError(f"margin must not be negative, got {tuple(margin)}")
         if degree not in (3, 5):
             raise ValueError(f"degree must be 3 or 5, got {degree}")
         self.spatial_dims, self.channels, self.degree = len(extent), channels, degree
         self.extent, self.knot_spacing = tuple(map(float, extent)), tuple(map(float, knot_spacing))
-        self.margin = tuple(map(float, margin or [0.0] * len(extent)))
+        self.margin = tuple(map(float, margin))
         reach = zip(self.extent, self.margin, self.knot_spacing, strict=True)
         knots = [max(math.ceil((e + 2 * m) / k - 1e-9), 1) + degree for e, m, k in reach]
         self.coefficients = nn.Parameter(torch.empty(channels, *knots))

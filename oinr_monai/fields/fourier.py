@@ -13,6 +13,12 @@ from .separable import SeparableField
 
 __all__ = ["DyadicEncoding", "FourierEncoding"]
 
+# Wavelengths of an axis, far beyond what any first layer reads.
+MOST_WAVELENGTHS = 1 << 16
+
+# The shortest wavelength of more octaves would be lost in a coordinate's rounding.
+MOST_OCTAVES = 60
+
 
 def _wave_table(coordinates: Tensor, rates: Tensor, derivative: int) -> Tensor:
     # sin and cos of rate * x and their derivatives: each one turns the phase by a quarter.
@@ -38,7 +44,8 @@ class FourierEncoding(SeparableField):
         shortest: shortest wavelength, in voxels; 2 is the sampling limit.
 
     Raises:
-        ValueError: if ``shortest`` is below 2 or ``bands`` below 1.
+        ValueError: if ``shortest`` is below 2, ``bands`` below 1, a spacing not positive, or there
+            are more than 65,536 wavelengths along an axis.
 
     Example:
         >>> from oinr_monai.grids.positions import Lattice
@@ -56,6 +63,11 @@ class FourierEncoding(SeparableField):
         shortest: float = 6.0,
     ) -> None:
         super().__init__()
+        if not 1 <= len(extent) == len(spacing) or min(spacing) <= 0:
+            raise ValueError(
+                f"spacing must be a positive number for each axis of extent, got {tuple(spacing)} "
+                f"and {tuple(extent)}"
+            )
         if shortest < 2:
             raise ValueError(f"shortest must be 2 voxels or more, got {shortest}")
         if bands is not None and bands < 1:
@@ -71,10 +83,17 @@ class FourierEncoding(SeparableField):
     def _axis_rates(self, extent: float, spacing: float) -> Tensor:
         longest = 2.1 * max(extent, spacing)
         most = max(longest / (self.shortest * spacing), 1.0)
+        if (self.bands or most) > MOST_WAVELENGTHS:
+            raise ValueError(
+                f"bands must be at most {MOST_WAVELENGTHS}, got {self.bands or int(most)} along an "
+                f"axis of {extent:g} mm with voxels of {spacing:g} mm"
+            )
+        # No weights: they are numbers wherever the field is built, on the meta device as well.
+        kind: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
         if self.bands is None:
-            harmonics = torch.arange(1, int(most) + 1, dtype=torch.float64)
+            harmonics = torch.arange(1, int(most) + 1, **kind)
         else:
-            harmonics = torch.logspace(0, math.log10(most), self.bands, dtype=torch.float64)
+            harmonics = torch.logspace(0, math.log10(most), self.bands, **kind)
         return 2 * math.pi / longest * harmonics
 
     @property
@@ -116,6 +135,9 @@ class DyadicEncoding(SeparableField):
         extent: distance from the first to the last voxel centre of each axis, in mm.
         octaves: number of octaves, 10 for images and 8 for volumes as published.
 
+    Raises:
+        ValueError: if there are no octaves, or more than 60.
+
     Example:
         >>> DyadicEncoding(extent=(191.0, 191.0), octaves=10).channels
         40
@@ -123,6 +145,8 @@ class DyadicEncoding(SeparableField):
 
     def __init__(self, extent: Sequence[float], octaves: int = 10) -> None:
         super().__init__()
+        if not 1 <= octaves <= MOST_OCTAVES:
+            raise ValueError(f"octaves must be 1 to {MOST_OCTAVES}, got {octaves}")
         self.spatial_dims, self.octaves = len(extent), octaves
         self.extent = tuple(map(float, extent))
         self.channels = sum(self.channels_per_axis)

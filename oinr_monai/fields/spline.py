@@ -28,7 +28,8 @@ class SplineField(BSplines):
         degree: degree p, 3 or 5.
 
     Raises:
-        ValueError: if a knot spacing is not positive, or the degree is another.
+        ValueError: if a knot spacing is not positive, a margin negative, there are not as many as
+            axes, or the degree is another.
 
     Example:
         >>> from oinr_monai.grids.positions import Lattice

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv
-from monai.networks.layers.utils import get_act_layer
 from torch import Tensor, nn
 
-from .non_standard_form import BAND, NonStandardForm, as_json, mixing
+from .non_standard_form import BAND, NonStandardForm, activation, as_json, mixing
 from .operator import LatticeOperator
 from .wavelets import check_levels, min_size
 
@@ -73,7 +73,7 @@ class CZOINR(LatticeOperator):
         )
         self.channels, self.levels, self.wave, self.act = channels, levels, wave, act
         self.lift = mixing(spatial_dims, in_channels, channels)
-        self.sigma = get_act_layer(act)
+        self.sigma = activation(act)
         bands = [_SharedBands(spatial_dims, channels, j, act) for j in range(1, levels + 1)]
         coarsest = _SharedBands(spatial_dims, channels, levels, act, subbands=1)
         self.operator = NonStandardForm(wave, bands, coarsest)
@@ -93,8 +93,13 @@ class CZOINR(LatticeOperator):
         Raises:
             ValueError: if an axis is shorter than ``min_size``.
         """
-        check_levels(self.levels, field.shape[2:], self.wave)
+        self.check_lattice(field.shape[2:])
         return self.sigma(self.mix(self.operator(self.sigma(self.lift(field)))))
+
+    def check_lattice(self, shape: Sequence[int]) -> None:
+        """Raise ValueError if an axis is shorter than ``min_size``, or there are too many."""
+        super().check_lattice(shape)
+        check_levels(self.levels, shape, self.wave)
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, from which the network is built again."""
@@ -125,7 +130,7 @@ class _SharedBands(nn.Module):
         width = channels * (subbands or 2**spatial_dims)
         self.bands = nn.ModuleList(_band(spatial_dims, width, channels) for _ in range(2))
         self.mixes = nn.ModuleList(mixing(spatial_dims, width, width) for _ in range(2))
-        self.sigma = get_act_layer(act)
+        self.sigma = activation(act)
         omega, bound = _frequency(self.sigma), math.sqrt(6 / width)
         _draw(self.mixes[0], bound / omega, math.pi / omega)
         _draw(self.mixes[1], 0.1 * bound, phase=0.0)

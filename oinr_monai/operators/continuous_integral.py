@@ -97,6 +97,8 @@ class ContinuousKernelIntegral(Integral):
         References:
             Chang et al., "Principled Weight Initialization for Hypernetworks", ICLR 2020.
         """
+        if self.bias.is_meta:  # there are no numbers to scale, and to find that out takes a while
+            return
         if self.mixer is not None:
             self.mixer.uniform_(-1, 1).mul_(math.sqrt(3))
         coarse = self.with_spacing([self.support] * self.spatial_dims)
@@ -122,7 +124,7 @@ class ContinuousKernelIntegral(Integral):
         return self._reach
 
     def _ends(self) -> list[float]:
-        if self.window is None:
+        if self.window is None or self.window.is_meta:
             return [self.support] * self.spatial_dims
         ends = self.window.detach().abs() * math.sqrt(-2 * math.log(WINDOW_END))
         return [self.support * min(end, 1.0) for end in ends.tolist()]
@@ -189,9 +191,13 @@ class ContinuousKernelIntegral(Integral):
             result = self._convolve_directly(u, weight, dilation)
         if self.mixer is not None:
             result = torch.einsum("oc,bc...->bo...", self.mixer, result)
-        return result if bias is None else result + bias.view(-1, *[1] * self.spatial_dims)
+        return result if bias is None else result + bias.view(-1, *[1] * (result.ndim - 2))
 
     def _convolve_directly(self, u: Tensor, weight: Tensor, dilation: list[int]) -> Tensor:
+        if self.taps == 1:  # of a window that has closed: pointwise, whatever the axes are
+            if self.mixer is None:
+                return F.linear(u.movedim(1, -1), weight.flatten(1)).movedim(-1, 1)
+            return u * weight.view(-1, *[1] * (u.ndim - 2))
         function = (F.conv1d, F.conv2d, F.conv3d)[self.spatial_dims - 1]
         if self.mixer is None:
             return function(u, weight, dilation=tuple(dilation))

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers.utils import get_act_layer
 from torch import Tensor, nn
 
-from .non_standard_form import BAND, NonStandardForm, as_json, mixing
+from .non_standard_form import BAND, NonStandardForm, activation, as_json, mixing
 from .operator import LatticeOperator
 from .wavelets import check_levels
 
@@ -87,7 +86,7 @@ class FlatCZOINR(LatticeOperator):
         self.in_channels, self.out_channels, self.channels = in_channels, out_channels, channels
         self.levels, self.wave, self.pieces, self.act = levels, wave, pieces, act
         self.lift = nn.Linear(in_channels, channels, bias=False)
-        self.sigma = get_act_layer(act)
+        self.sigma = activation(act)
         bands = [_stack(act, channels, partial(UnsharedBands, pieces)) for _ in range(levels)]
         dense = _stack(act, channels, partial(DenseMaps, coarsest))
         self.operator = NonStandardForm(wave, bands, dense)
@@ -99,14 +98,18 @@ class FlatCZOINR(LatticeOperator):
         Raises:
             ValueError: if the field has another shape.
         """
-        if field.shape[2:] != self.shape:
-            raise ValueError(
-                f"field must have shape {self.shape}, got {tuple(field.shape[2:])}; "
-                "build a network for each shape"
-            )
+        self.check_lattice(field.shape[2:])
         h = self.sigma(self.lift(field.flatten(2).mT)).mT
         g = self.operator(h).unflatten(1, (self.channels, self.channels)).sum(1)
         return g.unflatten(2, self.shape)
+
+    def check_lattice(self, shape: Sequence[int]) -> None:
+        """Raise ValueError if the shape is another than the operator was built for."""
+        if tuple(shape) != self.shape:
+            raise ValueError(
+                f"field must have shape {self.shape}, got {tuple(shape)}; "
+                "build a network for each shape"
+            )
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, from which the network is built again."""
@@ -199,4 +202,4 @@ def _stack(
     # The first layer makes the K operators of each of K channels; the others keep them apart.
     layers = [layer(channels, channels)]
     layers += [layer(channels**2, 1) for _ in range(_PUBLISHED_LAYERS - 1)]
-    return nn.Sequential(*(m for each in layers for m in (each, get_act_layer(act))))
+    return nn.Sequential(*(m for each in layers for m in (each, activation(act))))

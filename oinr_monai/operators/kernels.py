@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 __all__ = ["SIREN", "KernelNetwork", "MLPNet", "RFNet"]
 
+MOST_LAYERS = 256
+
 
 class KernelNetwork(nn.Module, ABC):
     """A kernel k(o) with C values, linear in what its hidden units say of the offset o.
@@ -28,7 +30,7 @@ class KernelNetwork(nn.Module, ABC):
         hidden_layers: layers of them.
 
     Raises:
-        ValueError: if there are no hidden units or layers.
+        ValueError: if there are no hidden units or layers, or more than 256 layers.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class KernelNetwork(nn.Module, ABC):
         ):
             if number < 1:
                 raise ValueError(f"{name} must be 1 or more, got {number}")
+        if hidden_layers > MOST_LAYERS:
+            raise ValueError(f"hidden_layers must be at most {MOST_LAYERS}, got {hidden_layers}")
         self.spatial_dims = spatial_dims
         self.hidden_channels, self.hidden_layers = hidden_channels, hidden_layers
         self.output = nn.Linear(hidden_channels, out_channels)

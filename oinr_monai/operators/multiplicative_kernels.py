@@ -196,8 +196,11 @@ class _Gabor(nn.Module):
         channels, dims = wave.linear.weight.shape
         self.wave = wave
         self.centre = nn.Parameter(torch.empty(channels, dims).uniform_(-1, 1))
-        sharpness = torch.distributions.Gamma(shape, 1.0).sample((channels, widths))
-        self.sharpness = nn.Parameter(sharpness)
+        # Unchecked, since a check would read numbers that the meta device does not have.
+        gamma = torch.distributions.Gamma(
+            torch.full((channels, widths), shape), torch.ones(()), validate_args=False
+        )
+        self.sharpness = nn.Parameter(gamma.sample())
         with torch.no_grad():
             # Sharper windows hold faster waves.
             wave.linear.weight.mul_(self.sharpness)

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv
+from monai.networks.layers.utils import get_act_layer
 from torch import Tensor, nn
 
 from .wavelets import analyse, synthesise
 
-__all__ = ["BAND", "NonStandardForm", "as_json", "mixing"]
+__all__ = ["BAND", "NonStandardForm", "activation", "as_json", "mixing"]
 
 
 BAND = 3
@@ -74,6 +75,22 @@ class NonStandardForm(nn.Module):
 def mixing(spatial_dims: int, before: int, after: int, bias: bool = True) -> nn.Module:
     """The pointwise map between channels, a convolution of width 1."""
     return Conv[Conv.CONV, spatial_dims](before, after, 1, bias=bias)
+
+
+def activation(act: str | tuple[str, dict[str, Any]]) -> nn.Module:
+    """The activation of a name, or of a name and arguments, as MONAI knows it.
+
+    Raises:
+        ValueError: if there is none, or it does not map numbers to as many.
+    """
+    try:
+        made = get_act_layer(act)
+        shape = made(torch.zeros(2, 2, 2)).shape
+    except Exception as error:  # whatever each of them says to arguments that it does not take
+        raise ValueError(f"act must be an activation of MONAI, got {act!r}: {error}") from error
+    if shape != (2, 2, 2):
+        raise ValueError(f"act must keep the shape, got {act!r}")
+    return made
 
 
 def as_json(act: str | tuple[str, dict[str, Any]]) -> str | list[Any]:

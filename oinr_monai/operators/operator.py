@@ -150,6 +150,11 @@ class LatticeOperator(Operator):
     def hidden(self, field: Tensor) -> Tensor:
         """Map a field (B, E, *spatial) to the last activations (B, channels, *spatial)."""
 
+    def check_lattice(self, shape: Sequence[int]) -> None:
+        """Raise ValueError if lattices of this shape cannot be answered."""
+        if len(shape) != self.spatial_dims:
+            raise ValueError(f"shape must have {self.spatial_dims} axes, got {tuple(shape)}")
+
     def forward(self, field: Tensor) -> Tensor:
         """Map a field (B, E, *spatial) to the signal (B, C, *spatial)."""
         return self.project(self.hidden(field))

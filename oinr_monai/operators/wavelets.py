@@ -13,6 +13,9 @@ from torch import Tensor
 
 __all__ = ["analyse", "check_levels", "max_levels", "min_size", "synthesise"]
 
+# After so many halvings no axis is left that a machine could hold.
+MOST_LEVELS = 60
+
 
 def analyse(u: Tensor, wave: str, spatial_dims: int) -> Tensor:
     r"""Split a lattice into its 2^D subbands, along every axis.
@@ -87,14 +90,14 @@ def min_size(levels: int, wave: str) -> int:
     """The smallest axis that has so many levels, 2^levels (filter length - 1).
 
     Raises:
-        ValueError: if ``levels`` is below 1 or PyWavelets has no such wavelet.
+        ValueError: if ``levels`` is not 1 to 60 or PyWavelets has no such wavelet.
 
     Example:
         >>> min_size(4, "db2")
         48
     """
-    if levels < 1:
-        raise ValueError(f"levels must be 1 or more, got {levels}")
+    if not 1 <= levels <= MOST_LEVELS:
+        raise ValueError(f"levels must be 1 to {MOST_LEVELS}, got {levels}")
     return int(2**levels * (len(_filters(wave)[0]) - 1))
 
 

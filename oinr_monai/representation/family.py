@@ -6,12 +6,14 @@ import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from oinr_monai.fields.family import FamilyField
 
 from .neural_field import NeuralField
 from .representation import Representation
+from .tensor_file import short_path
 
 __all__ = ["Family", "weights_at"]
 
@@ -54,7 +56,7 @@ class Family:
     @property
     def times(self) -> tuple[float, ...] | None:
         """Times of the members, rising; None where they have no order."""
-        times = self.representation.info["times"]
+        times = self.representation.info.get("times")
         return None if times is None else tuple(times)
 
     def __len__(self) -> int:
@@ -72,7 +74,10 @@ class Family:
             cast("NeuralField", whole.field).network,
             whole.field.spacing,
         )
-        return whole.of_field(field, weights=[float(w) for w in weights])
+        told = [float(w) for w in weights]
+        if 0 in told:  # of some members, which stand at no times of their own
+            return whole.of_field(field, weights=told, times=None)
+        return whole.of_field(field, weights=told)
 
     def at_time(self, time: float) -> Representation:
         """The signal at ``time``: a member, or what lies between the two next to it.
@@ -97,7 +102,14 @@ class Family:
             FileNotFoundError: if there is no such file.
             ValueError: if it is damaged, or the representation of a single image.
         """
-        return cls(Representation.load(path))
+        whole = Representation.load(path)
+        if not isinstance(whole.field.encoding, FamilyField):
+            name = type(whole.field.encoding).__name__
+            raise ValueError(
+                f"{short_path(Path(path))} must be of a family, got one image on a {name}; make "
+                "one with fit_family or `oinr interpolate`"
+            )
+        return cls(whole)
 
 
 def weights_at(times: Sequence[float], time: float) -> list[float]:

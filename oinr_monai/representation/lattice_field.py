@@ -33,6 +33,9 @@ class LatticeField(ContinuousField):
         spacing: voxel spacing of the fitted grid, in mm.
         shape: shape of the fitted grid.
 
+    Raises:
+        ValueError: if the operator cannot answer a lattice of this shape, or the two disagree.
+
     Example:
         >>> from oinr_monai import CZOINR, FourierEncoding
         >>> from oinr_monai.grids.positions import Scatter
@@ -50,6 +53,7 @@ class LatticeField(ContinuousField):
         shape: Sequence[int],
     ) -> None:
         super().__init__(encoding, network, spacing)
+        network.check_lattice(shape)
         self.network: LatticeOperator
         self.shape = tuple(shape)
         self._kept: dict[object, CubicInterpolant] = {}

@@ -16,6 +16,7 @@ from oinr_monai.fields.field import Field
 from oinr_monai.operators.kernels import KernelNetwork
 from oinr_monai.operators.operator import Operator
 
+from .arguments import check_arguments, told
 from .lattice_field import LatticeField
 from .neural_field import NeuralField
 from .plug_ins import PlugInError, group_of, plugged_in
@@ -63,16 +64,19 @@ def build(description: dict[str, Any]) -> nn.Module:
     """The field or operator that :func:`describe` described, freshly initialised.
 
     Raises:
-        ValueError: if a class is neither ours nor that of an installed plug-in.
+        ValueError: if a class is neither ours nor that of an installed plug-in, or does not take
+            these arguments.
 
     Example:
         >>> build({"class": "CoordinateField", "arguments": {"extent": [9.0, 9.0]}}).channels
         2
     """
-    cls = _named(description.get("class"))
+    cls, arguments = _parts(description)
     if issubclass(cls, KernelNetwork):
         raise ValueError(f"class must be a field or an operator, got {cls.__name__}")
-    return cls(**_made(dict(description["arguments"])))
+    made = _made(arguments)
+    check_arguments(cls, made)
+    return cls(**made)
 
 
 def rebuilt(module: nn.Module) -> nn.Module:
@@ -125,17 +129,29 @@ def _made(value: Any) -> Any:  # noqa: ANN401
         return value
     if set(value) != {"class", "arguments"}:
         return {name: _made(each) for name, each in value.items()}
-    cls = _named(value["class"])
+    cls, arguments = _parts(value)
+    if not issubclass(cls, KernelNetwork):
+        return build(value)
     # A layer makes its own kernel network, and says how many values it needs.
-    return partial(cls, **value["arguments"]) if issubclass(cls, KernelNetwork) else build(value)
+    check_arguments(cls, {**arguments, "spatial_dims": 1, "out_channels": 1})
+    return partial(cls, **arguments)
+
+
+def _parts(description: dict[str, Any]) -> tuple[type[nn.Module], dict[str, Any]]:
+    if set(description) != {"class", "arguments"}:
+        raise ValueError(f"a description must have class and arguments, got {told(description)}")
+    cls, arguments = _named(description["class"]), description["arguments"]
+    if not isinstance(arguments, dict):
+        raise ValueError(f"arguments of {cls.__name__} must be a mapping, got {told(arguments)}")
+    return cls, arguments
 
 
 def _named(name: object) -> type[nn.Module]:
     cls = OURS.get(str(name)) or plugged_in(str(name))
     if cls is None:
         raise PlugInError(
-            f"class must be one of oinr_monai or of an installed plug-in, got {name!r}; install "
-            "the package that offers it"
+            "class must be one of oinr_monai or of an installed plug-in, got "
+            f"{told(name)}; install the package that offers it"
         )
     return cls
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
-from safetensors.torch import save
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
@@ -24,14 +20,10 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.tiles import TILE_NUMBERS, Tile, put_together, slabs
 from oinr_monai.images.intensity import IntensityScale, column
 from oinr_monai.images.meta import VALUES, inherit
-from oinr_monai.images.replacing import replacing
 
 from .continuous_field import ContinuousField
 from .in_monai import InMonai
-from .neural_field import field_of
-from .oinr_file import FORMAT_VERSION, MALFORMED, read_oinr
-from .plug_ins import PlugInError
-from .registry import build, describe
+from .oinr_file import Contents, read_oinr, write_oinr
 from .smoothed_field import SmoothedField
 from .world import all_of, flatten_border, symmetric, turn_twice
 
@@ -330,27 +322,23 @@ class Representation(InMonai):
         return self.of_field(self.field.with_spacing(spacing))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file with a JSON header, complete or not at all."""
+        """Write one safetensors file with a JSON header, complete or not at all.
+
+        Wall times, ``info["seconds"]``, are not kept, so that the same fit is the same file.
+
+        Raises:
+            ValueError: if it was smoothed, or would not be read again: a number is not finite, or
+                its parts disagree.
+            OSError: if the file cannot be written.
+        """
         if isinstance(self.field, SmoothedField):
             raise ValueError(
                 "representation must be saved as it was fitted, got it smoothed; save the one that "
                 "smoothed() was asked of"
             )
         of_image = {name: self.meta[name] for name in VALUES if name in self.meta}
-        header = {
-            "format_version": FORMAT_VERSION,
-            "encoding": describe(self.field.encoding),
-            "network": describe(self.field.network),
-            "spacing": list(self.field.spacing),
-            "grid": {"shape": list(self.grid.shape), "affine": self.grid.affine.tolist()},
-            "scale": asdict(self.scale),
-            "info": {**self.info, **of_image},
-        }
-        state = {
-            name: tensor.contiguous().cpu() for name, tensor in self.field.state_dict().items()
-        }
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(state, metadata={"oinr": json.dumps(header)}))
+        info = {**self.info, **of_image}
+        write_oinr(path, Contents(self.field, self.grid, self.scale, info))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Representation:
@@ -361,32 +349,8 @@ class Representation(InMonai):
             ValueError: if it is not a representation, damaged, of a newer format, or of a plug-in
                 that is not installed.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} must be an existing .oinr file; write one with `oinr fit`"
-            )
-        header, state = read_oinr(path)
-        try:
-            encoding, network = build(header["encoding"]), build(header["network"])
-            grid = Grid(
-                tuple(header["grid"]["shape"]),
-                torch.tensor(header["grid"]["affine"], dtype=torch.float64),
-            )
-            spacing = header.get("spacing", grid.spacing.tolist())
-            field = field_of(encoding, network, spacing, grid.shape)  # type: ignore[arg-type]
-            field.to(next(iter(state.values())).dtype).load_state_dict(state)
-            scale = IntensityScale(
-                **{name: tuple(values) for name, values in header["scale"].items()}
-            )
-        except PlugInError as error:
-            raise ValueError(f"{path} must be of known classes: {error}") from error
-        except MALFORMED as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{path} must be a whole .oinr file, got {reason}; fit the image again"
-            ) from error
-        return cls(field, grid, scale, header.get("info"), source=str(path))
+        held = read_oinr(path)
+        return cls(held.field, held.grid, held.scale, held.info, source=str(path))
 
     def __repr__(self) -> str:
         spacing = " x ".join(f"{h:.4g}" for h in self.grid.spacing.tolist())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ __all__ = [
     "one_line",
     "open_tensor_file",
     "short_path",
+    "with_checksum",
     "write_tensor_file",
 ]
 
@@ -41,7 +43,8 @@ LONGEST_MESSAGE, LONGEST_PATH = 300, 120
 # Characters of a header, levels of its lists, and tensors beside it: many times what ours have.
 LONGEST_HEADER, DEEPEST_HEADER, MOST_TENSORS = 1 << 20, 32, 1 << 14
 
-CHECKSUM = "crc32"
+# The last item of a header, of the rest of it and of the tensors.
+CHECKSUM = re.compile(r', "crc32": "([0-9a-f]{8})"}$')
 
 DTYPES = {
     "F64": torch.float64,
@@ -86,7 +89,7 @@ class TensorFile:
         header: the header's items.
         file: the open safetensors file.
         checksum: checksum that the file carries, or None.
-        text: the header as it stands there.
+        text: the rest of the header, as it stands there.
     """
 
     header: dict[str, Any]
@@ -160,13 +163,13 @@ def open_tensor_file(path: Path, kind: FileKind) -> Iterator[TensorFile]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            known = file.metadata() or {}
-            text = known.get(kind.key)
+            text = (file.metadata() or {}).get(kind.key)
             if text is None:
                 raise ValueError("safetensors without its header")
             if len(file.keys()) > MOST_TENSORS:
                 raise ValueError(f"{len(file.keys())} tensors, more than {MOST_TENSORS}")
-            yield TensorFile(_parsed(text), file, known.get(CHECKSUM), text)
+            plain, given = _without_checksum(text)
+            yield TensorFile(_parsed(plain), file, given, plain)
     except OtherFileError:
         raise
     except Exception as error:  # whatever classes say to arguments that somebody made up
@@ -185,17 +188,8 @@ def write_tensor_file(
     text = json.dumps(header)
     _parsed(text)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    known = {key: text, CHECKSUM: _checksum(text, state)}
     with replacing(path) as temporary:
-        temporary.write_bytes(_in_order(save(state, metadata=known)))
-
-
-def _in_order(file: bytes) -> bytes:
-    # safetensors writes the items of its own header in an order that differs from run to run.
-    size = int.from_bytes(file[:8], "little")
-    ordered = json.dumps(json.loads(file[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
-    padded = ordered.encode() + b" " * (-len(ordered.encode()) % 8)
-    return len(padded).to_bytes(8, "little") + padded + file[8 + size :]
+        temporary.write_bytes(save(state, metadata={key: with_checksum(text, state)}))
 
 
 def one_line(text: str, length: int) -> str:
@@ -253,6 +247,16 @@ def _check_names(names: list[str], wanted: Mapping[str, Tensor]) -> None:
 
 def _told(dtype: torch.dtype | None, shape: tuple[int, ...]) -> str:
     return f"{'of no use' if dtype is None else str(dtype).removeprefix('torch.')} {tuple(shape)}"
+
+
+def with_checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """A header with a checksum of it and of the tensors as its last item."""
+    return f'{text[:-1]}, "crc32": "{_checksum(text, tensors)}"}}'
+
+
+def _without_checksum(text: str) -> tuple[str, str | None]:
+    found = CHECKSUM.search(text)
+    return (text, None) if found is None else (f"{text[: found.start()]}}}", found[1])
 
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:

@@ -102,6 +102,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], ob
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["checkpoint"])
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    header.pop("crc32", None)
     change(header, tensors)
     save_file(tensors, path, metadata={"checkpoint": json.dumps(header)})
 

@@ -258,7 +258,11 @@ def test_dimensions_at_the_door(dims: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"levels": 0}, "levels must be 1 or more, got 0"),
+        ({"levels": 0}, "levels must be 1 to 60, got 0"),
+        ({"act": "nothing"}, "act must be an activation of MONAI, got 'nothing'"),
+        ({"act": ("leakyrelu", {"negative_slope": "a"})}, "act must be an activation of MONAI"),
+        ({"act": ("softmax", {"dim": 9})}, "act must be an activation of MONAI"),
+        ({"act": ("glu", {})}, "act must "),
         ({"levels": 9}, r"levels must be at most 4 for shape \(48,\), got 9"),
         ({"wave": "morl"}, "wave must be a discrete wavelet of PyWavelets, got 'morl'"),
         ({"pieces": 7}, "pieces must be 1 to 6, the coarsest length, got 7; use fewer pieces"),

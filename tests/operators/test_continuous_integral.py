@@ -114,6 +114,17 @@ def test_a_window_ends_the_kernel_at_the_same_distance_for_every_spacing(spacing
     assert layer.reach == [4.0]
 
 
+@pytest.mark.parametrize("separable", [False, True])
+def test_a_closed_window_leaves_the_bias(separable: bool, generator: torch.Generator) -> None:
+    layer = ContinuousKernelIntegral(2, 3, SIREN, 2.0, (1.0, 1.0), 0.5, separable)
+    layer.window.data.fill_(1e-12)
+    assert layer.radii == [0, 0]
+    for shape in ((4, 5), (20,)):  # as points have it, one after the other
+        answer = layer(torch.randn(1, 2, *shape, generator=generator), [1, 1])
+        expected = layer.bias.view(-1, *[1] * len(shape)).expand(1, 3, *shape)
+        torch.testing.assert_close(answer, expected, rtol=0, atol=1e-6)
+
+
 def test_a_window_learns_its_width(generator: torch.Generator) -> None:
     layer = ContinuousKernelIntegral(2, 3, SIREN, 2.0, (1.0, 1.0), window=0.6)
     layer(torch.randn(1, 2, 9, 9, generator=generator), [1, 1]).square().sum().backward()

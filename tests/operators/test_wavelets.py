@@ -86,5 +86,5 @@ def test_errors() -> None:
     message = r"levels must be at most 5 for shape \(40, 40\), got 10; use a larger lattice"
     with pytest.raises(ValueError, match=message):
         check_levels(10, (40, 40), "haar")
-    with pytest.raises(ValueError, match="levels must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="levels must be 1 to 60, got 0"):
         check_levels(0, (40, 40), "haar")
