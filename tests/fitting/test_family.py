@@ -92,7 +92,7 @@ def test_files_keep_the_family(pair: Family, tmp_path: Path) -> None:
     whole = Representation.load(tmp_path / "pair.oinr").sample()
     assert torch.allclose(whole, pair.blend([0.5, 0.5]).sample(), rtol=0, atol=1e-6)
     fit(blob(*LEFT), FitConfig(preset="fast", steps=2)).save(tmp_path / "single.oinr")
-    with pytest.raises(ValueError, match="representation must have a FamilyField"):
+    with pytest.raises(ValueError, match="must be of a family, got one image"):
         Family.load(tmp_path / "single.oinr")
 
 
