@@ -32,7 +32,8 @@ def gains_from_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-_START = threading.Lock()
+# Entered again by a fit within one, such as that of a field that another operator reads.
+_START = threading.RLock()
 
 
 @contextmanager

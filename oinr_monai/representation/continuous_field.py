@@ -23,7 +23,7 @@ class ContinuousField(Field):
         spacing: distance between the operator's nodes along each axis, in mm.
 
     Raises:
-        ValueError: if the two disagree.
+        ValueError: if the two disagree, or the spacing is not positive.
     """
 
     def __init__(
@@ -39,6 +39,11 @@ class ContinuousField(Field):
             raise ValueError(
                 f"network must have {encoding.spatial_dims} spatial dimensions, "
                 f"got {network.spatial_dims}"
+            )
+        if len(spacing) != network.spatial_dims or not min(spacing) > 0:
+            raise ValueError(
+                f"spacing must be {network.spatial_dims} positive numbers, one per axis, got "
+                f"{tuple(spacing)}"
             )
         self.spatial_dims, self.channels = network.spatial_dims, network.out_channels
         self.encoding, self.network = encoding, network

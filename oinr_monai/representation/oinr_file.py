@@ -228,7 +228,9 @@ def _check_extent(field: nn.Module, grid: Grid) -> None:
 def _check_info(field: ContinuousField, header: Header) -> None:
     info, channels = header.info, len(header.scale.mean)
     parameters = sum(p.numel() for p in field.parameters())
-    if "weights" not in info and info.get("parameters", parameters) != parameters:
+    # Blends tell those of their family, and signals read as fields may have shared some.
+    whole = "weights" not in info and not field.signals()
+    if whole and info.get("parameters", parameters) != parameters:
         raise ValueError(f"info parameters must be {parameters}, got {info['parameters']}")
     names = {name for name, _ in field.named_parameters()}
     if not set(info.get("fitted", [])) <= names:

@@ -47,7 +47,7 @@ class SmoothedField(ContinuousField):
         spacing: its voxel spacing along each axis, in mm.
 
     Raises:
-        ValueError: if ``sigma`` is not positive.
+        ValueError: if ``sigma`` or a spacing is not positive, or the grid has other axes.
 
     Example:
         >>> from oinr_monai import ConvOINR, NeuralField, SplineField
@@ -64,6 +64,13 @@ class SmoothedField(ContinuousField):
         if not sigma > 0:
             raise ValueError(f"sigma must be positive, got {sigma}")
         super().__init__(field.encoding, field.network, field.spacing)
+        if not self.spatial_dims == len(shape) == len(spacing) or min(shape) < 1:
+            raise ValueError(
+                f"shape and spacing must be of {self.spatial_dims} axes, got {tuple(shape)} and "
+                f"{tuple(spacing)}"
+            )
+        if not min(spacing) > 0:
+            raise ValueError(f"spacing must be positive, got {tuple(spacing)}")
         # A tuple, lest the field's weights count twice.
         self._smoothed, self.sigma, self.shape = (field,), float(sigma), tuple(shape)
         self.voxels = tuple(map(float, spacing))

@@ -187,9 +187,19 @@ def write_tensor_file(
     """
     text = json.dumps(header)
     _parsed(text)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    state = _apart({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     with replacing(path) as temporary:
         temporary.write_bytes(save(state, metadata={key: with_checksum(text, state)}))
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    # Parts may share their weights; in a file each has its own.
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        if tensor.data_ptr() in seen:
+            tensors[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    return tensors
 
 
 def one_line(text: str, length: int) -> str:

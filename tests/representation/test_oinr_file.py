@@ -21,6 +21,7 @@ from oinr_monai import (
     CKConvOINR,
     CoordinateField,
     Family,
+    Field,
     FitConfig,
     FlatCZOINR,
     FourierEncoding,
@@ -335,6 +336,19 @@ def test_a_first_edition_file_loads(plain: Representation, tmp_path: Path) -> No
     again = Representation.load(path)
     assert torch.equal(again.sample().as_tensor(), plain.sample().as_tensor())
     assert again.info["seconds"] == 1.5
+
+
+def test_parts_may_share_their_weights(plain: Representation, tmp_path: Path) -> None:
+    """And a fit may be made of another while it starts."""
+
+    def signals(grid: Grid) -> Field:
+        given = fit(wave(12, 11), CONFIG)
+        return JointField([given.field, given.smoothed(1.5).field])
+
+    both = fit(wave(12, 11), replace(CONFIG, encoding=signals, kernel_size=1))
+    both.save(tmp_path / "rep.oinr")
+    again = Representation.load(tmp_path / "rep.oinr")
+    assert torch.equal(again.sample().as_tensor(), both.sample().as_tensor())
 
 
 # ---- files that were written before --------------------------------------------------------------
