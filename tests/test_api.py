@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from pkgutil import walk_packages
 
@@ -111,6 +112,23 @@ def test_modules_say_what_they_are_and_offer(module: str) -> None:
     assert loaded.__doc__
     for name in loaded.__all__:
         assert getattr(loaded, name).__doc__ or not callable(getattr(loaded, name)), name
+
+
+CLASSES = {
+    value
+    for module in MODULES
+    if not module.endswith("__main__")
+    for value in vars(import_module(module)).values()
+    if isinstance(value, type) and value.__module__.startswith("oinr_monai.")
+}
+
+
+@pytest.mark.parametrize("cls", sorted(CLASSES, key=repr), ids=lambda cls: cls.__qualname__)
+def test_classes_are_abstract_or_final(cls: type) -> None:
+    open_ones = [
+        base.__qualname__ for base in cls.__bases__ if base in CLASSES and not isabstract(base)
+    ]
+    assert not open_ones, "a class that is subclassed must be abstract; wrap it instead"
 
 
 def test_importing_needs_no_heavy_package() -> None:

@@ -1,6 +1,12 @@
 """Analysis reads a representation: derivatives, invariants, surfaces, regions, weights."""
 
-from .classification import CrossValidated, classifier, cross_validate
+from .classification import (
+    CrossValidated,
+    cross_validate,
+    logistic_regression,
+    nearest_neighbours,
+    perceptron,
+)
 from .derivatives import MAPS, derivative_maps
 from .isosurface import isosurface
 from .mesh import Surface
@@ -20,7 +26,6 @@ __all__ = [
     "OccupancyConfig",
     "Surface",
     "WeightVectors",
-    "classifier",
     "cross_validate",
     "derivative_maps",
     "fit_occupancy",
@@ -28,6 +33,9 @@ __all__ = [
     "isosurface",
     "label_map",
     "label_surface",
+    "logistic_regression",
+    "nearest_neighbours",
+    "perceptron",
     "region_features",
     "weight_distance",
     "weight_names",

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oinr_monai.grids.checks import check_one_of
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
+    from sklearn.pipeline import Pipeline
 
-__all__ = ["CLASSIFIERS", "CrossValidated", "classifier", "cross_validate"]
-
-
-CLASSIFIERS = ("knn", "linear", "mlp")
+__all__ = [
+    "CrossValidated",
+    "cross_validate",
+    "logistic_regression",
+    "nearest_neighbours",
+    "perceptron",
+]
 
 
 @dataclass(frozen=True)
@@ -34,39 +39,42 @@ class CrossValidated:
     classes: dict[str, int]
 
 
-def classifier(name: str, neighbours: int = 10) -> Any:  # noqa: ANN401
-    """A scikit-learn pipeline for vectors of weights.
-
-    ``knn`` counts the nearest neighbours by Euclidean distance, as published; ``linear`` is
-    logistic regression on standardised weights, and ``mlp`` one hidden layer of 64 units on them.
+def nearest_neighbours(count: int = 10) -> Pipeline:
+    """A classifier that counts the nearest neighbours by Euclidean distance, as published.
 
     Args:
-        name: "knn", "linear" or "mlp".
-        neighbours: neighbours that ``knn`` counts.
-
-    Raises:
-        ValueError: if there is no classifier of this name.
+        count: neighbours to count.
     """
-    from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(KNeighborsClassifier(count))
+
+
+def logistic_regression() -> Pipeline:
+    """A linear classifier of standardised weights."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Weights are many and rows few: strongly held back.
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1_000))
+
+
+def perceptron() -> Pipeline:
+    """A classifier of standardised weights with one hidden layer of 64 units."""
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    check_one_of("classifier", name, CLASSIFIERS)
-    if name == "knn":
-        return make_pipeline(KNeighborsClassifier(neighbours))
-    if name == "linear":
-        # Weights are many and rows few: strongly held back.
-        return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1_000))
-    perceptron = MLPClassifier((64,), alpha=1.0, early_stopping=True, random_state=0)
-    return make_pipeline(StandardScaler(), perceptron)
+    network = MLPClassifier((64,), alpha=1.0, early_stopping=True, random_state=0)
+    return make_pipeline(StandardScaler(), network)
 
 
 def cross_validate(
     vectors: NDArray[np.floating],
     labels: Sequence[str],
-    name: str = "knn",
+    classifier: ClassifierMixin,
     folds: int = 5,
     seed: int = 0,
 ) -> CrossValidated:
@@ -78,7 +86,7 @@ def cross_validate(
     Args:
         vectors: matrix (n, P).
         labels: class of each row.
-        name: a name that :func:`classifier` knows.
+        classifier: a scikit-learn classifier, of which every fold fits a copy.
         folds: number of folds.
         seed: seed of the folds.
 
@@ -87,9 +95,10 @@ def cross_validate(
 
     Example:
         >>> rows = np.repeat(np.eye(2), 20, axis=0)
-        >>> cross_validate(rows, ["a"] * 20 + ["b"] * 20, "knn", folds=2).accuracy
+        >>> cross_validate(rows, ["a"] * 20 + ["b"] * 20, nearest_neighbours(), folds=2).accuracy
         1.0
     """
+    from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold
 
     truth = np.asarray(labels)
@@ -104,7 +113,7 @@ def cross_validate(
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(
         vectors, truth
     ):
-        model = classifier(name, min(10, len(train))).fit(vectors[train], truth[train])
+        model = clone(classifier).fit(vectors[train], truth[train])
         right[test] = model.predict(vectors[test]) == truth[test]
         each.append(float(right[test].mean()))
     classes = {str(name): int(count) for name, count in zip(names, counts, strict=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from .outputs import check_output
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from sklearn.pipeline import Pipeline
 
     from oinr_monai.representation.representation import Representation
 
@@ -93,7 +95,8 @@ def classify(
     from oinr_monai.analysis.classification import cross_validate
 
     with about(manifest):
-        found = cross_validate(values, [row[label] for row in rows], classifier, folds, seed)
+        chosen = _classifier(classifier, len(rows), folds)
+        found = cross_validate(values, [row[label] for row in rows], chosen, folds, seed)
     result = {
         "classifier": classifier,
         "accuracy": found.accuracy,
@@ -104,6 +107,17 @@ def classify(
         "weights": values.shape[1],
     }
     show(result, as_json)
+
+
+def _classifier(name: str, rows: int, folds: int) -> Pipeline:
+    from oinr_monai.analysis import classification
+
+    if name == "linear":
+        return classification.logistic_regression()
+    if name == "mlp":
+        return classification.perceptron()
+    # The largest fold leaves so many rows to count among.
+    return classification.nearest_neighbours(min(10, rows - math.ceil(rows / folds)))
 
 
 def _rows(manifest: Path) -> list[dict[str, str]]:

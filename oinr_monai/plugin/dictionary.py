@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -25,8 +26,12 @@ class DictionaryTwin(MapTransform):
             each item, under that item's name (``mask`` or ``like``).
     """
 
-    array_transform: type[Transform]
     beside: str | None = None
+
+    @property
+    @abstractmethod
+    def array_transform(self) -> type[Transform]:
+        """The transform of arrays, a class attribute of each kind."""
 
     def __init__(
         self,

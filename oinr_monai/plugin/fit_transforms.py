@@ -75,7 +75,7 @@ class FitOccupancyOINR(Transform):
         return fit_occupancy(labels, self.config)
 
 
-class RandFitOINR(Randomizable, FitOINR):
+class RandFitOINR(Randomizable, Transform):
     """:class:`FitOINR` from a random start: another representation of the same image each time.
 
     Args:
@@ -83,7 +83,7 @@ class RandFitOINR(Randomizable, FitOINR):
     """
 
     def __init__(self, config: FitConfig | None = None) -> None:
-        super().__init__(config)
+        self.config = config or FitConfig()
         self.seed = self.config.seed
 
     def randomize(self, data: object = None) -> None:

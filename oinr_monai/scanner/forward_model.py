@@ -89,8 +89,15 @@ class ForwardModel(ABC):
 
 
 class Separable(ForwardModel):
-    """An operator that is a product of one matrix (m, n) per axis; None is the identity."""
+    """An operator that is a product of one matrix (m, n) per axis; None is the identity.
 
+    Args:
+        source: grid of x.
+        target: grid of A x.
+        matrices: one for each axis.
+    """
+
+    @abstractmethod
     def __init__(self, source: Grid, target: Grid, matrices: Sequence[Tensor | None]) -> None:
         super().__init__(source, target)
         self.matrices = tuple(matrices)

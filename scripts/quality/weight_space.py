@@ -22,7 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oinr_monai import FitConfig, Representation, fit_many
-from oinr_monai.analysis.classification import CLASSIFIERS, classifier
+from oinr_monai.analysis.classification import (
+    logistic_regression,
+    nearest_neighbours,
+    perceptron,
+)
 from oinr_monai.analysis.weight_vectors import WeightVectors
 from oinr_monai.fitting.learned_start import learn_start
 from oinr_monai.fitting.modulation import modulate
@@ -35,6 +39,8 @@ from scripts.shared.tissue import patches
 
 IMAGES_ONLY = OperatorConfig(knot_spacing=3.0, steps=1_200)
 WITH_LABELS = OperatorConfig(knot_spacing=4.0, steps=1_200, supervision=1.0)
+CLASSIFIERS = {"knn": nearest_neighbours, "linear": logistic_regression, "mlp": perceptron}
+
 SMALL = FitConfig(preset="fast", channels=(16, 16), steps=60)
 
 PUBLISHED_MOST = 200  # digits fitted by the published recipe: most of a second each
@@ -78,9 +84,9 @@ def scored(vectors: np.ndarray, labels: np.ndarray, train: int) -> dict[str, flo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of solvers that stop at their last iteration
         return {
-            name: float(classifier(name).fit(vectors[:train], labels[:train]).score(
+            name: float(make().fit(vectors[:train], labels[:train]).score(
                 vectors[train:], labels[train:]))
-            for name in CLASSIFIERS
+            for name, make in CLASSIFIERS.items()
         }  # fmt: skip
 
 
@@ -206,7 +212,7 @@ def cross_validated(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]
     right: dict[str, list[float]] = {"knn": []}
     for train, test in KFold(5, shuffle=True, random_state=0).split(vectors):
         for name, parts in right.items():
-            model = classifier(name).fit(vectors[train], labels[train])
+            model = CLASSIFIERS[name]().fit(vectors[train], labels[train])
             parts.append(float(model.score(vectors[test], labels[test])))
     return {name: float(np.mean(parts)) for name, parts in right.items()}
 

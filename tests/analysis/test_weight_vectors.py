@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,16 @@ import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from oinr_monai import FitConfig, Representation, fit
-from oinr_monai.analysis.classification import classifier, cross_validate
+from oinr_monai.analysis.classification import (
+    cross_validate,
+    logistic_regression,
+    nearest_neighbours,
+    perceptron,
+)
 from oinr_monai.analysis.weight_vectors import (
     WeightVectors,
     function_distance,
@@ -120,13 +126,13 @@ def test_other_starts_are_warned_of(fits: list[Representation], operator: Repres
         WeightVectors(operator).fit_transform([found, other])
 
 
-@pytest.mark.parametrize("name", ["knn", "linear", "mlp"])
-def test_cross_validation_tells_what_can_be_told_and_no_more(name: str) -> None:
+@pytest.mark.parametrize("make", [nearest_neighbours, logistic_regression, perceptron])
+def test_cross_validation_tells_what_can_be_told_and_no_more(make: Callable[[], Pipeline]) -> None:
     rng = np.random.default_rng(0)
     labels = ["a"] * 60 + ["b"] * 40
     noise = rng.normal(size=(100, 20))
     signal = noise + 6 * np.array([label == "a" for label in labels])[:, None]
-    told, guessed = (cross_validate(v, labels, name) for v in (signal, noise))
+    told, guessed = (cross_validate(v, labels, make()) for v in (signal, noise))
     assert told.accuracy > 0.9
     assert guessed.accuracy < 0.75
     assert told.majority == 0.6
@@ -135,11 +141,9 @@ def test_cross_validation_tells_what_can_be_told_and_no_more(name: str) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="classifier must be one of 'knn'"):
-        classifier("forest")
     with pytest.raises(ValueError, match="labels must be of 2 classes"):
-        cross_validate(np.zeros((4, 2)), ["a"] * 4)
+        cross_validate(np.zeros((4, 2)), ["a"] * 4, nearest_neighbours())
     with pytest.raises(ValueError, match="as many rows as there are folds"):
-        cross_validate(np.zeros((4, 2)), ["a", "a", "a", "b"], folds=2)
+        cross_validate(np.zeros((4, 2)), ["a", "a", "a", "b"], nearest_neighbours(), folds=2)
     with pytest.raises(ValueError, match="parameter must be 'start'"):
         WeightVectors().set_params(stop=1)
