@@ -64,6 +64,7 @@ from .plugin import (
     SuperResolveOINRd,
     register,
 )
+from .plugin.aliases import *  # noqa: F403 (names that MONAI users know)
 from .representation import Family, NeuralField, Representation, WorldSignal, export_signal
 from .restoration import (
     DenoiseConfig,

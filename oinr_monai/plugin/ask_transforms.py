@@ -29,18 +29,28 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit, placed
 from oinr_monai.representation.representation import Representation
 
-from .dictionary import DictionaryTwin
+from .dictionary import BACKEND, DictionaryTwin
 
 __all__ = [
     "DeriveOINR",
+    "DeriveOINRD",
+    "DeriveOINRDict",
     "DeriveOINRd",
     "EncodeGrid",
+    "EncodeGridD",
+    "EncodeGridDict",
     "EncodeGridd",
     "FeaturesOINR",
+    "FeaturesOINRD",
+    "FeaturesOINRDict",
     "FeaturesOINRd",
     "LabelsOINR",
+    "LabelsOINRD",
+    "LabelsOINRDict",
     "LabelsOINRd",
     "SampleOINR",
+    "SampleOINRD",
+    "SampleOINRDict",
     "SampleOINRd",
 ]
 
@@ -60,6 +70,8 @@ class EncodeGrid(Transform):
         >>> EncodeGrid()(torch.zeros(1, 5, 6, 7)).shape
         torch.Size([48, 5, 6, 7])
     """
+
+    backend = BACKEND
 
     def __init__(self, encoding: Callable[[Grid], Field] | None = None) -> None:
         self.encoding = encoding or _eight_bands
@@ -82,6 +94,8 @@ class _Ask(Transform):
         factor: how many times finer than the fitted grid, for all axes or each.
         spacing: spacing in mm, for all axes or each.
     """
+
+    backend = BACKEND
 
     def __init__(
         self,
@@ -229,3 +243,11 @@ class LabelsOINRd(DictionaryTwin):
     """Dictionary version of :class:`LabelsOINR`; ``output_keys`` and a key for ``like`` too."""
 
     array_transform, beside = LabelsOINR, "like"
+
+
+# As MONAI calls the dictionary versions of its own.
+EncodeGridD = EncodeGridDict = EncodeGridd
+SampleOINRD = SampleOINRDict = SampleOINRd
+DeriveOINRD = DeriveOINRDict = DeriveOINRd
+FeaturesOINRD = FeaturesOINRDict = FeaturesOINRd
+LabelsOINRD = LabelsOINRDict = LabelsOINRd

@@ -13,14 +13,20 @@ from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.representation.representation import Representation
 
-from .dictionary import DictionaryTwin
+from .dictionary import BACKEND, DictionaryTwin
 
 __all__ = [
     "FitOINR",
+    "FitOINRD",
+    "FitOINRDict",
     "FitOINRd",
     "FitOccupancyOINR",
+    "FitOccupancyOINRD",
+    "FitOccupancyOINRDict",
     "FitOccupancyOINRd",
     "RandFitOINR",
+    "RandFitOINRD",
+    "RandFitOINRDict",
     "RandFitOINRd",
 ]
 
@@ -40,6 +46,8 @@ class FitOINR(Transform):
         >>> FitOINR(FitConfig(preset="fast", steps=20))(wave).grid.shape
         (16, 16)
     """
+
+    backend = BACKEND
 
     def __init__(self, config: FitConfig | None = None) -> None:
         self.config = config or FitConfig()
@@ -67,6 +75,8 @@ class FitOccupancyOINR(Transform):
         torch.Size([1, 27, 27])
     """
 
+    backend = BACKEND
+
     def __init__(self, config: OccupancyConfig | None = None) -> None:
         self.config = config or OccupancyConfig()
 
@@ -81,6 +91,8 @@ class RandFitOINR(Randomizable, Transform):
     Args:
         config: how to fit; its seed is replaced by a random one.
     """
+
+    backend = BACKEND
 
     def __init__(self, config: FitConfig | None = None) -> None:
         self.config = config or FitConfig()
@@ -126,3 +138,9 @@ class RandFitOINRd(Randomizable, DictionaryTwin):
         super().set_random_state(seed, state)
         self.transform.set_random_state(seed, state)
         return self
+
+
+# As MONAI calls the dictionary versions of its own.
+FitOINRD = FitOINRDict = FitOINRd
+FitOccupancyOINRD = FitOccupancyOINRDict = FitOccupancyOINRd
+RandFitOINRD = RandFitOINRDict = RandFitOINRd

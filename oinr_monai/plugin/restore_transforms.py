@@ -25,16 +25,24 @@ from oinr_monai.scanner.noise import NoiseModel
 from oinr_monai.scanner.profiles import SliceProfile
 from oinr_monai.scanner.simulation import simulate_slices
 
-from .dictionary import DictionaryTwin
+from .dictionary import BACKEND, DictionaryTwin
 
 __all__ = [
     "DenoiseOINR",
+    "DenoiseOINRD",
+    "DenoiseOINRDict",
     "DenoiseOINRd",
     "InterpolateOINR",
+    "InterpolateOINRD",
+    "InterpolateOINRDict",
     "InterpolateOINRd",
     "SimulateThickSlices",
+    "SimulateThickSlicesD",
+    "SimulateThickSlicesDict",
     "SimulateThickSlicesd",
     "SuperResolveOINR",
+    "SuperResolveOINRD",
+    "SuperResolveOINRDict",
     "SuperResolveOINRd",
 ]
 
@@ -58,6 +66,8 @@ class SuperResolveOINR(Transform):
         >>> SuperResolveOINR(SuperResolveConfig(steps=2))(thick).shape
         torch.Size([1, 24, 24, 20])
     """
+
+    backend = BACKEND
 
     def __init__(
         self,
@@ -98,6 +108,8 @@ class SimulateThickSlices(Transform):
         >>> SimulateThickSlices(spacing=4.0)(torch.rand(1, 8, 8, 12)).shape
         torch.Size([1, 8, 8, 3])
     """
+
+    backend = BACKEND
 
     def __init__(
         self,
@@ -146,6 +158,8 @@ class DenoiseOINR(Transform):
         torch.Size([1, 24, 24])
     """
 
+    backend = BACKEND
+
     def __init__(self, config: DenoiseConfig | None = None) -> None:
         self.config = config or DenoiseConfig()
 
@@ -173,6 +187,8 @@ class InterpolateOINR(Transform):
         >>> InterpolateOINR(at=[0.5], config=FitConfig(steps=2))(torch.randn(3, 9, 9)).shape
         torch.Size([1, 9, 9])
     """
+
+    backend = BACKEND
 
     def __init__(
         self,
@@ -230,3 +246,10 @@ class InterpolateOINRd(DictionaryTwin):
     """Dictionary version of :class:`InterpolateOINR`; ``output_keys`` too."""
 
     array_transform = InterpolateOINR
+
+
+# As MONAI calls the dictionary versions of its own.
+SuperResolveOINRD = SuperResolveOINRDict = SuperResolveOINRd
+SimulateThickSlicesD = SimulateThickSlicesDict = SimulateThickSlicesd
+DenoiseOINRD = DenoiseOINRDict = DenoiseOINRd
+InterpolateOINRD = InterpolateOINRDict = InterpolateOINRd

@@ -1,0 +1,59 @@
+"""The other names that MONAI gives to the dictionary versions of transforms."""
+
+from .ask_transforms import (
+    DeriveOINRD,
+    DeriveOINRDict,
+    EncodeGridD,
+    EncodeGridDict,
+    FeaturesOINRD,
+    FeaturesOINRDict,
+    LabelsOINRD,
+    LabelsOINRDict,
+    SampleOINRD,
+    SampleOINRDict,
+)
+from .fit_transforms import (
+    FitOccupancyOINRD,
+    FitOccupancyOINRDict,
+    FitOINRD,
+    FitOINRDict,
+    RandFitOINRD,
+    RandFitOINRDict,
+)
+from .restore_transforms import (
+    DenoiseOINRD,
+    DenoiseOINRDict,
+    InterpolateOINRD,
+    InterpolateOINRDict,
+    SimulateThickSlicesD,
+    SimulateThickSlicesDict,
+    SuperResolveOINRD,
+    SuperResolveOINRDict,
+)
+
+__all__ = [
+    "DenoiseOINRD",
+    "DenoiseOINRDict",
+    "DeriveOINRD",
+    "DeriveOINRDict",
+    "EncodeGridD",
+    "EncodeGridDict",
+    "FeaturesOINRD",
+    "FeaturesOINRDict",
+    "FitOINRD",
+    "FitOINRDict",
+    "FitOccupancyOINRD",
+    "FitOccupancyOINRDict",
+    "InterpolateOINRD",
+    "InterpolateOINRDict",
+    "LabelsOINRD",
+    "LabelsOINRDict",
+    "RandFitOINRD",
+    "RandFitOINRDict",
+    "SampleOINRD",
+    "SampleOINRDict",
+    "SimulateThickSlicesD",
+    "SimulateThickSlicesDict",
+    "SuperResolveOINRD",
+    "SuperResolveOINRDict",
+]
