@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .leaving import leave_when_asked
+
+leave_when_asked()
+
 from .analysis import (
     OccupancyConfig,
     Surface,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from oinr_monai.leaving import INTERRUPTED, interruptible
 
 from .ask import evaluate, features, info, sample
 from .cohort import cohort
@@ -28,6 +27,8 @@ from .weights import classify, cohort_features
 
 __all__ = ["app", "main"]
 
+NOTHING_WRITTEN = "interrupted; nothing is written"
+
 
 class _Commands(TyperGroup):
     """The commands: an interrupt that none of them heeded takes a line, not a traceback."""
@@ -37,8 +38,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            say("interrupted; nothing is written")
-            raise typer.Exit(130) from None
+            say(NOTHING_WRITTEN)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -76,19 +77,6 @@ def _overview(
         typer.echo(ctx.get_help())
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, by which schedulers and containers end a program, as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input and bad usage become one line on stderr.
 
@@ -99,10 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 2 bad input or usage, 130 interrupted.
     """
     try:
-        with warnings.catch_warnings(), _terminated_as_interrupted():
+        with warnings.catch_warnings(), interruptible():
             hush()
             status = app(args=arguments, prog_name="oinr", standalone_mode=False)
         return int(status or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        say(NOTHING_WRITTEN)
+        return INTERRUPTED
     except typer.TyperException as error:
         return refuse(usage_of(error))
     except (ValueError, OSError) as error:

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +17,8 @@ import typer
 from .console import message_of, say, show
 from .inputs import check_budget, check_grid, device_of
 from .options import Device, Json, Overwrite, Preset, Seconds, Seed, Steps
-from .outputs import check_folder, check_unused
+from .outputs import check_folder, check_output, check_unused
+from .tables import read_rows
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -31,6 +33,9 @@ VOXELS_AT_ONCE = 1 << 24
 
 # What ``info`` and status.csv both have, in the order of the latter.
 SCORES = ("psnr_grid", "psnr_between", "steps", "seconds")
+
+# What a subject may fail by; the others go on.
+FAILURES = (ValueError, OSError, RuntimeError, MemoryError)
 
 cohort = typer.Typer(
     rich_markup_mode=None, help="Many images, listed in a CSV file with columns subject,image."
@@ -64,13 +69,7 @@ def read_manifest(path: Path) -> list[Subject]:
         ValueError: if columns are missing, a row is not whole, or a subject occurs twice or cannot
             name a file; the message names the file and the line.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = list(csv.DictReader(file))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: must be a CSV file in UTF-8, got {error}") from error
-    if not rows or not {"subject", "image"} <= set(rows[0]):
-        raise ValueError(f"{path}: must have columns subject,image and at least one row")
+    rows = read_rows(path, ("subject", "image"))
     subjects = [_subject(path, line, row) for line, row in enumerate(rows, start=2)]
     names = [each.subject for each in subjects]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
@@ -116,7 +115,8 @@ def fit_cohort(  # noqa: PLR0913
     subjects = read_manifest(manifest)
     check_folder(output)
     for name in ("status.csv", *(f"{each.subject}.oinr" for each in subjects)):
-        check_unused(output / name, [manifest, init], overwrite)
+        with suppress(OSError):  # a name that no file can have fails its row
+            check_unused(output / name, [manifest, init], overwrite)
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.representation.representation import Representation
 
@@ -143,6 +143,7 @@ def fit_cohort(  # noqa: PLR0913
         raise typer.Exit(130)
     if counts["failed"]:
         say(f"{counts['failed']} of {len(subjects)} subjects failed; see {output / 'status.csv'}")
+    if counts["failed"] or run.untold is not None:
         raise typer.Exit(1)
 
 
@@ -173,6 +174,7 @@ class _Run:
     progress: bool
     rows: dict[str, _Row] = field(default_factory=dict)
     waiting: dict[object, list[tuple[Subject, MetaTensor]]] = field(default_factory=dict)
+    untold: OSError | None = None
 
     def all(self, subjects: Sequence[Subject]) -> bool:
         """Fit what is to be fitted; whether an interrupt came."""
@@ -202,8 +204,9 @@ class _Run:
             self.rows[subject.subject] = _Row.of(subject.subject, "skipped", known)
             return
         try:
+            check_output(self._path(subject), (".oinr",))
             image = _read(subject.image)
-        except (ValueError, OSError, RuntimeError) as error:
+        except FAILURES as error:
             self._fail([subject], error)
             return
         spacing = tuple(f"{h:.6g}" for h in check_grid(subject.image, image).spacing.tolist())
@@ -240,16 +243,23 @@ class _Run:
             found = fit_many(
                 [image for _, image in group], self.config, start=self.start, progress=self.progress
             )
-        except (ValueError, RuntimeError) as error:
+        except FAILURES as error:
             self._fail([subject for subject, _ in group], error)
             return
         for (subject, _), representation in zip(group, found, strict=False):
             if not representation.info["interrupted"]:
-                representation.save(self._path(subject))
-                self.rows[subject.subject] = _Row.of(subject.subject, "done", representation.info)
+                self._save(subject, representation)
         self._write()
         if found[-1].info["interrupted"]:
             raise KeyboardInterrupt
+
+    def _save(self, subject: Subject, representation: Representation) -> None:
+        try:
+            representation.save(self._path(subject))
+        except OSError as error:
+            self._fail([subject], error)
+        else:
+            self.rows[subject.subject] = _Row.of(subject.subject, "done", representation.info)
 
     def _fail(self, subjects: Sequence[Subject], error: Exception) -> None:
         message = " ".join(message_of(error).split())
@@ -257,6 +267,17 @@ class _Run:
             self.rows[each.subject] = _Row(each.subject, "failed", message=message)
 
     def _write(self) -> None:
+        """Write what became of each so far; where that cannot be written, it is said once."""
+        try:
+            self._write_rows()
+        except OSError as error:
+            if self.untold is None:
+                say(message_of(error))
+            self.untold = error
+        else:
+            self.untold = None
+
+    def _write_rows(self) -> None:
         from oinr_monai.images.replacing import replacing
 
         with (

@@ -96,18 +96,16 @@ def message_of(error: Exception) -> str:
 
 
 def hush() -> None:
-    """Silence what other packages announce to developers, and say what readers assumed."""
+    """Silence what other packages announce to developers, and say all else in one line each."""
+    from oinr_monai.fitting.handlers import CheckpointNote
     from oinr_monai.images.notes import ImageNote
 
     warnings.filterwarnings("ignore", message="`torch.jit.", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
-    warnings.simplefilter("always", ImageNote)
-    shown = warnings.showwarning
+    for ours in (CheckpointNote, ImageNote):
+        warnings.simplefilter("always", ours)
+    warnings.showwarning = _tell
 
-    def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, ImageNote):
-            say(str(message))
-        else:
-            shown(message, category, *where, **more)
 
-    warnings.showwarning = tell
+def _tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    say(str(message))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -51,14 +50,15 @@ def derive(  # noqa: PLR0913
         check_unused(path, [like], overwrite)
         check_result(path, 1, grid, {})
     from oinr_monai.images.files import write_image
-    from oinr_monai.images.replacing import put_in_place
+    from oinr_monai.images.replacing import put_in_place, writing
+    from oinr_monai.images.scratch import Scratch
 
-    with tempfile.TemporaryDirectory(prefix=".oinr-", dir=output.parent) as folder:
+    with writing(output), Scratch(output.parent) as folder:
         for name, volume in derivative_maps(representation, names, grid, sigma):
-            write_image(Path(folder) / f"{name}.nii.gz", volume, described(name, sigma))
+            write_image(folder / f"{name}.nii.gz", volume, described(name, sigma))
         output.mkdir(exist_ok=True)
         for path in written.values():
-            put_in_place(Path(folder) / path.name, path)
+            put_in_place(folder / path.name, path)
     told = {name: str(path) for name, path in written.items()}
     show({"output": str(output), "maps": told, "sigma": sigma, **place_of(grid)}, as_json)
 

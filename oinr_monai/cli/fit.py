@@ -74,6 +74,7 @@ def fit(  # noqa: PLR0913
     if memory is not None and (labels or mask is not None or len(images) > 1):
         raise ValueError("--memory must go with one image, without --labels and --mask")
     check_output(output, (".oinr",), [*images, init, mask], overwrite)
+    from oinr_monai.fitting.interrupts import learning
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.images.files import read_image
     from oinr_monai.images.labels import read_labels
@@ -90,7 +91,8 @@ def fit(  # noqa: PLR0913
     )
     inside = None if mask is None else read_mask(mask, volumes[0])
     start = None if init is None else load_representation(init, device)
-    with kept(output, resume) as checkpoint:
+    # An interrupt that comes once the fit has ended, or again, must not cost it.
+    with kept(output, resume) as checkpoint, learning() as interrupts:
         with about(images[0]):
             representation = _fit_of(labels)(
                 volumes,
@@ -103,6 +105,7 @@ def fit(  # noqa: PLR0913
                 progress=not as_json and sys.stderr.isatty(),
             )
         representation.save(output)
+        interrupts.heeded = True
         show(_summary(output, representation), as_json)
         if representation.info["interrupted"]:
             stopped(representation.info["steps"], f"{output} holds the best so far")

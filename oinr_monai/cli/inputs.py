@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import about, options
+from .options import WIDEST
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -29,17 +30,13 @@ __all__ = [
 ]
 
 
-# No slice of a body is wider, in mm.
-WIDEST_SLICE = 1e4
-
-
 def profile_of(name: str, thickness: float) -> SliceProfile:
     """The slice profile of this name, ``thickness`` mm wide."""
     from oinr_monai.scanner.profiles import Boxcar, Gaussian
 
-    if not 0 < thickness < WIDEST_SLICE:
+    if not 0 < thickness < WIDEST:
         raise ValueError(
-            f"--spacing and --slice-thickness must be positive and below {WIDEST_SLICE:g} mm, got"
+            f"--spacing and --slice-thickness must be positive and below {WIDEST:g} mm, got"
             f" {thickness}"
         )
     return Boxcar(thickness) if name == "boxcar" else Gaussian(thickness)

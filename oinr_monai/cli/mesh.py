@@ -81,4 +81,7 @@ def _surface(
         return isosurface(representation, level, grid=grid)
     if "occupancy" not in representation.info:
         raise ValueError("--level must be given for intensities; or fit a mask with --labels")
+    labels = representation.info["occupancy"]["labels"]
+    if label is None and len(labels) > 1:
+        raise ValueError(f"--label must be given, one of {', '.join(map(str, labels))}")
     return label_surface(representation, label, grid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,8 @@ from typer.core import TyperCommand
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "SEEDS",
+    "WIDEST",
     "Device",
     "Factor",
     "File",
@@ -29,6 +30,9 @@ __all__ = [
     "Steps",
 ]
 
+
+# Nothing that is seen of a body is wider, in mm.
+WIDEST = 1e4
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 
@@ -52,7 +56,10 @@ Seconds = Annotated[
 ]
 
 
-Seed = Annotated[int, typer.Option(help="Seed of the start and of the places seen.")]
+# What torch takes for a seed, as numbers with a sign.
+SEEDS: dict[str, Any] = {"min": -(2**63), "max": 2**63 - 1}
+
+Seed = Annotated[int, typer.Option(help="Seed of the start and of the places seen.", **SEEDS)]
 
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
@@ -114,8 +121,10 @@ def _spacings(text: str) -> list[float]:
 
 def _sigmas(text: str) -> list[float]:
     values = _numbers(text)
-    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
-        raise typer.BadParameter(f"{text!r} must be widths in mm, such as 1 or 0.5 1 2")
+    if not values or not all(0 <= value <= WIDEST for value in values):
+        raise typer.BadParameter(
+            f"{text!r} must be widths in mm, at most {WIDEST:g}, such as 1 or 0.5 1 2"
+        )
     return values
 
 

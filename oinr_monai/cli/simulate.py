@@ -9,7 +9,7 @@ import typer
 
 from .console import about, show
 from .inputs import check_grid, profile_of
-from .options import IMAGE_SUFFIXES, Json, Output, Overwrite, SeriesUid
+from .options import IMAGE_SUFFIXES, SEEDS, Json, Output, Overwrite, SeriesUid
 from .outputs import check_output, check_result
 from .super_resolve import Thickness
 
@@ -36,7 +36,7 @@ def simulate(  # noqa: PLR0913
         float | None, typer.Option(metavar="S", help="Size of the noise, in intensities.")
     ] = None,
     uid: SeriesUid = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", **SEEDS)] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

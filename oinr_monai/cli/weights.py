@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +13,7 @@ from oinr_monai.analysis.table import TABLE_SUFFIXES, FeatureTable
 from .console import about, show
 from .options import Json, Output
 from .outputs import check_output
+from .tables import read_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ def classify(
     ] = "knn",
     folds: Annotated[int, typer.Option(min=2, metavar="N", help="Folds.")] = 5,
     start: Start = None,
-    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the folds.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Tell classes from fitted weights: accuracy by cross-validation, and by mere guessing."""
@@ -96,7 +96,7 @@ def classify(
 
     with about(manifest):
         chosen = _classifier(classifier, len(rows), folds)
-        found = cross_validate(values, [row[label] for row in rows], chosen, folds, seed)
+        found = cross_validate(values, [row[label] or "" for row in rows], chosen, folds, seed)
     result = {
         "classifier": classifier,
         "accuracy": found.accuracy,
@@ -120,20 +120,19 @@ def _classifier(name: str, rows: int, folds: int) -> Pipeline:
     return classification.nearest_neighbours(min(10, rows - math.ceil(rows / folds)))
 
 
-def _rows(manifest: Path) -> list[dict[str, str]]:
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "subject" not in rows[0]:
-        raise ValueError(f"{manifest}: must be a table with a column subject, and a row for each")
+def _rows(manifest: Path) -> list[dict[str, str | None]]:
+    rows = read_rows(manifest, ("subject",))
     subjects = [row["subject"] for row in rows]
     if len(set(subjects)) < len(subjects):
         raise ValueError(f"{manifest}: every subject must have one row, got several for one")
     return rows
 
 
-def _files(manifest: Path, rows: list[dict[str, str]], folder: Path | None) -> dict[str, Path]:
+def _files(
+    manifest: Path, rows: list[dict[str, str | None]], folder: Path | None
+) -> dict[str, Path]:
     folder = folder or manifest.parent
-    return {row["subject"]: folder / f"{row['subject']}.oinr" for row in rows}
+    return {str(row["subject"]): folder / f"{row['subject']}.oinr" for row in rows}
 
 
 def _weights(paths: list[Path], start: Path | None) -> tuple[NDArray[np.float32], list[str]]:

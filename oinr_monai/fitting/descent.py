@@ -23,7 +23,7 @@ from oinr_monai.grids.positions import Positions
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lattice_field import LatticeField
 
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import read_checkpoint
 from .handlers import Checkpoint, Clock, OneCycle, ProgressBar, Scores, TensorBoard
 from .interrupts import Interrupts
 
@@ -153,22 +153,23 @@ class Descent(ABC):
         """
         if interrupts.asked:
             raise KeyboardInterrupt
-        checkpoint = None if watch.checkpoint is None else Path(watch.checkpoint)
-        if checkpoint is not None and watch.resume and checkpoint.is_file():
-            self.restore(read_checkpoint(checkpoint, self.state(), self.optimizer))
-        interrupted = self._descend(watch, interrupts)
+        path = None if watch.checkpoint is None else Path(watch.checkpoint)
+        checkpoint = None if path is None else Checkpoint(path, self.state)
+        if path is not None and watch.resume and path.is_file():
+            self.restore(read_checkpoint(path, self.state(), self.optimizer))
+        interrupted = self._descend(watch, checkpoint, interrupts)
         interrupts.heeded = True
         if checkpoint is not None:
-            write_checkpoint(checkpoint, self.state())
+            checkpoint.save()
         self._take_best(interrupted)
         return interrupted
 
-    def _descend(self, watch: Watch, interrupts: Interrupts) -> bool:
+    def _descend(self, watch: Watch, checkpoint: Checkpoint | None, interrupts: Interrupts) -> bool:
         if self.clock.fraction >= 1:
             return False
         engine = Engine(lambda engine, batch: self.step(batch))
         engine.logger.setLevel("CRITICAL")
-        handlers = self._handlers(watch)
+        handlers = [*self._handlers(watch), *([] if checkpoint is None else [checkpoint])]
         for handler in handlers:
             handler.attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, _heed, interrupts)
@@ -187,8 +188,6 @@ class Descent(ABC):
     def _handlers(self, watch: Watch) -> list[Any]:
         cycle = OneCycle(self.optimizer, self.clock, self.rise)
         handlers: list[Any] = [self.clock, cycle, *self.between(), self.best]
-        if watch.checkpoint is not None:
-            handlers.append(Checkpoint(Path(watch.checkpoint), self.state))
         if watch.log_dir is not None:
             where = Path(watch.log_dir)
             handlers.append(TensorBoard(where, self.clock, self.best, self.optimizer, self.picture))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = [
     "BestOfEach",
     "BestWeights",
     "Checkpoint",
+    "CheckpointNote",
     "Clock",
     "LastWeights",
     "OneCycle",
@@ -218,19 +220,28 @@ class LastWeights(Scores):
         self.last, self.weights = self.score(), copy.deepcopy(self.network.state_dict())
 
 
+class CheckpointNote(UserWarning):
+    """A state that could not be saved; what is fitted goes on, and cannot be resumed from there."""
+
+
 @dataclass
 class Checkpoint:
-    """Saves all that a fit needs to go on where it was; loads with ``weights_only=True``.
+    """Saves all that a fit needs to go on where it was.
+
+    Where that cannot be written, as on a full disk, it is said once, by a :class:`CheckpointNote`,
+    and the fit goes on.
 
     Args:
         path: file to write, replaced as a whole.
         state: returns the tensors and numbers to save.
         every: seconds between two saves.
+        told: whether it was said that a save failed.
     """
 
     path: Path
     state: Callable[[], dict[str, Any]]
     every: float = 15.0
+    told: bool = False
     _last: float = field(default_factory=time.monotonic)
 
     def attach(self, engine: Engine) -> None:
@@ -243,8 +254,14 @@ class Checkpoint:
             self._last = time.monotonic()
 
     def save(self) -> None:
-        """Write the checkpoint now."""
-        write_checkpoint(self.path, self.state())
+        """Write the checkpoint now, if that can be done."""
+        try:
+            write_checkpoint(self.path, self.state())
+        except OSError as error:
+            if not self.told:
+                note = f"{error}; going on without a checkpoint"
+                warnings.warn(CheckpointNote(note), stacklevel=2)
+            self.told = True
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from .dicom_planes import Plane, planes_of
 from .itk import LPS_TO_RAS, quiet_itk
 from .notes import note
 from .raw import RawImage, reading
+from .scratch import Scratch
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -212,9 +212,9 @@ def _decoded_by_itk(dataset: Dataset) -> NDArray[Any]:
             delattr(plain, keyword)
     if plain.PhotometricInterpretation == "MONOCHROME1":  # ITK would invert it
         plain.PhotometricInterpretation = "MONOCHROME2"
-    with tempfile.NamedTemporaryFile(prefix="oinr-", suffix=".dcm") as file, quiet_itk():
-        plain.save_as(file.name)
-        image = sitk.ReadImage(file.name)
+    with Scratch() as folder, quiet_itk():
+        plain.save_as(folder / "image.dcm")
+        image = sitk.ReadImage(folder / "image.dcm")
     values = sitk.GetArrayFromImage(image)
     colour = image.GetNumberOfComponentsPerPixel() > 1
     return values[0] if values.ndim == 3 + colour and len(values) == 1 else values

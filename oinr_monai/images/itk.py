@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,10 +129,17 @@ def write_itk(path: Path, outgoing: OutgoingImage) -> None:
     _place(image, LPS_TO_RAS @ outgoing.affine)
     if outgoing.description:
         image.SetMetaData("description", outgoing.description)
+    _reserve(path, volume.nbytes)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         raise OSError(str(error).rpartition("sitk::ERROR: ")[2]) from error
+
+
+def _reserve(path: Path, size: int) -> None:
+    # ITK tells of a full disk in words of its own, some of them straight to the terminal.
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size + (size >> 10) + (1 << 12))
 
 
 def _place(image: sitk.Image, affine: NDArray[np.float64]) -> None:

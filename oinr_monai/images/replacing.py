@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["put_in_place", "replacing"]
+from .scratch import Scratch
+
+__all__ = ["put_in_place", "replacing", "writing"]
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -36,6 +37,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: if the file cannot be written there.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with replacing(f"{folder}/note.txt") as temporary:
         ...         _ = temporary.write_text("done")
@@ -46,11 +48,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     place = Path(os.path.realpath(path))
     if not place.parent.is_dir():
         raise FileNotFoundError(f"{path}: {place.parent} is not a folder; create it first")
+    with writing(path), Scratch(place.parent) as folder:
+        temporary = folder / path.name
+        yield temporary
+        put_in_place(temporary, place)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name what is written in the errors of writing it, with the reason that the system gives."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".oinr-", dir=place.parent) as folder:
-            temporary = Path(folder) / path.name
-            yield temporary
-            put_in_place(temporary, place)
+        yield
     except OSError as error:
-        problem = error.strerror or str(error)
+        first = error
+        while isinstance(first.__cause__, OSError):
+            first = first.__cause__
+        problem = first.strerror or str(first)
         raise OSError(f"{path}: cannot be written ({problem}); choose another place") from error

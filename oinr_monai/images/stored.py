@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from oinr_monai.grids.grid import Grid
 from .arrays import intensities
 from .meta import STORED_DTYPE
 from .nifti import read_nifti
+from .scratch import Scratch
 from .time_axis import TimeAxis
 
 __all__ = ["StoredImage", "open_image"]
@@ -129,8 +129,8 @@ def open_image(path: str | os.PathLike[str], memory: float = 256.0) -> StoredIma
     if name.endswith(".nii"):
         raw = read_nifti(path)
     else:
-        with tempfile.TemporaryDirectory(prefix="oinr-") as folder:
-            unpacked = Path(folder) / path.name[:-3]
+        with Scratch() as folder:
+            unpacked = folder / path.name[:-3]
             try:
                 with gzip.open(path) as packed, unpacked.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, 1 << 20)

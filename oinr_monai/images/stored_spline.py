@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Sequence
 from itertools import pairwise, product
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +18,7 @@ from oinr_monai.grids.splines import evaluate, interpolating_coefficients
 from oinr_monai.grids.tiles import edges, slabs
 
 from .intensity import IntensityScale
+from .scratch import Scratch
 from .stored import StoredImage
 
 __all__ = ["StoredInterpolant", "scale_of"]
@@ -88,9 +86,9 @@ class StoredInterpolant:
     def __init__(self, image: StoredImage, scale: IntensityScale) -> None:
         self.image, self.scale = image, scale
         self.shape = (image.channels, *[n + 2 * BEYOND for n in image.grid.shape])
-        folder = tempfile.mkdtemp(prefix="oinr-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._path = Path(folder) / "coefficients"
+        scratch = Scratch()
+        weakref.finalize(self, scratch.close)
+        self._path = scratch.path / "coefficients"
         self._reserve()
         self.blocks = 0
         for first, stop in self._boxes():

@@ -180,7 +180,7 @@ def test_fit_takes_a_start(run: Callable[..., Any], manifest: Path, tmp_path: Pa
 
 
 MANIFESTS = {
-    "": "must have columns subject,image and at least one row",
+    "": "must have columns subject,image separated by commas, and at least one row",
     "subject,image\n": "at least one row",
     "name,image\na,b\n": "must have columns subject,image",
     "subject,image\na,b\na,c\n": "each subject must occur once, got 'a' again",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import time
 from collections.abc import Callable
 from inspect import isabstract
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Engine
+from safetensors import safe_open
 from torch import nn
 
 from oinr_monai.fitting import handlers
-from oinr_monai.fitting.handlers import BestWeights, Checkpoint, Clock, OneCycle
+from oinr_monai.fitting.checkpoint import CHECKPOINT
+from oinr_monai.fitting.handlers import BestWeights, Checkpoint, CheckpointNote, Clock, OneCycle
 
 
 def run(*attached: object, steps: int, work: Callable[[], object] = lambda: None) -> Engine:
@@ -108,22 +112,36 @@ def test_scores_are_taken_now_and_then() -> None:
     assert max(b - a for a, b in itertools.pairwise(taken)) <= 60
 
 
-def test_checkpoints_are_whole_files_without_pickles(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, numbers = tmp_path / "fit.pt", iter(range(100))
-    checkpoint = Checkpoint(path, lambda: {"x": torch.ones(2), "n": next(numbers)}, every=0.0)
+def state(step: int = 0) -> dict[str, Any]:
+    return {"of": "x", "step": step, "network": {"x": torch.ones(2)}, "optimizer": {"state": {}}}
+
+
+def step_of(path: Path) -> int:
+    with safe_open(path, "pt") as file:
+        return int(json.loads(file.metadata()[CHECKPOINT.key])["step"])
+
+
+def test_checkpoints_are_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, numbers = tmp_path / "fit.checkpoint", iter(range(100))
+    checkpoint = Checkpoint(path, lambda: state(next(numbers)), every=0.0)
     run(checkpoint, steps=3)
-    assert torch.load(path, weights_only=True)["n"] == 2
+    assert step_of(path) == 2
 
     def fail(*args: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.warns(CheckpointNote, match="disk full"):
         checkpoint.save()
-    assert os.listdir(tmp_path) == ["fit.pt"]
-    assert torch.load(path, weights_only=True)["n"] == 2
+    assert os.listdir(tmp_path) == ["fit.checkpoint"]
+    assert step_of(path) == 2
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "gone" / "fit.checkpoint", state, every=0.0)
+    with pytest.warns(CheckpointNote, match="going on without a checkpoint") as told:
+        run(checkpoint, steps=5)
+    assert len(told) == 1
 
 
 def test_checkpoints_wait(tmp_path: Path) -> None:
@@ -134,4 +152,5 @@ def test_checkpoints_wait(tmp_path: Path) -> None:
 def test_every_handler_is_public() -> None:
     classes = {name for name, value in vars(handlers).items() if hasattr(value, "attach")}
     abstract = {name for name in classes if isabstract(getattr(handlers, name))}
-    assert classes - {"Engine"} - abstract | {"Scores"} == set(handlers.__all__)
+    others = {"CheckpointNote", "Scores"}
+    assert classes - {"Engine"} - abstract | others == set(handlers.__all__)
