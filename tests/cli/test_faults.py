@@ -146,7 +146,7 @@ def test_a_cohort_whose_status_cannot_be_written_says_so_once(
         (["fit", "SCAN", "-o", "a.oinr", "--seed", f"{10**26}"], "--seed"),
         (["simulate", "SCAN", "-o", "a.nii.gz", "--spacing", "5", "--seed", f"{10**26}"], "--seed"),
         (["derive", "REP", "-o", "maps", "--sigma", "1e9"], "at most 10000"),
-        (["evaluate", "REP", "--image", "far.nii.gz"], "far.nii.gz: must overlap"),
+        (["evaluate", "REP", "--image", "far.nii.gz"], "far.nii.gz: grid must overlap"),
         (["cohort", "fit", "semicolons.csv", "-o", "fits"], "got 1 rows of 'subject;image'"),
         (["cohort", "features", "semicolons.csv", "-o", "a.csv"], "rows of 'subject;image'"),
         (
