@@ -106,7 +106,7 @@ def fit_cohort(  # noqa: PLR0913
 ) -> None:
     """Fit a representation to each image; those of one shape go together.
 
-    Subjects that are there already, with the same settings and no newer image, are skipped. What
+    Subjects that are there already, of the same image and with the same settings, are skipped. What
     became of each is in DIR/status.csv. Ends with 0 if all are there, with 1 if any failed.
     """
     check_budget(steps, seconds)
@@ -199,15 +199,15 @@ class _Run:
         return sum(row.status == status for row in self.rows.values())
 
     def _take(self, subject: Subject) -> None:
-        known = self._known(subject)
-        if known is not None:
-            self.rows[subject.subject] = _Row.of(subject.subject, "skipped", known)
-            return
         try:
             check_output(self._path(subject), (".oinr",))
-            image = _read(subject.image)
+            image, digest = _read(subject.image)
         except FAILURES as error:
             self._fail([subject], error)
+            return
+        known = self._known(subject, digest)
+        if known is not None:
+            self.rows[subject.subject] = _Row.of(subject.subject, "skipped", known)
             return
         spacing = tuple(f"{h:.6g}" for h in check_grid(subject.image, image).spacing.tolist())
         together = (tuple(image.shape), spacing)
@@ -216,21 +216,19 @@ class _Run:
         if len(group) * image.numel() >= VOXELS_AT_ONCE:
             self._fit(together)
 
-    def _known(self, subject: Subject) -> dict[str, Any] | None:
-        # What is known of a fit that is there and still holds.
-        from oinr_monai.representation.lineage import digest
+    def _known(self, subject: Subject, image: str) -> dict[str, Any] | None:
+        # What is known of a fit that is there, of this image and as it is wanted.
+        from oinr_monai.representation.lineage import IMAGE, START, digest
         from oinr_monai.representation.representation import Representation
 
-        path = self._path(subject)
         try:
-            if path.stat().st_mtime < subject.image.stat().st_mtime:
-                return None
-            info = Representation.load(path).info
+            info = Representation.load(self._path(subject)).info
         except (OSError, ValueError):
             return None
-        wanted = json.loads(json.dumps(self.config.settings()))
+        settings = json.loads(json.dumps(self.config.settings()))
         start = None if self.start is None else digest(self.start)
-        return info if (info.get("settings"), info.get("start")) == (wanted, start) else None
+        wanted = {"settings": settings, IMAGE: image, START: start}
+        return info if all(info.get(name) == value for name, value in wanted.items()) else None
 
     def _path(self, subject: Subject) -> Path:
         return self.output / f"{subject.subject}.oinr"
@@ -296,7 +294,8 @@ class _Run:
             }
 
 
-def _read(path: Path) -> MetaTensor:
+def _read(path: Path) -> tuple[MetaTensor, str]:
+    """The image, and what tells it from any other."""
     from oinr_monai.images.files import read_image
     from oinr_monai.images.scans import checked_scans
 
@@ -304,5 +303,5 @@ def _read(path: Path) -> MetaTensor:
 
     image = read_image(path)
     with about(path):
-        checked_scans([image], None)
-    return image
+        (scan,) = checked_scans([image], None)
+    return image, scan.digest

@@ -150,7 +150,7 @@ class _BatchFit(Descent):
     @property
     def identity(self) -> object:
         """The images, the settings, the field, and what it started from."""
-        return self.objective.identity, self.config.settings(), repr(self.field), self.start
+        return self.objective.digest, self.config.settings(), repr(self.field), self.start
 
     def draw(self) -> Batch:
         """Places, the same for all images, and what is there."""

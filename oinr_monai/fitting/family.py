@@ -24,11 +24,11 @@ from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import mean_square, peak_ratio
 from oinr_monai.images.stack import scans_alike
 from oinr_monai.representation.family import Family, weights_at
+from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
 from .alignment import Alignment
-from .checkpoint import fingerprint
 from .descent import Descent, Watch, adam
 from .device import chosen_device, seeded
 from .handlers import BestWeights, Clock
@@ -104,6 +104,7 @@ class _FamilyFit(Descent):
         scans = scans_alike(images, placed=True)
         if len(scans) < 2:
             raise ValueError(f"images must be two or more, got {len(scans)}")
+        self.digest = "+".join(scan.digest for scan in scans)
         self.stack, self.grid = torch.stack([scan.image for scan in scans]), scans[0].grid
         self.times = _checked_times(times, len(images))
         self.scale = IntensityScale.of(self.stack.transpose(0, 1).flatten(1, 2))
@@ -127,8 +128,7 @@ class _FamilyFit(Descent):
     @property
     def identity(self) -> object:
         """The images, their times, the settings and the field."""
-        images = fingerprint(self.stack, self.grid.affine)
-        return images, self.times, self.config.settings(), repr(self.field)
+        return self.digest, self.times, self.config.settings(), repr(self.field)
 
     @property
     def encoding(self) -> FamilyField:
@@ -242,6 +242,7 @@ class _FamilyFit(Descent):
         family.representation.info.update(
             {
                 "settings": settings,
+                IMAGE: self.digest,
                 "steps": self.clock.step,
                 "seconds": round(self.clock.elapsed, 3),
                 "interrupted": interrupted,

@@ -17,10 +17,11 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.splines import CubicInterpolant, evaluate
+from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.stack import Form, Signals
-from oinr_monai.representation.lineage import FITTED, START, digest
+from oinr_monai.representation.lineage import FITTED, IMAGE, START, digest
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
@@ -147,6 +148,7 @@ def _representations(
         cast("SplineField", encoding).coefficients.data = coefficients[i].clone()
         result = Representation(NeuralField(encoding, field.network, field.spacing), grid, scale)
         result.info = {
+            IMAGE: digest_of_image([part.values[i]], grid),
             "parameters": result.parameters,
             "device": str(coefficients.device),
             "psnr_grid": on[i],

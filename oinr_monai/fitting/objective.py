@@ -18,10 +18,10 @@ from oinr_monai.images.metrics import mean_square, peak_ratio, psnr
 from oinr_monai.images.scans import Scan
 from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.lattice_field import LatticeField
+from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
-from .checkpoint import fingerprint
 from .presets import FitConfig, places_of
 from .samplers import Batch, LatticeSampler, WholeLattice, to_device
 
@@ -62,8 +62,8 @@ class Objective(ABC):
 
     @property
     @abstractmethod
-    def identity(self) -> object:
-        """What tells the image from another, for a checkpoint."""
+    def digest(self) -> str:
+        """What tells the image, or the images, from any others."""
 
     @abstractmethod
     def check(self, field: ContinuousField) -> None:
@@ -90,6 +90,7 @@ class Objective(ABC):
         result.info = {
             "settings": self.config.settings(),
             **taken,
+            IMAGE: self.digest,
             "parameters": result.parameters,
             "psnr_grid": self.psnr_grid(result),
             "psnr_between": self.psnr_between(result),
@@ -129,9 +130,9 @@ class ImageObjective(Objective):
         super().__init__(self.first.grid, channels, scale, peak, span, truth, config)
 
     @property
-    def identity(self) -> object:
-        """Voxels, masks and affines."""
-        return [fingerprint(scan.image, scan.mask, scan.grid.affine) for scan in self.scans]
+    def digest(self) -> str:
+        """Of voxels, masks and affines, one after the other."""
+        return "+".join(scan.digest for scan in self.scans)
 
     def check(self, field: ContinuousField) -> None:
         """Several images have nodes of their own, unless places need none around them."""

@@ -162,7 +162,7 @@ class ImageFit(Descent):
     def identity(self) -> object:
         """The image, the settings, the field, and what it started from."""
         settings = self.objective.config.settings()
-        return self.objective.identity, settings, repr(self.field), self.start
+        return self.objective.digest, settings, repr(self.field), self.start
 
     def draw(self) -> Batch:
         """Places, and what is there; in a step at one of the images."""

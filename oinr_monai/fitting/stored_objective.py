@@ -40,9 +40,9 @@ class StoredObjective(Objective):
         super().__init__(image.grid, image.channels, scale, peak, span, truth, config)
 
     @property
-    def identity(self) -> object:
-        """Grid and intensities."""
-        return self.grid.shape, self.grid.affine.tolist(), self.scale
+    def digest(self) -> str:
+        """Of voxels and affine, read slab by slab."""
+        return self.image.digest
 
     def check(self, field: ContinuousField) -> None:
         """Operators of whole lattices need all of an image at once."""

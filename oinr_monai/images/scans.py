@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from oinr_monai.grids.grid import Grid
 
 from .arrays import narrowed, plain_tensor
+from .identity import digest_of_image
 
 __all__ = ["Scan", "checked_scans"]
 
@@ -32,6 +34,11 @@ class Scan:
     grid: Grid
     mask: Tensor | None
     origin: tuple[float, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells it from any other image."""
+        return digest_of_image([self.image], self.grid, self.mask)
 
     @property
     def counted(self) -> Tensor:

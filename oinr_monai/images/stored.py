@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.tiles import slabs
 
 from .arrays import intensities
+from .identity import digest_of_image
 from .meta import STORED_DTYPE
 from .nifti import read_nifti
 from .scratch import Scratch
@@ -83,6 +86,12 @@ class StoredImage:
         if self.source is not None:
             known[ImageMetaKey.FILENAME_OR_OBJ] = self.source
         return {**known, **({STORED_DTYPE: np.dtype(self.values.dtype).name} if plain else {})}
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells it from any other image: that of the same image in memory."""
+        parts = slabs(self.grid.shape, self.voxels_at_once)
+        return digest_of_image((self.read(*part) for part in parts), self.grid)
 
     @property
     def voxels_at_once(self) -> int:

@@ -53,16 +53,19 @@ KNOWN: dict[str, object] = {
     "times": list[float] | None,
     "weights": list[float],
     "noise": dict[str, Any],
-    TIME_AXIS: dict[str, Any] | None,
     "iou": dict[str, float],
     "dice": dict[str, float],
 }
 
 
-TIME_AXIS_ITEMS: dict[str, object] = {
-    "step": float,
-    "start": float,
-    "unit": Literal["sec", "msec", "usec", "hz", "ppm", "rads", "unknown"],
+# Those that are mappings of their own, with the types of their items.
+RECORDS: dict[str, dict[str, object]] = {
+    TIME_AXIS: {
+        "step": float,
+        "start": float,
+        "unit": Literal["sec", "msec", "usec", "hz", "ppm", "rads", "unknown"],
+    },
+    "descent": {"steps": int, "rate": float},
 }
 
 
@@ -197,19 +200,19 @@ def _info(value: object) -> dict[str, Any]:
     for name, each in info.items():
         if not fits(each, KNOWN.get(name, Any), finite=name in ("times", "weights")):
             raise ValueError(f"info {name} must be {_written(KNOWN[name])}, got {told(each)}")
-    _check_time_axis(info.get(TIME_AXIS))
+    for name in RECORDS.keys() & info.keys():
+        _check_record(name, info[name])
     if np.dtype(info.get(STORED_DTYPE, "f4")).kind not in "biuf":
         raise ValueError(f"info {STORED_DTYPE} must be a type of numbers, got another")
     return info
 
 
-def _check_time_axis(value: object) -> None:
-    if value is None:
-        return
-    items = _mapping(f"info {TIME_AXIS}", value)
-    _check_names(f"info {TIME_AXIS}", items, set(TIME_AXIS_ITEMS))
-    if not all(fits(items[name], hint) for name, hint in TIME_AXIS_ITEMS.items()):
-        raise ValueError(f"info {TIME_AXIS} must be numbers and a unit, got {told(items)}")
+def _check_record(name: str, value: object) -> None:
+    record, items = RECORDS[name], _mapping(f"info {name}", value)
+    _check_names(f"info {name}", items, set(record))
+    for key, hint in record.items():
+        if not fits(items[key], hint):
+            raise ValueError(f"info {name} {key} must be {_written(hint)}, got {told(items[key])}")
 
 
 def _written(hint: object) -> str:

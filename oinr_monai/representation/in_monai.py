@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from .continuous_field import ContinuousField
+from .header import WALL_TIMES
 
 __all__ = ["InMonai", "revived"]
 
@@ -32,6 +33,7 @@ class InMonai(ABC):
 
     meta: dict[str, Any]
     applied_operations: list[Any]
+    info: dict[str, Any]
     field: ContinuousField
 
     @abstractmethod
@@ -47,7 +49,8 @@ class InMonai(ABC):
             path = Path(folder, "representation.oinr")
             self.save(path)
             content = np.fromfile(path, dtype=np.uint8)
-        return revived, (torch.from_numpy(content), self.meta, self.applied_operations)
+        beside = {name: self.info[name] for name in WALL_TIMES if name in self.info}
+        return revived, (torch.from_numpy(content), self.meta, self.applied_operations, beside)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.of_field(copy.deepcopy(self.field, memo))
@@ -69,7 +72,12 @@ class InMonai(ABC):
         raise TypeError(REMEDY)
 
 
-def revived(content: Tensor, meta: dict[str, Any], applied_operations: list[Any]) -> InMonai:
+def revived(
+    content: Tensor,
+    meta: dict[str, Any],
+    applied_operations: list[Any],
+    info: dict[str, Any],
+) -> InMonai:
     """The representation whose file holds ``content``, and what it knew beside the file."""
     from .representation import Representation
 
@@ -78,6 +86,7 @@ def revived(content: Tensor, meta: dict[str, Any], applied_operations: list[Any]
         content.numpy().tofile(path)
         result = Representation.load(path)
     result.meta, result.applied_operations = dict(meta), list(applied_operations)
+    result.info |= info
     return result
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from .representation import Representation
 
-__all__ = ["FITTED", "START", "digest", "fitted_names", "origin"]
+__all__ = ["FITTED", "IMAGE", "START", "digest", "fitted_names", "origin"]
 
 
-# Items of ``info``: the parameters that a fit moved where it moved not all of them, and the
-# fingerprint of what it started from.
-FITTED, START = "fitted", "start"
+# Items of ``info``: the parameters that a fit moved where it moved not all of them, the digest of
+# the image that it saw, and the fingerprint of what it started from.
+FITTED, IMAGE, START = "fitted", "image", "start"
 
 
 def fitted_names(representation: Representation) -> list[str]:

@@ -30,7 +30,6 @@ import torch
 from torch import Tensor
 
 from oinr_monai.fields.spline import SplineField
-from oinr_monai.fitting.checkpoint import fingerprint
 from oinr_monai.fitting.descent import Descent, Watch
 from oinr_monai.fitting.device import chosen_device, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock
@@ -41,6 +40,7 @@ from oinr_monai.grids.splines import interpolating_coefficients
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import Scan, checked_scans
+from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.noise import GaussianNoise, NoiseModel, PhotonNoise
@@ -189,6 +189,7 @@ class _Denoising(Descent):
 
     def __init__(self, scan: Scan, image: Tensor, config: DenoiseConfig, started: float) -> None:
         self.grid, self.config, mask = scan.grid, config, scan.mask
+        self.digest = scan.digest
         self.answered = IntensityScale.of(image, mask)
         self.device = chosen_device(config.device)
         self.noise = config.noise.estimated(image, mask)
@@ -213,8 +214,7 @@ class _Denoising(Descent):
     @property
     def identity(self) -> object:
         """The samples, what counts of them, the noise and the settings."""
-        samples = fingerprint(self.samples, self.patches.learnt, self.grid.affine)
-        return samples, self.noise, self.config, repr(self.residual)
+        return self.digest, self.noise, self.config, repr(self.residual)
 
     def draw(self) -> dict[str, Any]:
         """A patch, and a copy with a probe added."""
@@ -274,6 +274,7 @@ class _Denoising(Descent):
                 **{name: getattr(self.config, name) for name in ("steps", "seconds", "seed")},
                 "device": self.config.device,
             },
+            IMAGE: self.digest,
             "noise": {"model": type(self.noise).__name__, **asdict(self.noise)},
             "risk": -self.best.best - 1,
             "steps": self.clock.step,

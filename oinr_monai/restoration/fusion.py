@@ -25,8 +25,10 @@ from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.arrays import plain_tensor
+from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.meta import inherit
 from oinr_monai.representation.exact import spline_representation
+from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.forward_model import Composition, conjugate_gradients
 from oinr_monai.scanner.profiles import Boxcar, SliceProfile
@@ -110,7 +112,9 @@ def fuse(
     block = _Fusion([_View(*stack, _block(grid)) for stack in stacks], _block(grid), start)
     weight, error = (block if block.reached else task).best_weight()
     volume = task.solve(weight)
+    pairs = zip(images, grids, strict=True)
     info = {
+        IMAGE: "+".join(digest_of_image([plain_tensor(i)], each) for i, each in pairs),
         "stacks": len(images),
         "weight": weight,
         "held_out": error,

@@ -43,11 +43,13 @@ from oinr_monai.fitting.interrupts import learning
 from oinr_monai.grids.checks import check_positive, check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
+from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
+from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.profiles import SliceProfile
 
@@ -332,6 +334,7 @@ class _SuperResolution(Descent):
                 **{name: getattr(self.config, name) for name in ("steps", "seconds", "seed")},
                 "device": self.config.device,
             },
+            IMAGE: digest_of_image([self.image], self.view.grid),
             "factor": list(self.view.factor),
             "profile": next(repr(p) for p in self.view.profiles if p is not None),
             "data_residual": self.view.residual(values, self.image),

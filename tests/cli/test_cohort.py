@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -89,11 +90,38 @@ def test_what_is_there_is_skipped_unless_settings_or_image_changed(
     assert counts(run(*first, *FAST)) == (2, 2, 0)
     later = (folder / "s0.oinr").stat().st_mtime + 10
     os.utime(tmp_path / "scans/0.nii.gz", (later, later))
-    assert counts(run(*first, *FAST)) == (1, 3, 0)
-    os.utime(tmp_path / "scans/0.nii.gz", (0, 0))
+    assert counts(run(*first, *FAST)) == (0, 4, 0)  # a copy of the same image is no other image
     assert counts(run(*first, *FAST, "--seed", 1)) == (4, 0, 0)
     start = ("--init", folder / "s0.oinr", "--overwrite")
     assert counts(run(*first, *FAST, "--seed", 1, *start)) == (4, 0, 0)
+
+
+@pytest.mark.parametrize("change", ["path", "voxel", "affine"])
+def test_another_image_is_fitted_anew_whatever_its_file_time(
+    run: Callable[..., Any], manifest: Path, tmp_path: Path, change: str
+) -> None:
+    """As where a path in the manifest is corrected, to a file that is older than the fit."""
+    folder, scan = tmp_path / "fits", tmp_path / "scans/0.nii.gz"
+    assert counts(run("cohort", "fit", manifest, "-o", folder, *FAST)) == (4, 0, 0)
+    if change == "path":
+        manifest.write_text(manifest.read_text().replace("s0,scans/0", "s0,scans/2"))
+    else:
+        nifti: Any = nib.load(scan)
+        values, affine = nifti.get_fdata(dtype=np.float32), nifti.affine.copy()
+        if change == "voxel":
+            values[3, 4, 2] += 1
+        else:
+            affine[0, 3] += 1
+        nib.save(nib.Nifti1Image(values, affine), scan)
+    for path in (tmp_path / "scans").iterdir():
+        os.utime(path, (0, 0))
+    assert counts(run("cohort", "fit", manifest, "-o", folder, *FAST)) == (1, 3, 0)
+    assert {name: row["status"] for name, row in status(folder).items()} == {
+        "s0": "done",
+        "s1": "skipped",
+        "s2": "skipped",
+        "s3": "skipped",
+    }
 
 
 def test_a_bad_image_fails_its_row_alone(

@@ -86,6 +86,7 @@ def test_a_fit_from_disk_is_the_fit_in_memory(kernel_size: int) -> None:
     whole = MetaTensor(torch.from_numpy(values((1, 40, 24, 20))).float(), affine=AFFINE)
     a, b = (fit(image, config) for image in (whole, StoredImage(values(whole.shape), AFFINE, 8.0)))
     assert a.grid == b.grid
+    assert a.info["image"] == b.info["image"]
     for x, y in zip(a.field.state_dict().values(), b.field.state_dict().values(), strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
     for score in ("psnr_grid", "psnr_between"):

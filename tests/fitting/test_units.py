@@ -63,8 +63,8 @@ SCORED: dict[str, Callable[[Tensor], dict[str, Any]]] = {
     "super-resolve": _super_resolved,
 }
 
-# What depends on the machine and not on the image.
-OF_THE_RUN = {"seconds", "start", "device", "settings"}
+# What tells the machine and the image, and not how good the answer is.
+OF_THE_RUN = {"seconds", "start", "device", "settings", "image"}
 
 
 @pytest.fixture
@@ -82,6 +82,12 @@ def test_scores_know_no_unit(kind: str, unit: float, image: Tensor) -> None:
         for each in (image, unit * image)
     )
     assert found == wanted
+
+
+@pytest.mark.parametrize("kind", SCORED)
+def test_answers_know_what_they_are_of(kind: str, image: Tensor) -> None:
+    given, again, other = (SCORED[kind](each)["image"] for each in (image, image, 1.5 * image))
+    assert given == again != other
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -242,8 +242,9 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any, Any], object], str]] = {
     "objects": (put("info/stored_dtype", "O"), "stored_dtype must be a type of numbers"),
     "no time": (
         put("info/time_axis", {"step": 1.0, "start": 0.0, "unit": "noon"}),
-        "time_axis must",
+        "time_axis unit must",
     ),
+    "no steps": (put("info/descent", {"steps": 0.5, "rate": 1.0}), "descent steps must be int"),
     "part of a time": (put("info/time_axis", {"step": 1.0}), "info time_axis must have"),
     "two labels": (put("info/occupancy", {"labels": [1, 2]}), "occupancy must have labels of 1"),
     "labels of words": (put("info/occupancy", {"labels": ["1"]}), "occupancy must have labels"),

@@ -145,7 +145,7 @@ def test_is_a_representation(truth: MetaTensor, tmp_path: object) -> None:
     fused = fuse(stacks(truth))
     fused.save(f"{tmp_path}/fused.oinr")
     again = Representation.load(f"{tmp_path}/fused.oinr")
-    assert again.info == fused.info
+    assert again.info == {n: v for n, v in fused.info.items() if n != "seconds"}
     assert again.sample(again.grid.refine(2)).shape == (1, 47, 47, 47)
 
 
