@@ -10,8 +10,20 @@ import typer
 
 from .console import about, show
 from .inputs import check_grid, chosen_grid, grid_like, load_representation, place_of, read_mask
-from .options import IMAGE_SUFFIXES, Device, Factor, File, Json, Like, Output, Overwrite, Spacing
+from .options import (
+    IMAGE_SUFFIXES,
+    Device,
+    Factor,
+    File,
+    Json,
+    Like,
+    Output,
+    Overwrite,
+    SeriesUid,
+    Spacing,
+)
 from .outputs import check_output, check_result
+from .target import Belonging, Deidentify, Dicom, Reference, Target
 from .weights import write_regions
 
 if TYPE_CHECKING:
@@ -61,21 +73,28 @@ def sample(  # noqa: PLR0913
         bool, typer.Option("--labels", help="Write the labels of a fit of labels.")
     ] = False,
     device: Device = "auto",
+    dicom: Dicom = False,
+    reference: Reference = None,
+    uid: SeriesUid = None,
+    deidentify: Deidentify = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Sample it on a grid: finer, at another spacing, or another image's."""
-    # JPEG would change labels.
-    lossy = (".jpeg", ".jpg") if labels else ()
+    """Sample it on a grid: finer, at another spacing, or another image's.
+
+    With --dicom, intensities become a series, and labels a DICOM Segmentation.
+    """
+    lossy = (".jpeg", ".jpg") if labels else ()  # JPEG would change labels
     suffixes = tuple(each for each in IMAGE_SUFFIXES if each not in lossy)
-    check_output(output, suffixes, [like], overwrite)
+    belonging = Belonging(dicom, reference or like, uid, deidentify)
+    target = Target.of(output, belonging, suffixes, [like], overwrite)
     representation = load_representation(file, device)
-    grid = chosen_grid(representation, factor, spacing, like)
+    grid = chosen_grid(representation, factor, spacing, like, uid)
     if labels and "occupancy" not in representation.info:
         raise ValueError(f"{file}: must be a fit of labels for --labels; fit with --labels")
-    _check_samples(output, representation, grid, labels)
+    _check_samples(target, representation, grid, labels)
     with about(output):
-        _write_samples(output, representation, grid, labels)
+        _write_samples(target, representation, grid, labels)
     show({"output": str(output), **place_of(grid)}, as_json)
 
 
@@ -179,32 +198,40 @@ def _in_slabs(path: Path, representation: Representation, grid: Grid) -> bool:
     return nifti and len(representation.scale.mean) == 1 and grid.spatial_dims == 3
 
 
-def _check_samples(path: Path, representation: Representation, grid: Grid, labels: bool) -> None:
+def _check_samples(
+    target: Target, representation: Representation, grid: Grid, labels: bool
+) -> None:
     from oinr_monai.grids.checks import check_room
 
+    channels, info = len(representation.scale.mean), representation.info
     if labels:
-        most = max(representation.info["occupancy"]["labels"])
-        check_result(path, 1, grid, {"stored_dtype": "uint8" if most < 256 else "uint16"})
-        check_room(grid.shape, len(representation.scale.mean))
-        return
-    channels = len(representation.scale.mean)
-    held = not _in_slabs(path, representation, grid)
-    check_result(path, channels, grid, representation.info, held=held)
+        check_room(grid.shape, channels)
+        most = max(info["occupancy"]["labels"])
+        channels, info = 1, {"stored_dtype": "uint8" if most < 256 else "uint16"}
+    if target.reference is None:
+        held = labels or not _in_slabs(target.path, representation, grid)
+        check_result(target.path, channels, grid, info, held=held)
+    else:
+        target.check(channels, grid, info, representation.grid, as_object=labels)
 
 
-def _write_samples(path: Path, representation: Representation, grid: Grid, labels: bool) -> None:
+def _write_samples(
+    target: Target, representation: Representation, grid: Grid, labels: bool
+) -> None:
     from oinr_monai.analysis.occupancy import label_map
-    from oinr_monai.images.files import write_image
+    from oinr_monai.images.dicom_objects import write_segmentation
     from oinr_monai.images.nifti import write_slabs
 
-    if labels:
-        write_image(path, label_map(representation, grid), "label")
-    elif _in_slabs(path, representation, grid):
+    if labels and target.reference is not None:
+        write_segmentation(target.path, label_map(representation, grid), target.reference, "labels")
+    elif labels:
+        target.write(label_map(representation, grid), "label")
+    elif target.reference is None and _in_slabs(target.path, representation, grid):
         slabs = (slab[0].numpy() for slab in representation.slabs(grid))
         wide = representation.scale.wide
-        write_slabs(path, grid.shape, grid.affine.numpy(), slabs, "intensity", wide=wide)
+        write_slabs(target.path, grid.shape, grid.affine.numpy(), slabs, "intensity", wide=wide)
     else:
-        write_image(path, representation.sample(grid), "intensity")
+        target.write(representation.sample(grid), "intensity")
 
 
 def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:

@@ -14,7 +14,7 @@ from .console import about, show
 from .inputs import check_budget, check_grid, device_of, read_mask
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid
-from .outputs import check_output, check_result
+from .target import Belonging, Deidentify, Dicom, Target
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -59,6 +59,8 @@ def denoise(  # noqa: PLR0913
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
+    dicom: Dicom = False,
+    deidentify: Deidentify = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -68,19 +70,20 @@ def denoise(  # noqa: PLR0913
     Five channels or more are taken for repeated frames, whose differences tell sigma.
     """
     check_budget(steps, seconds)
-    check_output(output, (*IMAGE_SUFFIXES, ".oinr"), [image, mask], overwrite)
+    belonging = Belonging(dicom, image, uid, deidentify)
+    suffixes = (*IMAGE_SUFFIXES, ".oinr")
+    target = Target.of(output, belonging, suffixes, [image, mask], overwrite)
     model = _model(noise, sigma, counts, readout)
     from dataclasses import replace
 
-    from oinr_monai.images.files import read_image, write_image
+    from oinr_monai.images.files import read_image
     from oinr_monai.restoration.denoising import DenoiseConfig
     from oinr_monai.scanner.noise_level import FEWEST_REPEATS
 
     config = DenoiseConfig(model, steps, seconds, seed, device_of(device))
     volume = read_image(image, uid or (), finite=mask is None)
-    check_result(
-        output, 1 if frame is not None else len(volume), check_grid(image, volume), volume.meta
-    )
+    shown, grid = len(volume) if frame is None else 1, check_grid(image, volume)
+    target.check(shown, grid, volume.meta, grid)
     inside = None if mask is None else read_mask(mask, volume)
     if len(volume) >= FEWEST_REPEATS:
         # Found from all frames, for each of them; what a stack denoised as one would have.
@@ -90,7 +93,7 @@ def denoise(  # noqa: PLR0913
             estimated = replace(estimated, sigma=min(sigma))  # type: ignore[call-arg]
         config = replace(config, noise=estimated)
     frames = _frames(image, volume, frame)
-    as_function = output.name.lower().endswith(".oinr")
+    as_function = output.name.lower().endswith(".oinr") and not dicom
     if as_function and len(frames) > 1:
         raise ValueError(f"--frame must be given for {output}, which holds one of {len(frames)}")
     with ExitStack() as stack:
@@ -100,11 +103,7 @@ def denoise(  # noqa: PLR0913
             found = _each(frames, checkpoints, config, inside, progress)
         if found[-1].info["interrupted"]:
             stopped(found[-1].info["steps"], f"{output} is not written")
-    with about(output):
-        if as_function:
-            found[0].save(output)
-        else:
-            write_image(output, _together(volume, found), f"denoised, {noise}")
+    target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
     show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +17,14 @@ from oinr_monai.analysis.derivatives import (
 
 from .console import show
 from .inputs import chosen_grid, load_representation, place_of
-from .options import Device, Factor, File, Json, Like, Overwrite, Sigma, Spacing
-from .outputs import check_folder, check_result, check_unused
+from .options import Device, Factor, File, Json, Like, Overwrite, SeriesUid, Sigma, Spacing
+from .outputs import check_result, check_unused
+from .target import Belonging, Deidentify, Dicom, Reference, Target
+
+if TYPE_CHECKING:
+    from oinr_monai.grids.grid import Grid
+    from oinr_monai.images.dicom_reference import DicomReference
+    from oinr_monai.representation.representation import Representation
 
 __all__ = ["derive"]
 
@@ -36,19 +42,39 @@ def derive(  # noqa: PLR0913
     spacing: Spacing = None,
     like: Like = None,
     device: Device = "auto",
+    dicom: Dicom = False,
+    reference: Reference = None,
+    uid: SeriesUid = None,
+    deidentify: Deidentify = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write exact derivatives in world axes, per mm, and what they tell of shapes."""
+    """Write exact derivatives in world axes, per mm, and what they tell of shapes.
+
+    With --dicom, each component of a map becomes a DICOM Parametric Map.
+    """
     names = _map_names(maps)
-    check_folder(output)
+    belonging = Belonging(dicom, reference or like, uid, deidentify)
+    target = Target.of(output, belonging, None, [], overwrite)
     representation = load_representation(file, device)
     check_maps(names, sigma, representation.grid.spatial_dims)
-    grid = chosen_grid(representation, factor, spacing, like)
-    written = {name: output / f"{name}.nii.gz" for name in names}
-    for path in written.values():
-        check_unused(path, [like], overwrite)
-        check_result(path, 1, grid, {})
+    grid = chosen_grid(representation, factor, spacing, like, uid)
+    files = {name: output / f"{name}.nii.gz" for name in names}
+    if target.reference is None:
+        for path in files.values():
+            check_unused(path, [like], overwrite)
+            check_result(path, 1, grid, {})
+        _write_maps(output, representation, names, grid, sigma)
+        written: Any = {name: str(path) for name, path in files.items()}
+    else:
+        target.check(1, grid, {}, representation.grid, as_object=True)
+        written = _write_dicom(output, target.reference, representation, names, grid, sigma)
+    show({"output": str(output), "maps": written, "sigma": sigma, **place_of(grid)}, as_json)
+
+
+def _write_maps(
+    output: Path, representation: Representation, names: list[str], grid: Grid, sigma: list[float]
+) -> None:
     from oinr_monai.images.files import write_image
     from oinr_monai.images.replacing import put_in_place, writing
     from oinr_monai.images.scratch import Scratch
@@ -57,10 +83,25 @@ def derive(  # noqa: PLR0913
         for name, volume in derivative_maps(representation, names, grid, sigma):
             write_image(folder / f"{name}.nii.gz", volume, described(name, sigma))
         output.mkdir(exist_ok=True)
-        for path in written.values():
-            put_in_place(folder / path.name, path)
-    told = {name: str(path) for name, path in written.items()}
-    show({"output": str(output), "maps": told, "sigma": sigma, **place_of(grid)}, as_json)
+        for name in names:
+            put_in_place(folder / f"{name}.nii.gz", output / f"{name}.nii.gz")
+
+
+def _write_dicom(
+    output: Path,
+    reference: DicomReference,
+    representation: Representation,
+    names: list[str],
+    grid: Grid,
+    sigma: list[float],
+) -> dict[str, list[str]]:
+    """Parametric maps; their files, for each map."""
+    from oinr_monai.images.dicom_objects import write_parametric_maps
+
+    found = derivative_maps(representation, names, grid, sigma)
+    maps = ((name, volume, described(name, sigma)) for name, volume in found)
+    written = write_parametric_maps(output, maps, reference)
+    return {name: [str(output / file) for file in files] for name, files in written.items()}
 
 
 def _map_names(text: str) -> list[str]:

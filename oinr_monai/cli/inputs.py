@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ def chosen_grid(
     factor: int | None,
     spacing: list[float] | None,
     like: Path | None,
+    uid: Sequence[str] | None = None,
 ) -> Grid:
     """The grid that --factor, --spacing or --like asks for; the fitted one if none does."""
     from oinr_monai.grids.asked import AskedGrid
@@ -110,7 +112,7 @@ def chosen_grid(
     with options("factor", "spacing", "like"):
         asked = AskedGrid(factor, spacing)
         if like is not None:
-            asked = replace(asked, like=grid_like(like, read_grid(like), representation))
+            asked = replace(asked, like=grid_like(like, read_grid(like, uid or ()), representation))
         return asked.on(representation.grid)
 
 

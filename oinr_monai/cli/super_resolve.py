@@ -12,7 +12,7 @@ from .console import about, options, show
 from .inputs import check_budget, check_grid, device_of, profile_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
-from .outputs import check_output, check_result
+from .target import Belonging, Deidentify, Dicom, Target
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -74,6 +74,8 @@ def super_resolve(  # noqa: PLR0913
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
+    dicom: Dicom = False,
+    deidentify: Deidentify = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -83,9 +85,10 @@ def super_resolve(  # noqa: PLR0913
     REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
-    check_output(output, (*IMAGE_SUFFIXES, ".oinr"), images, overwrite)
+    belonging = Belonging(dicom, images[0], uid, deidentify)
+    target = Target.of(output, belonging, (*IMAGE_SUFFIXES, ".oinr"), images, overwrite)
     from oinr_monai.grids.checks import per_axis
-    from oinr_monai.images.files import read_image, write_image
+    from oinr_monai.images.files import read_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
     from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
     from oinr_monai.scanner.slices import fine_grid, thickest_axis
@@ -97,7 +100,7 @@ def super_resolve(  # noqa: PLR0913
         dims = grids[0].spatial_dims
         chosen = None if spacing is None else per_axis("spacing", spacing, dims)
     fine = fine_grid(grids[0], thickest_axis(grids[0]) if axis is None else axis, chosen)
-    check_result(output, len(volumes[0]), fine, volumes[0].meta)
+    target.check(len(volumes[0]), fine, volumes[0].meta, grids[0])
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):
@@ -115,11 +118,7 @@ def super_resolve(  # noqa: PLR0913
                 )
         if found.info.get("interrupted", False):
             stopped(found.info["steps"], f"{output} is not written")
-        with about(output):
-            if output.name.lower().endswith(".oinr"):
-                found.save(output)
-            else:
-                write_image(output, found.sample(), "super-resolved")
+        target.write(found, "super-resolved")
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
     show({"output": str(output), **place, **scores}, as_json)

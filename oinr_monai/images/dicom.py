@@ -24,6 +24,8 @@ __all__ = ["read_dicom", "stacked_planes"]
 # Directions that differ by less, in radians, are the same, and places by less, in mm.
 _SAME_DIRECTION, _SAME_PLACE = 1e-3, 1e-3
 
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+
 # Part of a step by which the distances between slices may differ.
 _EVEN = 0.02
 
@@ -38,7 +40,10 @@ def read_dicom(path: Path, series: Sequence[str] = ()) -> RawImage:
     Raises:
         ValueError: if there is no DICOM image, or not one series, or its slices are no volume.
     """
-    datasets = read_headers(series_in(path, series) if path.is_dir() else [path], pixels=True)
+    files = series_in(path, series) if path.is_dir() else [path]
+    datasets = read_headers(files, pixels=True)
+    if len(files) == 1 and datasets[0].get("SOPClassUID") in _SEGMENTATIONS:
+        return _read_segmentation(path, files[0])
     planes = []
     with reading(path, "DICOM"):
         for dataset in datasets:
@@ -49,6 +54,24 @@ def read_dicom(path: Path, series: Sequence[str] = ()) -> RawImage:
         values = np.stack([_intensities(frames[i], planes[i]) for i in order])
     # Arrays of frames run (Z, Y, X[, C]).
     return RawImage(values.T if values.ndim == 4 else values.T[None], LPS_TO_RAS @ affine)
+
+
+def _read_segmentation(path: Path, file: Path) -> RawImage:
+    """A DICOM Segmentation as a label map: by the segments' labels where these are numbers."""
+    from .dicom_objects import need_highdicom
+
+    highdicom = need_highdicom()
+    with reading(path, "a DICOM segmentation"), quiet_pydicom():
+        found = highdicom.seg.segread(file)
+        volume = found.get_volume(combine_segments=True)
+    labels = np.zeros(int(max(found.segment_numbers)) + 1, np.int64)
+    told = [found.get_segment_description(each).segment_label for each in found.segment_numbers]
+    known = all(text.isdecimal() for text in told)
+    for number, text in zip(found.segment_numbers, told, strict=True):
+        labels[number] = int(text) if known else number
+    # Its axes run (Z, Y, X), from the outermost frames that hold anything.
+    affine = np.array(volume.affine)[:, [2, 1, 0, 3]]
+    return RawImage(labels[volume.array].T[None], LPS_TO_RAS @ affine)
 
 
 # ---- where the slices lie -----------------------------------------------------------------------
