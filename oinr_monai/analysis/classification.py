@@ -67,8 +67,8 @@ def perceptron() -> Pipeline:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    network = MLPClassifier((64,), alpha=1.0, early_stopping=True, random_state=0)
-    return make_pipeline(StandardScaler(), network)
+    layers = MLPClassifier((64,), alpha=1.0, early_stopping=True, random_state=0)
+    return make_pipeline(StandardScaler(), layers)
 
 
 def cross_validate(

@@ -32,7 +32,7 @@ def weight_vector(representation: Representation, start: Representation | None =
     """The fitted parameters as one vector, in the order of :func:`fitted_names`.
 
     Each tensor is flattened in C order (the last axis fastest). Weights of fits that started at
-    random are comparable in name only: a network keeps its function when its units change places.
+    random are comparable in name only: an operator keeps its function when its units change places.
     From a shared start every number keeps its part, and the difference from it is what was learned.
 
     Args:
@@ -85,11 +85,11 @@ def check_comparable(representation: Representation, other: Representation) -> N
     """Check that two representations hold the same parameters.
 
     Raises:
-        ValueError: if their encodings, networks or node spacings differ, or what was fitted.
+        ValueError: if their fields, operators or node spacings differ, or what was fitted.
     """
     mine, others = _architecture(representation), _architecture(other)
     if mine != others:
-        parts = ("encoding", "network", "spacing")
+        parts = ("field", "operator", "spacing")
         part = next(p for p, a, b in zip(parts, mine, others, strict=True) if a != b)
         raise ValueError(
             f"representations must be of one architecture to compare their weights, got another "

@@ -1,4 +1,4 @@
-"""Input functions f for the operator: fixed encodings of the coordinates, and learned splines."""
+"""Sines and cosines of the coordinates: ours, and those published."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class FourierEncoding(SeparableField):
 
 
 class DyadicEncoding(SeparableField):
-    r"""The published encoding: octaves of sines and cosines over [-1, 1].
+    r"""The published field: octaves of sines and cosines over [-1, 1].
 
     .. math:: f(x) = \big(\sin(2^i \pi z_d), \cos(2^i \pi z_d)\big), \qquad z_d = 2 x_d / L_d - 1
 

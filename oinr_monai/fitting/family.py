@@ -131,7 +131,7 @@ class _FamilyFit(Descent):
         return self.digest, self.times, self.config.settings(), repr(self.field)
 
     @property
-    def encoding(self) -> FamilyField:
+    def family(self) -> FamilyField:
         return cast("FamilyField", self.field.encoding)
 
     def _align(self, alignment: Alignment, z: Tensor) -> None:
@@ -144,7 +144,7 @@ class _FamilyFit(Descent):
             steps = [b.coefficients - a.coefficients for a, b in alignment.motions(pairs, spacing)]
             sums = torch.stack([torch.zeros_like(steps[0]), *steps]).cumsum(dim=0)
             coefficients = list(sums - sums.mean(dim=0))
-        for motion, found_ones in zip(self.encoding.motions, coefficients, strict=True):
+        for motion, found_ones in zip(self.family.motions, coefficients, strict=True):
             motion.get_parameter("coefficients").data.copy_(found_ones)
 
     # ---- what a step sees -----------------------------------------------------------------------
@@ -198,7 +198,7 @@ class _FamilyFit(Descent):
     def truth(self, weights: Sequence[float], positions: Positions) -> Tensor:
         """The blend of the moved images (C, *positions.shape), standardised."""
         taking = [i for i, w in enumerate(weights) if w != 0]
-        blend = self.encoding.blend(weights)
+        blend = self.family.blend(weights)
         moves: list[Tensor | None] = [None] * len(taking)
         if isinstance(blend, FamilyField):
             moves = blend.displacements(positions)
@@ -238,7 +238,7 @@ class _FamilyFit(Descent):
                 {"times": None if self.times is None else list(self.times)},
             )
         )
-        settings = {**self.config.settings(), "motion": bool(len(self.encoding.motions))}
+        settings = {**self.config.settings(), "motion": bool(len(self.family.motions))}
         family.representation.info.update(
             {
                 "settings": settings,

@@ -90,9 +90,9 @@ def modulate(
 
 def answers(field: NeuralField, coefficients: Tensor, lattice: Lattice) -> Tensor:
     """Signals (B, C, *lattice.shape) of the operator on B input functions (B, E, *knots)."""
-    encoding, dims = cast("SplineField", field.encoding), lattice.spatial_dims
+    splines, dims = cast("SplineField", field.encoding), lattice.spatial_dims
     haloed = lattice.padded(field.network.halo(), field.spacing, (1,) * dims)
-    values = evaluate(coefficients.flatten(0, 1), encoding.in_knots(haloed))
+    values = evaluate(coefficients.flatten(0, 1), splines.in_knots(haloed))
     return field.network(values.unflatten(0, coefficients.shape[:2]))
 
 
@@ -144,9 +144,9 @@ def _representations(
 ) -> Iterator[Representation]:
     on, between = (_psnr(field, part, coefficients, shift).tolist() for shift in (0.0, 0.5))
     for i, (grid, scale) in enumerate(zip(part.grids, part.scales, strict=True)):
-        encoding = copy.deepcopy(field.encoding)
-        cast("SplineField", encoding).coefficients.data = coefficients[i].clone()
-        result = Representation(NeuralField(encoding, field.network, field.spacing), grid, scale)
+        splines = cast("SplineField", copy.deepcopy(field.encoding))
+        splines.coefficients.data = coefficients[i].clone()
+        result = Representation(NeuralField(splines, field.network, field.spacing), grid, scale)
         result.info = {
             IMAGE: digest_of_image([part.values[i]], grid),
             "parameters": result.parameters,

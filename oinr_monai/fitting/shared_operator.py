@@ -260,16 +260,16 @@ def _standardised(images: Tensor) -> Tensor:
 
 def _start(grid: Grid, out_channels: int, config: OperatorConfig) -> NeuralField:
     dims, spacing = grid.spatial_dims, grid.spacing.tolist()
-    network = ConvOINR(
+    operator = ConvOINR(
         dims, config.field_channels, out_channels, config.channels, config.kernel_size
     )
     knots = [h * config.knot_spacing for h in spacing]
-    margin = [h * r for h, r in zip(spacing, network.halo(), strict=True)]
-    encoding = SplineField(grid.extent.tolist(), knots, config.field_channels, margin)
+    margin = [h * r for h, r in zip(spacing, operator.halo(), strict=True)]
+    splines = SplineField(grid.extent.tolist(), knots, config.field_channels, margin)
     with torch.no_grad():
-        network.last.weight.mul_(LAST_LAYER)
-        encoding.coefficients.normal_(std=FIELD)
-    return NeuralField(encoding, network, spacing)
+        operator.last.weight.mul_(LAST_LAYER)
+        splines.coefficients.normal_(std=FIELD)
+    return NeuralField(splines, operator, spacing)
 
 
 def _stable_rate(field: NeuralField, grid: Grid, iterations: int = 15) -> float:

@@ -96,8 +96,8 @@ def _check_kind(field: ContinuousField, start: Representation, out_channels: int
 
 def _kind(field: ContinuousField) -> object:
     # What must agree for the same weights to mean the same; nodes move with the grid.
-    network = field.network.arguments()
-    told = {name: v for name, v in network.items() if name not in ("kernel", "spacing")}
+    operator = field.network.arguments()
+    told = {name: v for name, v in operator.items() if name not in ("kernel", "spacing")}
     shapes = {name: tuple(v.shape) for name, v in field.network.state_dict().items()}
     return type(field.network), told, shapes, [type(each) for each in field.encoding.modules()]
 
@@ -141,18 +141,18 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousF
     preset = preset_of(grid, config)
     if config.encoding is not None:
         # A part of it may be a fitted field, which stays as it is.
-        encoding = copy.deepcopy(config.encoding(grid))
-        network = _network(config, grid, encoding.channels, out_channels)
+        field = copy.deepcopy(config.encoding(grid))
+        operator = _operator(config, grid, field.channels, out_channels)
     else:
         # Channels of an image share much of what they show, but not all.
         channels = round(preset.field_channels * math.sqrt(out_channels))
-        network = _network(config, grid, channels, out_channels)
-        halo = network.halo() if isinstance(network, LocalOperator) else (0,) * grid.spatial_dims
-        encoding = _spline_field(preset, grid, channels, halo)
-    for part, given in ((encoding, config.encoding), (network, config.network)):
+        operator = _operator(config, grid, channels, out_channels)
+        halo = operator.halo() if isinstance(operator, LocalOperator) else (0,) * grid.spatial_dims
+        field = _spline_field(preset, grid, channels, halo)
+    for part, given in ((field, config.encoding), (operator, config.network)):
         if given is not None:
             check_savable(part)
-    return field_of(encoding, network, grid.spacing.tolist(), grid.shape)
+    return field_of(field, operator, grid.spacing.tolist(), grid.shape)
 
 
 def build_family(
@@ -170,27 +170,27 @@ def build_family(
             f"{type(alone.network).__name__} and {type(alone.encoding).__name__}"
         )
     spacing, spline = grid.spacing.tolist(), alone.encoding.arguments()
-    encoding = FamilyField(
+    family = FamilyField(
         **{name: spline[name] for name in ("extent", "knot_spacing", "channels", "margin")},
         members=members,
         motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
     )
-    return NeuralField(encoding, alone.network, spacing)
+    return NeuralField(family, alone.network, spacing)
 
 
-def _network(
+def _operator(
     config: FitConfig, grid: Grid, in_channels: int, out_channels: int
 ) -> LocalOperator | LatticeOperator:
     make = config.network or partial(
         ConvOINR, channels=config.channels or CHANNELS, kernel_size=config.kernel_size
     )
-    network = make(
+    operator = make(
         spatial_dims=grid.spatial_dims, in_channels=in_channels, out_channels=out_channels
     )
     # The nodes of a continuous kernel lie at the voxels; the halo counts them.
-    if isinstance(network, LocalOperator):
-        return network.with_spacing(grid.spacing.tolist())
-    return network
+    if isinstance(operator, LocalOperator):
+        return operator.with_spacing(grid.spacing.tolist())
+    return operator
 
 
 def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]) -> Field:

@@ -1,4 +1,4 @@
-"""The scale between intensities and the standardised numbers that networks see."""
+"""The scale between intensities and the standardised numbers that operators see."""
 
 from __future__ import annotations
 

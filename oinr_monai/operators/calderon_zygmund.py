@@ -1,4 +1,4 @@
-"""Calderon-Zygmund operators in the non-standard wavelet form, as networks."""
+"""Calderon-Zygmund operators in the non-standard wavelet form."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class CZOINR(LatticeOperator):
         ValueError: if ``spatial_dims`` is not 1 to 3, ``levels`` below 1, or the wavelet unknown.
 
     Example:
-        >>> network = CZOINR(spatial_dims=3, in_channels=12, out_channels=1, channels=4, levels=2)
-        >>> network(torch.zeros(1, 12, 16, 17, 18)).shape
+        >>> operator = CZOINR(spatial_dims=3, in_channels=12, out_channels=1, channels=4, levels=2)
+        >>> operator(torch.zeros(1, 12, 16, 17, 18)).shape
         torch.Size([1, 1, 16, 17, 18])
     """
 
@@ -102,7 +102,7 @@ class CZOINR(LatticeOperator):
         check_levels(self.levels, shape, self.wave)
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the network is built again."""
+        """Constructor arguments as JSON values, from which the operator is built again."""
         return {
             "spatial_dims": self.spatial_dims,
             "in_channels": self.in_channels,

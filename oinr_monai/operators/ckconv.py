@@ -59,10 +59,10 @@ class CKConvOINR(LocalOperator):
 
     Example:
         >>> import torch
-        >>> network = CKConvOINR(3, 12, 1, channels=(8, 8), support=(2.0, 0, 0), spacing=1.0)
-        >>> network(torch.zeros(1, 12, 10, 10, 10)).shape
+        >>> operator = CKConvOINR(3, 12, 1, channels=(8, 8), support=(2.0, 0, 0), spacing=1.0)
+        >>> operator(torch.zeros(1, 12, 10, 10, 10)).shape
         torch.Size([1, 1, 6, 6, 6])
-        >>> network.with_spacing((0.5, 0.5, 1.0))(torch.zeros(1, 12, 19, 19, 10)).shape
+        >>> operator.with_spacing((0.5, 0.5, 1.0))(torch.zeros(1, 12, 19, 19, 10)).shape
         torch.Size([1, 1, 11, 11, 6])
     """
 
@@ -128,7 +128,7 @@ class CKConvOINR(LocalOperator):
         return other
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the network is built again."""
+        """Constructor arguments: JSON values, and the kernel network as it is."""
         made = [x.kernel for x in self.layers if isinstance(x, ContinuousKernelIntegral)]
         return {
             "spatial_dims": self.spatial_dims,

@@ -24,7 +24,7 @@ class ConvOINR(LocalOperator):
 
     Kernel offsets are fixed in mm, so that on a lattice s times finer than the fitted one the
     convolutions dilate by s and the shared points agree to rounding. Layers of width 1 are
-    pointwise maps; where only the first layer is wider, the network has a closed form at any point.
+    pointwise maps; where only the first layer is wider, the operator has a closed form anywhere.
     With :class:`~oinr_monai.CoordinateField`, width 1 and ``omega_0=30`` it is a SIREN.
 
     The start keeps the variance of a unit through the layers, counting the taps: uniform within
@@ -53,8 +53,8 @@ class ConvOINR(LocalOperator):
 
     Example:
         >>> import torch
-        >>> network = ConvOINR(spatial_dims=3, in_channels=12, out_channels=1, channels=(16, 16))
-        >>> network(torch.zeros(1, 12, 10, 10, 10)).shape
+        >>> operator = ConvOINR(spatial_dims=3, in_channels=12, out_channels=1, channels=(16, 16))
+        >>> operator(torch.zeros(1, 12, 10, 10, 10)).shape
         torch.Size([1, 1, 4, 4, 4])
     """
 
@@ -93,7 +93,7 @@ class ConvOINR(LocalOperator):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the network is built again."""
+        """Constructor arguments as JSON values, from which the operator is built again."""
         return {
             "spatial_dims": self.spatial_dims,
             "in_channels": self.in_channels,

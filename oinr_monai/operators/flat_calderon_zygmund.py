@@ -57,8 +57,8 @@ class FlatCZOINR(LatticeOperator):
             unknown.
 
     Example:
-        >>> network = FlatCZOINR((16, 16), in_channels=5, out_channels=1, channels=2, levels=4)
-        >>> network(torch.zeros(1, 5, 16, 16)).shape
+        >>> operator = FlatCZOINR((16, 16), in_channels=5, out_channels=1, channels=2, levels=4)
+        >>> operator(torch.zeros(1, 5, 16, 16)).shape
         torch.Size([1, 1, 16, 16])
     """
 
@@ -108,11 +108,11 @@ class FlatCZOINR(LatticeOperator):
         if tuple(shape) != self.shape:
             raise ValueError(
                 f"field must have shape {self.shape}, got {tuple(shape)}; "
-                "build a network for each shape"
+                "build an operator for each shape"
             )
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the network is built again."""
+        """Constructor arguments as JSON values, from which the operator is built again."""
         return {
             "shape": list(self.shape),
             "in_channels": self.in_channels,

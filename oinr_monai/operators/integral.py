@@ -102,7 +102,7 @@ class KernelIntegral(Integral):
         out_channels: channels of Ku.
         kernel_size: odd number of nodes along every axis, 2 r + 1.
         bias: whether b is there.
-        same: pad with zeros to the size of the input, as the published networks do.
+        same: pad with zeros to the size of the input, as the published operators do.
 
     Example:
         >>> layer = KernelIntegral(2, 3, 5, kernel_size=3)

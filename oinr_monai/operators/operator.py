@@ -1,4 +1,4 @@
-"""Operators: what every network that maps a field to a signal offers."""
+"""Operators: what everything that maps a field to a signal offers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class LocalOperator(Operator):
 
     @property
     def radius(self) -> int:
-        """Halo of the whole network in nodes, along the axis where it is largest."""
+        """Halo of the whole operator in nodes, along the axis where it is largest."""
         return max(self.halo())
 
     @property

@@ -47,10 +47,10 @@ class SequenceOINR(Operator):
         ValueError: if ``time_bands`` is negative, and as :class:`~oinr_monai.ConvOINR` does.
 
     Example:
-        >>> network = SequenceOINR(2, 40, 1, channels=(8, 8), padding="same")
-        >>> network(torch.zeros(3, 40, 16, 16), torch.tensor([0.0, 0.5, 1.0])).shape
+        >>> operator = SequenceOINR(2, 40, 1, channels=(8, 8), padding="same")
+        >>> operator(torch.zeros(3, 40, 16, 16), torch.tensor([0.0, 0.5, 1.0])).shape
         torch.Size([3, 1, 16, 16])
-        >>> type(network.at_time(0.5)).__name__
+        >>> type(operator.at_time(0.5)).__name__
         'ConvOINR'
     """
 
@@ -102,7 +102,7 @@ class SequenceOINR(Operator):
     def at_time(self, time: float) -> ConvOINR:
         """The operator of one moment, which reads the field alone.
 
-        At places where it pads with zeros it differs: there the published network pads after time
+        At places where it pads with zeros it differs: there the published operator pads after time
         was added, and so knows the border by it. With "valid" kernels they agree.
         """
         operator = self.operator
@@ -120,7 +120,7 @@ class SequenceOINR(Operator):
         return frame
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, from which the network is built again."""
+        """Constructor arguments as JSON values, from which the operator is built again."""
         arguments = self.operator.arguments()
         del arguments["bias"]
         return {

@@ -60,7 +60,7 @@ def _eight_bands(grid: Grid) -> Field:
 
 
 class EncodeGrid(Transform):
-    """The encoding of an image's voxel centres, as an image (E, *spatial) with the same affine.
+    """The field at an image's voxel centres, as an image (E, *spatial) with the same affine.
 
     Args:
         encoding: makes the input function for a grid; sines and cosines of eight wavelengths per

@@ -1,7 +1,7 @@
 """A fit as MONAI training: random lattices of one volume as a dataset, and answers from the result.
 
 :func:`~oinr_monai.fit` is the short way. These are the pieces by which a bundle's ``train.json``
-fits a plain network with MONAI's trainer, handlers and checkpoints.
+fits a plain operator with MONAI's trainer, handlers and checkpoints.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ from oinr_monai.representation.representation import Representation
 __all__ = ["RandomLattices", "TrainedInferer", "represent"]
 
 
-def _encoding(grid: Grid, bands: int) -> FourierEncoding:
+def _field(grid: Grid, bands: int) -> FourierEncoding:
     return FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=bands)
 
 
-def represent(network: LocalOperator, image: Tensor, bands: int = 8) -> Representation:
-    """The representation of ``image`` that ``network`` was trained to be.
+def represent(operator: LocalOperator, image: Tensor, bands: int = 8) -> Representation:
+    """The representation of ``image`` that ``operator`` was trained to be.
 
     Args:
-        network: operator trained on :class:`RandomLattices` of the image; a copy of it is kept.
+        operator: trained on :class:`RandomLattices` of the image; a copy of it is kept.
         image: the image (C, *spatial), which tells grid and intensity scale.
-        bands: wavelengths per axis of the encoding, as in training.
+        bands: wavelengths per axis of the field, as in training.
     """
     grid = Grid.from_image(image)
     plain = plain_tensor(image)
-    field = NeuralField(_encoding(grid, bands), copy.deepcopy(network), grid.spacing.tolist())
+    field = NeuralField(_field(grid, bands), copy.deepcopy(operator), grid.spacing.tolist())
     scale = IntensityScale.of(plain.cpu().float())
     return inherit(Representation(field, grid, scale), image)
 
 
 class RandomLattices(IterableDataset[dict[str, Tensor]]):
-    """Random places of one volume: the encoding there, and the standardised intensity.
+    """Random places of one volume: the field there, and the standardised intensity.
 
     Each item holds ``image``, the encoded field (2 D bands, *places), and ``label``, the cubic
     spline through the standardised volume (C, *places), for any MONAI trainer and loss.
 
     Args:
-        data: the items of a datalist; it must hold one, since a network is fitted to one volume.
+        data: the items of a datalist; it must hold one, since an operator is fitted to one volume.
         transform: loads an item to a mapping whose ``key`` is an image (C, *spatial).
         key: key of the image.
         bands: wavelengths per axis of the :class:`~oinr_monai.FourierEncoding`.
-        halo: radius of the network in voxels; above 0, places are patches with this halo around.
+        halo: radius of the operator in voxels; above 0, places are patches with this halo around.
         places: places of a lattice, about; as in :class:`~oinr_monai.FitConfig` if None.
         length: lattices to give, the same ones each time; None for an endless stream.
         seed: seed of the places; give each process its own.
@@ -106,7 +106,7 @@ class RandomLattices(IterableDataset[dict[str, Tensor]]):
             raise ValueError(f"image must be finite and vary, got values that span {span}")
         z = IntensityScale.of(values).standardise(values)
         self.span = float(z.max() - z.min())
-        self.truth, self.encoding = CubicInterpolant(z), _encoding(self.grid, bands)
+        self.truth, self.field = CubicInterpolant(z), _field(self.grid, bands)
         self.places = places_of(self.grid, FitConfig(places=places))
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
@@ -136,11 +136,11 @@ class RandomLattices(IterableDataset[dict[str, Tensor]]):
                 [self.halo] * self.grid.spatial_dims, spacing, [1] * self.grid.spatial_dims
             )
         with torch.no_grad():
-            return self.encoding(lattice)[0]
+            return self.field(lattice)[0]
 
-    def representation(self, network: LocalOperator) -> Representation:
-        """What ``network`` has learned of this volume."""
-        return represent(network, self.volume, self.bands)
+    def representation(self, operator: LocalOperator) -> Representation:
+        """What ``operator`` has learned of this volume."""
+        return represent(operator, self.volume, self.bands)
 
 
 class TrainedInferer(Inferer):
@@ -149,9 +149,9 @@ class TrainedInferer(Inferer):
     Args:
         answer: what to ask the representation, an array transform such as ``SampleOINR()`` or any
             function of one; its intensities on the fitted grid if None.
-        bands: wavelengths per axis of the encoding, as in training.
-        fitted: the fit: an ``.oinr`` file; or the state dict, a ``.pt`` file, of a network that was
-            trained on the volume given; or None, where the network given is the trained one.
+        bands: wavelengths per axis of the field, as in training.
+        fitted: the fit: an ``.oinr`` file; or the state dict, a ``.pt`` file, of an operator
+            that was trained on the volume given; or None, where the one given is the trained one.
 
     Example:
         >>> from oinr_monai import ConvOINR
@@ -186,12 +186,12 @@ class TrainedInferer(Inferer):
             answers = [self.answer(fit) for fit in fits]
             return collate_meta_tensor([answer.to(inputs.device) for answer in answers])
 
-    def _representation(self, image: Tensor, network: LocalOperator) -> Representation:
+    def _representation(self, image: Tensor, operator: LocalOperator) -> Representation:
         if self.fitted is None:
-            return represent(network, image, self.bands)
+            return represent(operator, image, self.bands)
         if self.fitted.suffix != ".pt":
             return Representation.load(self.fitted).to(image.device)
-        network = copy.deepcopy(network)
+        operator = copy.deepcopy(operator)
         state = torch.load(self.fitted, map_location=image.device, weights_only=True)
-        network.load_state_dict(state)
-        return represent(network, image, self.bands)
+        operator.load_state_dict(state)
+        return represent(operator, image, self.bands)

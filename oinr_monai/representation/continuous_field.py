@@ -68,7 +68,7 @@ class ContinuousField(Field):
 
     @abstractmethod
     def with_spacing(self, spacing: Sequence[float]) -> ContinuousField:
-        """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
+        """The same field and operator, sharing their parameters, with nodes at ``spacing``."""
 
     @property
     @abstractmethod

@@ -60,9 +60,9 @@ def spline_field(values: Tensor, grid: Grid) -> NeuralField:
     """The quintic B-spline through ``values`` (C, *grid.shape), over mm along the grid's axes."""
     spacing, channels = grid.spacing.tolist(), len(values)
     # One voxel of margin, so that a single slice has all its knots as well.
-    encoding = SplineField(grid.extent.tolist(), spacing, channels, margin=spacing, degree=DEGREE)
-    encoding.coefficients.requires_grad_(False).copy_(_coefficients(values))
-    return NeuralField(encoding, _hand_on(grid.spatial_dims, channels), spacing)
+    splines = SplineField(grid.extent.tolist(), spacing, channels, margin=spacing, degree=DEGREE)
+    splines.coefficients.requires_grad_(False).copy_(_coefficients(values))
+    return NeuralField(splines, _hand_on(grid.spatial_dims, channels), spacing)
 
 
 def _coefficients(image: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ __all__ = ["WorldSignal", "export_signal"]
 
 
 class WorldSignal(nn.Module):
-    """Intensities at world points: encoding, network, affine and intensity scale in one module.
+    """Intensities at world points: field, operator, affine and intensity scale in one module.
 
     It agrees with :meth:`Representation.at` to rounding, beyond the image too: over the half voxel
     past the outermost voxel centres it keeps the border's value, farther out it is the image's

@@ -39,9 +39,9 @@ class LatticeField(ContinuousField):
     Example:
         >>> from oinr_monai import CZOINR, FourierEncoding
         >>> from oinr_monai.grids.positions import Scatter
-        >>> encoding = FourierEncoding(extent=(15.0, 15.0), spacing=(1.0, 1.0), bands=3)
-        >>> field = LatticeField(encoding, CZOINR(2, 12, 1, levels=2), (1.0, 1.0), (16, 16))
-        >>> field(Scatter((torch.rand(5), torch.rand(5))), order=1).shape
+        >>> field = FourierEncoding(extent=(15.0, 15.0), spacing=(1.0, 1.0), bands=3)
+        >>> signal = LatticeField(field, CZOINR(2, 12, 1, levels=2), (1.0, 1.0), (16, 16))
+        >>> signal(Scatter((torch.rand(5), torch.rand(5))), order=1).shape
         torch.Size([3, 1, 5])
     """
 

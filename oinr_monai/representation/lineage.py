@@ -18,7 +18,8 @@ FITTED, IMAGE, START = "fitted", "image", "start"
 def fitted_names(representation: Representation) -> list[str]:
     """Names of the parameters that its fit moved: all, unless its ``info`` names some of them.
 
-    They stand in the order of the field's state: the encoding's first, then the network's layers.
+    They stand in the order of the field's state: those of the input function come first, then those
+    of the operator's layers.
     """
     known = [name for name, _ in representation.field.named_parameters()]
     chosen = representation.info.get(FITTED, known)

@@ -52,9 +52,9 @@ class NeuralField(ContinuousField):
     Example:
         >>> import torch
         >>> from oinr_monai import ConvOINR, FourierEncoding
-        >>> encoding = FourierEncoding(extent=(9.0, 9.0), spacing=(1.0, 1.0), bands=3)
-        >>> field = NeuralField(encoding, ConvOINR(2, 12, 1, channels=(8,)), spacing=(1.0, 1.0))
-        >>> field(Lattice((torch.arange(4.0), torch.arange(5.0)))).shape
+        >>> field = FourierEncoding(extent=(9.0, 9.0), spacing=(1.0, 1.0), bands=3)
+        >>> signal = NeuralField(field, ConvOINR(2, 12, 1, channels=(8,)), spacing=(1.0, 1.0))
+        >>> signal(Lattice((torch.arange(4.0), torch.arange(5.0)))).shape
         torch.Size([1, 1, 4, 5])
     """
 
@@ -75,7 +75,7 @@ class NeuralField(ContinuousField):
         }
 
     def with_spacing(self, spacing: Sequence[float]) -> NeuralField:
-        """The same encoding and operator, sharing their parameters, with nodes at ``spacing``."""
+        """The same field and operator, sharing their parameters, with nodes at ``spacing``."""
         if self.network.with_spacing(spacing) is self.network:
             return self  # stored weights belong to the nodes that they were fitted at
         return NeuralField(self.encoding, self.network, spacing)
@@ -199,15 +199,15 @@ def _slabs(positions: Positions, places: int) -> Iterator[Positions]:
 
 
 def field_of(
-    encoding: Field,
-    network: LocalOperator | LatticeOperator,
+    field: Field,
+    operator: LocalOperator | LatticeOperator,
     spacing: Sequence[float],
     shape: Sequence[int],
 ) -> ContinuousField:
     """The continuous function of an operator of either kind, fitted on a grid of ``shape``."""
-    if isinstance(network, LocalOperator):
-        return NeuralField(encoding, network, spacing)
-    return LatticeField(encoding, network, spacing, shape)
+    if isinstance(operator, LocalOperator):
+        return NeuralField(field, operator, spacing)
+    return LatticeField(field, operator, spacing, shape)
 
 
 @contextmanager

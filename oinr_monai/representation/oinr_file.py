@@ -153,15 +153,15 @@ def _built(path: Path, header: Header, tensors: int) -> ContinuousField:
     """The field without memory, on the meta device."""
     with torch.device("meta"), _Few(tensors):
         try:
-            encoding, network = build(header.encoding), build(header.network)
+            field, operator = build(header.encoding), build(header.network)
         except PlugInError as error:
             reason = f"{short_path(path)} must be of known classes: {error}"
             raise OtherFileError(one_line(reason, LONGEST_MESSAGE)) from error
-        if not isinstance(encoding, Field):
-            raise ValueError(f"encoding must be a field, got {type(encoding).__name__}")
-        if not isinstance(network, LocalOperator | LatticeOperator):
-            raise ValueError(f"network must be an operator, got {type(network).__name__}")
-        return field_of(encoding, network, header.spacing, header.grid.shape)
+        if not isinstance(field, Field):
+            raise ValueError(f"encoding must be a field, got {type(field).__name__}")
+        if not isinstance(operator, LocalOperator | LatticeOperator):
+            raise ValueError(f"network must be an operator, got {type(operator).__name__}")
+        return field_of(field, operator, header.spacing, header.grid.shape)
 
 
 # ---- parts that must agree ----------------------------------------------------------------------
@@ -169,14 +169,14 @@ def _built(path: Path, header: Header, tensors: int) -> ContinuousField:
 
 def _check_parts(field: ContinuousField, header: Header) -> None:
     """Raise ValueError where field, grid, scale and info contradict each other."""
-    network, dims = field.network, header.grid.spatial_dims
-    if network.spatial_dims != dims:
+    operator, dims = field.network, header.grid.spatial_dims
+    if operator.spatial_dims != dims:
         raise ValueError(
-            f"network must have {dims} dimensions as the grid, got {network.spatial_dims}"
+            f"network must have {dims} dimensions as the grid, got {operator.spatial_dims}"
         )
-    if network.out_channels != len(header.scale.mean):
+    if operator.out_channels != len(header.scale.mean):
         raise ValueError(
-            f"scale must be of {network.out_channels} channels, got {len(header.scale.mean)}"
+            f"scale must be of {operator.out_channels} channels, got {len(header.scale.mean)}"
         )
     for part in _own_fields(field.encoding):
         _check_extent(part, header.grid)

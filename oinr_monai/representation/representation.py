@@ -55,9 +55,9 @@ class Representation(InMonai):
         >>> import torch
         >>> from oinr_monai import ConvOINR, FourierEncoding, Grid, NeuralField
         >>> grid = Grid((8, 8), torch.eye(4))
-        >>> encoding = FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=2)
-        >>> field = NeuralField(encoding, ConvOINR(2, 8, 1, channels=(8,)), grid.spacing.tolist())
-        >>> representation = Representation(field, grid, IntensityScale((5.0,), (2.0,), (0.0,)))
+        >>> field = FourierEncoding(grid.extent.tolist(), grid.spacing.tolist(), bands=2)
+        >>> signal = NeuralField(field, ConvOINR(2, 8, 1, channels=(8,)), grid.spacing.tolist())
+        >>> representation = Representation(signal, grid, IntensityScale((5.0,), (2.0,), (0.0,)))
         >>> representation.sample(grid.refine(2)).shape
         torch.Size([1, 15, 15])
         >>> representation.gradient_at(torch.tensor([[1.5, 2.5]])).shape

@@ -51,8 +51,8 @@ class SmoothedField(ContinuousField):
 
     Example:
         >>> from oinr_monai import ConvOINR, NeuralField, SplineField
-        >>> encoding = SplineField((9.0, 9.0), (2.0, 2.0), channels=4)
-        >>> field = NeuralField(encoding, ConvOINR(2, 4, 1, (8,), kernel_size=1), (1.0, 1.0))
+        >>> splines = SplineField((9.0, 9.0), (2.0, 2.0), channels=4)
+        >>> field = NeuralField(splines, ConvOINR(2, 4, 1, (8,), kernel_size=1), (1.0, 1.0))
         >>> smoothed = SmoothedField(field, 1.5, (10, 10), (1.0, 1.0))
         >>> smoothed(Lattice((torch.rand(3), torch.rand(4))), order=2).shape
         torch.Size([6, 1, 3, 4])

@@ -244,16 +244,16 @@ class _Denoising(Descent):
         return score
 
     def _field(self) -> NeuralField:
-        network = self.residual.joined()
+        operator = self.residual.joined()
         if not self.noise.linear:
-            network = with_tail(network, self._curves(), self._reach())
+            operator = with_tail(operator, self._curves(), self._reach())
         spacing = self.grid.spacing.tolist()
-        margin = [h * network.radius for h in spacing]
-        encoding = SplineField(self.grid.extent.tolist(), spacing, len(self.samples), margin)
-        encoding.coefficients.requires_grad_(False).copy_(
-            interpolating_coefficients(self.samples, network.radius + 1)
+        margin = [h * operator.radius for h in spacing]
+        splines = SplineField(self.grid.extent.tolist(), spacing, len(self.samples), margin)
+        splines.coefficients.requires_grad_(False).copy_(
+            interpolating_coefficients(self.samples, operator.radius + 1)
         )
-        return NeuralField(encoding, network, spacing)
+        return NeuralField(splines, operator, spacing)
 
     def _reach(self) -> float:
         # Standardised answers lie well within this: sines repeat beyond.

@@ -1,4 +1,4 @@
-"""Curves of one number as sums of sines, that a network's last layers can hold."""
+"""Curves of one number as sums of sines, that an operator's last layers can hold."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["with_tail"]
 HARMONICS = 48
 
 
-def with_tail(network: ConvOINR, curves: Callable[[Tensor], Tensor], reach: float) -> ConvOINR:
+def with_tail(operator: ConvOINR, curves: Callable[[Tensor], Tensor], reach: float) -> ConvOINR:
     """The operator followed by a pointwise curve, as two more layers of sines.
 
     Its answers z pass a sine of small slope, one to one, and the curve of what comes out is a sum
     of sines, found by least squares.
     """
-    channels, slope = network.out_channels, 1.2 / reach
+    channels, slope = operator.out_channels, 1.2 / reach
     tail = ConvOINR(
-        network.spatial_dims,
-        network.in_channels,
+        operator.spatial_dims,
+        operator.in_channels,
         channels,
-        (*network.channels, channels, channels * 2 * HARMONICS),
-        (*network.kernel_size, 1, 1),
-        omega_0=network.omega_0,
+        (*operator.channels, channels, channels * 2 * HARMONICS),
+        (*operator.kernel_size, 1, 1),
+        omega_0=operator.omega_0,
     )
     rates = math.pi / 2 / 1.25 * torch.arange(1, HARMONICS + 1, dtype=torch.float64)
     rates, phases = rates.repeat(2), torch.tensor([0.0, math.pi / 2]).repeat_interleave(HARMONICS)
@@ -41,9 +41,9 @@ def with_tail(network: ConvOINR, curves: Callable[[Tensor], Tensor], reach: floa
         torch.sin(h[:, None] * rates + phases), curves(z.expand(channels, -1))
     )
     with torch.no_grad():
-        for old, new in zip(network.integrals[:-1], tail.integrals, strict=False):
+        for old, new in zip(operator.integrals[:-1], tail.integrals, strict=False):
             _scale(new, old, 1.0)
-        _scale(tail.integrals[-3], network.last, slope)
+        _scale(tail.integrals[-3], operator.last, slope)
         each = torch.block_diag(*[rates[:, None]] * channels)
         _set(tail.integrals[-2], each, phases.repeat(channels))
         _set(tail.integrals[-1], torch.block_diag(*weights[:, None]), offsets)

@@ -135,7 +135,7 @@ def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 
 
 def on_device(batch: dict[str, Any], device: torch.device) -> tuple[Tensor, _Label]:
-    """What the network sees of a batch, and what the risk needs, on a device."""
+    """What the operator sees of a batch, and what the risk needs, on a device."""
     noisy, probe, sigma, weight = (each.to(device) for each in batch["label"])
     return batch["image"].to(device), (noisy, probe, sigma, weight)
 

@@ -102,12 +102,12 @@ def test_a_pipeline_of_scikit_learn(fits: list[Representation], tmp_path: Path) 
 
 def test_representations_that_cannot_be_compared(fits: list[Representation]) -> None:
     other = fit(wave(3), FitConfig(preset="fast", steps=5, channels=(8, 8)))
-    with pytest.raises(ValueError, match=r"must be of one architecture .* another network"):
+    with pytest.raises(ValueError, match=r"must be of one architecture .* another operator"):
         weight_distance(fits[0], other)
-    with pytest.raises(ValueError, match=r"representations\[1\]: .* another network"):
+    with pytest.raises(ValueError, match=r"representations\[1\]: .* another operator"):
         WeightVectors().fit_transform([fits[0], other])
     larger = fit(torch.rand(1, 20, 20), QUICK)
-    with pytest.raises(ValueError, match="another encoding"):
+    with pytest.raises(ValueError, match="another field"):
         weight_vector(fits[0], larger)
 
 

@@ -275,6 +275,6 @@ def test_errors(arguments: dict[str, object], message: str) -> None:
 
 
 def test_another_shape_than_built_for() -> None:
-    message = r"field must have shape \(6, 8\), got \(8, 6\); build a network for each shape"
+    message = r"field must have shape \(6, 8\), got \(8, 6\); build an operator for each shape"
     with pytest.raises(ValueError, match=message):
         make("flat")(torch.zeros(1, 4, 8, 6, dtype=torch.float64))
