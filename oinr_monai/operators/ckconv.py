@@ -50,9 +50,11 @@ class CKConvOINR(LocalOperator):
             parts of the support; no window if None.
         separable: one kernel for each input channel, mixed by a matrix afterwards.
         omega_0: frequency of the sines.
-        padding: "valid" shrinks the lattice by the kernels' reach, right for a field known beyond
-            the domain; "same" pads with zeros, as published; "causal" looks at what came before
-            alone, for one dimension.
+        padding: "same" keeps the size of a lattice by zeros beyond it, as published; "valid"
+            shrinks it by the kernels' reach; "causal" looks at what came before alone, for one
+            dimension.
+            As the operator of a :class:`~oinr_monai.NeuralField` it reads the field there, which is
+            known beyond the lattice.
 
     Raises:
         ValueError: if an argument is out of its range, or the supports are of a wrong number.
@@ -61,9 +63,9 @@ class CKConvOINR(LocalOperator):
         >>> import torch
         >>> operator = CKConvOINR(3, 12, 1, channels=(8, 8), support=(2.0, 0, 0), spacing=1.0)
         >>> operator(torch.zeros(1, 12, 10, 10, 10)).shape
-        torch.Size([1, 1, 6, 6, 6])
+        torch.Size([1, 1, 10, 10, 10])
         >>> operator.with_spacing((0.5, 0.5, 1.0))(torch.zeros(1, 12, 19, 19, 10)).shape
-        torch.Size([1, 1, 11, 11, 6])
+        torch.Size([1, 1, 19, 19, 10])
     """
 
     def __init__(  # noqa: PLR0913
@@ -78,7 +80,7 @@ class CKConvOINR(LocalOperator):
         window: float | None = None,
         separable: bool = False,
         omega_0: float = 30.0,
-        padding: Literal["valid", "same", "causal"] = "valid",
+        padding: Literal["valid", "same", "causal"] = "same",
     ) -> None:
         super().__init__()
         if spatial_dims not in (1, 2, 3):

@@ -45,8 +45,9 @@ class ConvOINR(LocalOperator):
             ``len(channels) + 1`` layers.
         omega_0: frequency of the sines.
         bias: whether the layers have a bias.
-        padding: "valid" shrinks the lattice by the kernels' radius, right for a field known beyond
-            the domain; "same" pads with zeros, as published.
+        padding: "same" keeps the size of a lattice by zeros beyond it, as published; "valid"
+            shrinks it by the kernels' radius. As the operator of a :class:`~oinr_monai.NeuralField`
+            it reads the field there, which is known beyond the lattice.
 
     Raises:
         ValueError: if ``spatial_dims`` is not 1 to 3, a kernel is even, or their number is wrong.
@@ -55,7 +56,7 @@ class ConvOINR(LocalOperator):
         >>> import torch
         >>> operator = ConvOINR(spatial_dims=3, in_channels=12, out_channels=1, channels=(16, 16))
         >>> operator(torch.zeros(1, 12, 10, 10, 10)).shape
-        torch.Size([1, 1, 4, 4, 4])
+        torch.Size([1, 1, 10, 10, 10])
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ConvOINR(LocalOperator):
         kernel_size: int | Sequence[int] = 3,
         omega_0: float = 30.0,
         bias: bool = True,
-        padding: Literal["valid", "same"] = "valid",
+        padding: Literal["valid", "same"] = "same",
     ) -> None:
         super().__init__()
         if spatial_dims not in (1, 2, 3):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,13 @@ class Integral(nn.Module, ABC):
         same: bool
         weight: Tensor
         bias: Tensor | None
+
+    @torch.jit.unused
+    def unpadded(self) -> Self:
+        """The same layer, sharing its parameters, that adds no zeros."""
+        other = copy.copy(self)
+        other.same = False
+        return other
 
     @abstractmethod
     def start(self, bound: float, phase: float) -> None:

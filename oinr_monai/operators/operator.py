@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -99,6 +100,19 @@ class LocalOperator(Operator):
     def with_spacing(self, spacing: Sequence[float]) -> Self:
         """The same operator, sharing its parameters, with nodes at ``spacing`` (D,) in mm."""
 
+    @torch.jit.unused
+    def unpadded(self) -> Self:
+        """The same operator, sharing its parameters, whose lattices shrink by the halo.
+
+        As which it reads a field that is known beyond its lattice.
+        """
+        if self.padding == "valid":
+            return self
+        other = copy.copy(self)
+        other.padding = "valid"
+        other._modules = {"layers": nn.ModuleList(each.unpadded() for each in self.integrals)}
+        return other
+
     def leverages(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters, and how far an equal step of all of them moves the signal, about."""
         groups = []
@@ -109,7 +123,9 @@ class LocalOperator(Operator):
         return groups
 
     def forward(self, field: Tensor, dilation: int = 1) -> Tensor:
-        """Map a field (B, E, *spatial) to the signal (B, C, *spatial), smaller by the halo.
+        """Map a field (B, E, *spatial) to the signal (B, C, *spatial).
+
+        That is as large, by zeros beyond the border, or smaller by the halo, as ``padding`` says.
 
         Args:
             field: the input function on a regular lattice.

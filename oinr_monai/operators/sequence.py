@@ -40,8 +40,8 @@ class SequenceOINR(Operator):
         offset: the offset at time 1, with no waves.
         kernel_size: odd width of the kernels in voxels, one number or one per layer.
         omega_0: frequency of the sines.
-        padding: "valid" shrinks the lattice by the kernels' radius; "same" pads with zeros, as
-            published.
+        padding: "same" keeps the size of a lattice by zeros beyond it, as published; "valid"
+            shrinks it by the kernels' radius.
 
     Raises:
         ValueError: if ``time_bands`` is negative, and as :class:`~oinr_monai.ConvOINR` does.
@@ -64,7 +64,7 @@ class SequenceOINR(Operator):
         offset: float = 0.1,
         kernel_size: int | Sequence[int] = 3,
         omega_0: float = 30.0,
-        padding: Literal["valid", "same"] = "valid",
+        padding: Literal["valid", "same"] = "same",
     ) -> None:
         super().__init__()
         if time_bands < 0:

@@ -47,7 +47,15 @@ def represent(operator: LocalOperator, image: Tensor, bands: int = 8) -> Represe
         operator: trained on :class:`RandomLattices` of the image; a copy of it is kept.
         image: the image (C, *spatial), which tells grid and intensity scale.
         bands: wavelengths per axis of the field, as in training.
+
+    Raises:
+        ValueError: if it was trained with zeros beyond the border, where it would read the field.
     """
+    if operator.radius and operator.padding != "valid":
+        raise ValueError(
+            f'padding must be "valid" for kernels wider than a voxel, got {operator.padding!r}; '
+            "train with that, on RandomLattices with the operator's radius as halo"
+        )
     grid = Grid.from_image(image)
     plain = plain_tensor(image)
     field = NeuralField(_field(grid, bands), copy.deepcopy(operator), grid.spacing.tolist())
@@ -66,7 +74,8 @@ class RandomLattices(IterableDataset[dict[str, Tensor]]):
         transform: loads an item to a mapping whose ``key`` is an image (C, *spatial).
         key: key of the image.
         bands: wavelengths per axis of the :class:`~oinr_monai.FourierEncoding`.
-        halo: radius of the operator in voxels; above 0, places are patches with this halo around.
+        halo: radius of the operator in voxels; above 0, places are patches with this halo around,
+            for an operator with ``padding="valid"``.
         places: places of a lattice, about; as in :class:`~oinr_monai.FitConfig` if None.
         length: lattices to give, the same ones each time; None for an endless stream.
         seed: seed of the places; give each process its own.

@@ -42,12 +42,12 @@ class NeuralField(ContinuousField):
 
     Args:
         encoding: input function f.
-        network: operator; its ``in_channels`` are the channels of ``encoding``.
+        network: operator; its ``in_channels`` are the channels of ``encoding``, which it reads
+            beyond the borders of a lattice where alone it would pad with zeros.
         spacing: distance between kernel nodes along each axis, in mm.
 
     Raises:
-        ValueError: if the two disagree, or the operator pads with zeros, which would tie its answer
-            to the borders of a lattice.
+        ValueError: if the two disagree.
 
     Example:
         >>> import torch
@@ -59,11 +59,7 @@ class NeuralField(ContinuousField):
     """
 
     def __init__(self, encoding: Field, network: LocalOperator, spacing: Sequence[float]) -> None:
-        if network.padding != "valid":
-            raise ValueError(
-                f'padding must be "valid" for a continuous field, got {network.padding!r}'
-            )
-        super().__init__(encoding, network.with_spacing(spacing), spacing)
+        super().__init__(encoding, network.unpadded().with_spacing(spacing), spacing)
         self.network: LocalOperator
 
     def arguments(self) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class Residual(nn.Module):
         dims = sigma.ndim - 1
         narrow, width = OPERATORS[dims]
         hidden = [max(each, 4 * channels) for each in narrow]
-        self.operator = ConvOINR(dims, channels, channels, hidden, width, omega_0=1.0)
+        self.operator = ConvOINR(
+            dims, channels, channels, hidden, width, omega_0=1.0, padding="valid"
+        )
         self.sigma = nn.Parameter(sigma, requires_grad=False)
         with torch.no_grad():
             for layer in self.operator.integrals:

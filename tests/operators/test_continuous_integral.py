@@ -211,7 +211,7 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, object]:
 
 def make(dims: int, settings: dict[str, object], **more: object) -> CKConvOINR:
     torch.manual_seed(dims)
-    arguments = {"support": 1.5, **settings, **more}
+    arguments = {"support": 1.5, "padding": "valid", **settings, **more}
     if "spacing" in settings:
         arguments["spacing"] = SPACING[:dims]
     return CKConvOINR(dims, 4, 2, (6, 5), **arguments).double()

@@ -14,7 +14,8 @@ KERNELS = [1, 3, (1, 1, 1), (3, 1, 1), (3, 3, 1), (1, 3, 5)]
 
 def make(dims: int, kernel_size: object = 3, **kwargs: object) -> ConvOINR:
     torch.manual_seed(dims)
-    return ConvOINR(dims, 4, 2, (6, 5), kernel_size, **kwargs).double()
+    settings = {"padding": "valid", **kwargs}
+    return ConvOINR(dims, 4, 2, (6, 5), kernel_size, **settings).double()
 
 
 def field(sizes: tuple[int, ...], generator: torch.Generator, batch: int = 2) -> Tensor:

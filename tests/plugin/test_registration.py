@@ -11,6 +11,7 @@ import monai.networks.nets
 import pytest
 import torch
 from monai.bundle import ComponentLocator, ConfigParser
+from monai.inferers import SlidingWindowInferer
 from monai.networks.blocks import Convolution
 from monai.networks.layers import Act
 from torch import nn
@@ -125,3 +126,14 @@ def test_a_bundle_reaches_everything_after_one_import() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert done.stdout.strip() == "oinr_monai.operators.conv"
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("ConvOINR", (22, 26, 18)), ("CKConvOINR", (22, 26)), ("ConvOINR", (40,))],
+)
+def test_registered_networks_keep_the_size(name: str, sizes: tuple[int, ...]) -> None:
+    network = getattr(monai.networks.nets, name)(len(sizes), 2, 3)
+    window = SlidingWindowInferer((16,) * len(sizes))
+    assert window(torch.rand(1, 2, *sizes), network).shape == (1, 3, *sizes)
+    assert network(torch.rand(1, 2, *[16] * len(sizes))).shape == (1, 3, *[16] * len(sizes))

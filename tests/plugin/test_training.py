@@ -23,7 +23,7 @@ def volume(oblique_affine: Tensor, generator: torch.Generator) -> MetaTensor:
 
 
 def network(kernel_size: int = 1, bands: int = 3) -> ConvOINR:
-    return ConvOINR(3, 6 * bands, 1, channels=(8, 8), kernel_size=kernel_size)
+    return ConvOINR(3, 6 * bands, 1, channels=(8, 8), kernel_size=kernel_size, padding="valid")
 
 
 def lattices(volume: Tensor, **kwargs: Any) -> RandomLattices:
@@ -115,3 +115,10 @@ def test_the_trained_network_is_left_as_it_is(volume: MetaTensor) -> None:
     represent(trained, volume, bands=3)
     assert trained.training
     assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+def test_a_network_that_was_trained_with_zeros_is_no_representation() -> None:
+    image = torch.rand(1, 8, 8)
+    with pytest.raises(ValueError, match='padding must be "valid" for kernels wider than a voxel'):
+        represent(ConvOINR(2, 32, 1, channels=(8,)), image)
+    assert represent(ConvOINR(2, 32, 1, channels=(8,), kernel_size=1), image).grid.shape == (8, 8)

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from oinr_monai import (
+    CKConvOINR,
     ConvOINR,
     CoordinateField,
     FourierEncoding,
     NeuralField,
 )
 from oinr_monai.grids.positions import Lattice, Scatter
-from oinr_monai.representation.registry import FIELDS
+from oinr_monai.operators.operator import LocalOperator
+from oinr_monai.representation.registry import FIELDS, describe
 from oinr_monai.testing.fields import jets_are_derivatives, lattice_and_points_agree
 from oinr_monai.testing.law import agree, law
 from tests.fields.makers import SPACING, make
@@ -109,7 +111,6 @@ def test_an_irregular_lattice_is_answered_point_by_point(
     [
         (ConvOINR(2, 5, 1, (4,)), "network must read 2 channels, got in_channels=5"),
         (ConvOINR(3, 2, 1, (4,)), "network must have 2 spatial dimensions, got 3"),
-        (ConvOINR(2, 2, 1, (4,), padding="same"), "padding must be"),
     ],
 )
 def test_parts_must_fit(network: ConvOINR, message: str) -> None:
@@ -125,3 +126,20 @@ def test_stored_weights_keep_the_spacing_of_their_nodes(kernel_size: tuple[int, 
     places = Scatter((torch.tensor([2.5, 4.0]), torch.tensor([3.0, 5.25])))
     assert torch.equal(field.with_spacing((0.5, 2.0))(places), field(places))
     assert torch.equal(field(places, spacing=(0.5, 2.0)), field(places))
+
+
+@pytest.mark.parametrize("operator", [ConvOINR, CKConvOINR])
+def test_the_field_is_read_where_the_operator_alone_pads(operator: type[LocalOperator]) -> None:
+    networks = {
+        padding: operator(2, 8, 1, (5,), padding=padding).double() for padding in ("same", "valid")
+    }
+    networks["valid"].load_state_dict(networks["same"].state_dict())
+    encoding = FourierEncoding((9.0, 9.0), (1.0, 1.0), bands=2)
+    same, valid = (NeuralField(encoding, each, (1.0, 1.0)) for each in networks.values())
+    places = Lattice((torch.arange(4.0).double(), torch.arange(5.0).double()))
+    assert torch.equal(same(places, 2), valid(places, 2))
+    assert torch.equal(same(places.points(), 1), valid(places.points(), 1))
+    assert describe(same.network) == describe(valid.network)
+    assert networks["same"].padding == "same"
+    given = {id(p) for p in networks["same"].parameters()}
+    assert given == {id(p) for p in same.network.parameters()}

@@ -120,7 +120,13 @@ class Conv(ConvOINR):
     """A convolution with nothing wrong but what a kind of it does."""
 
     def __init__(self, spatial_dims: int = 2, **more: Any) -> None:
-        settings = {"channels": (4,), "kernel_size": (3, 1), "omega_0": 3.0, **more}
+        settings = {
+            "channels": (4,),
+            "kernel_size": (3, 1),
+            "omega_0": 3.0,
+            "padding": "valid",
+            **more,
+        }
         settings |= {"in_channels": 2, "out_channels": 2}
         super().__init__(spatial_dims, **settings)
 
