@@ -22,7 +22,7 @@ from .options import (
     SeriesUid,
     Spacing,
 )
-from .outputs import check_output, check_result
+from .outputs import check_not_source, check_output, check_result
 from .target import Belonging, Deidentify, Dicom, Reference, Target
 from .weights import write_regions
 
@@ -92,6 +92,7 @@ def sample(  # noqa: PLR0913
     grid = chosen_grid(representation, factor, spacing, like, uid)
     if labels and "occupancy" not in representation.info:
         raise ValueError(f"{file}: must be a fit of labels for --labels; fit with --labels")
+    check_not_source(output, representation.info, overwrite)
     _check_samples(target, representation, grid, labels)
     with about(output):
         _write_samples(target, representation, grid, labels)
@@ -178,6 +179,7 @@ def features(  # noqa: PLR0913
     check_output(output, (".nii.gz", ".npz"), [like], overwrite)
     representation = load_representation(file, device)
     grid = chosen_grid(representation, factor, spacing, like)
+    check_not_source(output, representation.info, overwrite)
     check_result(output, max(representation.field.hidden_channels), grid, {})
     volume = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)

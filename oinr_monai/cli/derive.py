@@ -18,7 +18,7 @@ from oinr_monai.analysis.derivatives import (
 from .console import show
 from .inputs import chosen_grid, load_representation, place_of
 from .options import Device, Factor, File, Json, Like, Overwrite, SeriesUid, Sigma, Spacing
-from .outputs import check_result, check_unused
+from .outputs import check_not_source, check_result, check_unused
 from .target import Belonging, Deidentify, Dicom, Reference, Target
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def derive(  # noqa: PLR0913
     if target.reference is None:
         for path in files.values():
             check_unused(path, [like], overwrite)
+            check_not_source(path, representation.info, overwrite)
             check_result(path, 1, grid, {})
         _write_maps(output, representation, names, grid, sigma)
         written: Any = {name: str(path) for name, path in files.items()}

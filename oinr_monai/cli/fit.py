@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_grid, device_of, load_representation, read_mask
+from .inputs import check_budget, check_grid, device_of, load_representation, marked, read_mask
 from .keeping import Resume, kept, stopped
 from .options import Device, Json, Overwrite, Preset, Seconds, Seed, SeriesUid, Steps
 from .outputs import check_output
@@ -147,7 +147,7 @@ def _opened(
     if memory is not None:
         stored = open_image(images[0], memory)
         return stored, stored.grid
-    volumes = [read(image) for image in images]
+    volumes = marked([read(image) for image in images])
     grid, *_ = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     return volumes, grid
 

@@ -25,6 +25,7 @@ __all__ = [
     "device_of",
     "grid_like",
     "load_representation",
+    "marked",
     "place_of",
     "profile_of",
     "read_mask",
@@ -82,6 +83,16 @@ def grid_like(path: Path, grid: Grid, representation: Representation) -> Grid:
         if not asked.meets(representation.grid):
             raise ValueError("grid must overlap with the representation, got a grid beside it")
     return asked
+
+
+def marked(images: Sequence[MetaTensor]) -> list[MetaTensor]:
+    """The images, the first of which knows all files, since a fit takes over what it knows."""
+    from oinr_monai.images.meta import SOURCE_MARK
+
+    marks = [each.meta[SOURCE_MARK] for each in images if SOURCE_MARK in each.meta]
+    if marks:
+        images[0].meta[SOURCE_MARK] = "+".join(marks)
+    return list(images)
 
 
 def read_mask(path: Path, image: MetaTensor) -> Tensor:

@@ -25,7 +25,7 @@ from .options import (
     SeriesUid,
     Steps,
 )
-from .outputs import check_output, check_result
+from .outputs import check_not_source, check_output, check_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +102,8 @@ def interpolate(  # noqa: PLR0913
     source = _source(series, times)
     shown = _asked(source.times, at, factor)
     _check_frames(output, source, len(shown))
+    if isinstance(source, Family):
+        check_not_source(output, source.representation.info, overwrite)
     with kept(output, resume) as checkpoint:
         family = source
         if not isinstance(family, Family):

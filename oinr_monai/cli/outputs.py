@@ -14,7 +14,14 @@ from .options import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from oinr_monai.grids.grid import Grid
 
-__all__ = ["check_folder", "check_output", "check_result", "check_unused", "check_writable"]
+__all__ = [
+    "check_folder",
+    "check_not_source",
+    "check_output",
+    "check_result",
+    "check_unused",
+    "check_writable",
+]
 
 
 def check_output(
@@ -44,6 +51,24 @@ def check_unused(path: Path, inputs: Sequence[Path | None], overwrite: bool) -> 
     given = [each for each in inputs if each is not None and each.exists()]
     if not overwrite and path.exists() and any(path.samefile(each) for each in given):
         raise ValueError(f"{path}: is an input; give --overwrite to replace it, or another -o")
+
+
+def check_not_source(path: Path, info: Mapping[str, Any], overwrite: bool) -> None:
+    """Raise where the file is one that the representation was fitted to.
+
+    Args:
+        path: the file to write.
+        info: what the representation knows of its fit.
+        overwrite: whether it may be replaced.
+    """
+    from oinr_monai.images.identity import file_mark
+    from oinr_monai.images.meta import SOURCE_MARK
+
+    known = str(info.get(SOURCE_MARK, "")).split("+")
+    if not overwrite and path.is_file() and file_mark(path) in known:
+        raise ValueError(
+            f"{path}: is the image that was fitted; give --overwrite to replace it, or another -o"
+        )
 
 
 def check_folder(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import about, options, show
-from .inputs import check_budget, check_grid, device_of, profile_of
+from .inputs import check_budget, check_grid, device_of, marked, profile_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
 from .target import Belonging, Deidentify, Dicom, Target
@@ -94,7 +94,7 @@ def super_resolve(  # noqa: PLR0913
     from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
     config = SuperResolveConfig(steps, seconds, seed, device_of(device))
-    volumes = [read_image(image, uid or ()) for image in images]
+    volumes = marked([read_image(image, uid or ()) for image in images])
     grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     with options("spacing"):
         dims = grids[0].spatial_dims

@@ -19,8 +19,9 @@ from oinr_monai.grids.grid import Grid, affine_in_ras
 from .arrays import intensities, narrowed
 from .dicom import read_dicom
 from .dicom_files import is_dicom
+from .identity import file_mark
 from .itk import read_itk, write_itk
-from .meta import STORED_DTYPE
+from .meta import SOURCE_MARK, STORED_DTYPE
 from .nifti import LONGEST_AXIS, read_nifti, write_nifti
 from .pictures import check_picture, read_picture, write_jpeg, write_png
 from .raw import OutgoingImage, RawImage, check_finite, reading
@@ -81,6 +82,8 @@ def read_image(
     meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored.name}"}
     if raw.time is not None:
         meta |= raw.time.meta()
+    if path.is_file():
+        meta[SOURCE_MARK] = file_mark(path)
     return MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(raw.affine), meta=meta)
 
 

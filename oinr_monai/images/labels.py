@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .files import open_raw
-from .meta import STORED_DTYPE
+from .identity import file_mark
+from .meta import SOURCE_MARK, STORED_DTYPE
 
 __all__ = ["as_labels", "read_labels"]
 
@@ -49,6 +50,8 @@ def read_labels(path: str | os.PathLike[str], series: Sequence[str] = ()) -> Met
     meta = {ImageMetaKey.FILENAME_OR_OBJ: str(path), MetaKeys.SPACE: "RAS"}
     if raw.values.dtype.kind in "iu":
         meta[STORED_DTYPE] = raw.values.dtype.name
+    if path.is_file():
+        meta[SOURCE_MARK] = file_mark(path)
     return MetaTensor(torch.from_numpy(labels), affine=torch.from_numpy(raw.affine), meta=meta)
 
 

@@ -14,13 +14,19 @@ from oinr_monai.grids.grid import Grid
 
 from .time_axis import TIME_AXIS
 
-__all__ = ["STORED_DTYPE", "VALUES", "inherit", "placed"]
+__all__ = ["KEPT", "SOURCE_MARK", "STORED_DTYPE", "inherit", "placed"]
 
 # Key in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative.
 STORED_DTYPE = "stored_dtype"
 
-# What is said of the values; ``.oinr`` files keep it, so that each is a JSON value.
+# Key of what tells the file from others, so that nobody writes over it what was made of it.
+SOURCE_MARK = "source_mark"
+
+# What is said of the values.
 VALUES = (STORED_DTYPE, TIME_AXIS)
+
+# What ``.oinr`` files keep, so that each is a JSON value.
+KEPT = (*VALUES, SOURCE_MARK)
 
 # Where the voxels lay before MONAI's transforms, to which MONAI's writers take them back.
 BEFORE = (MetaKeys.ORIGINAL_AFFINE, MetaKeys.SPATIAL_SHAPE)
@@ -60,7 +66,8 @@ def inherit(answer: H, image: object, *, values: bool = True) -> H:
         'uint16'
     """
     known = getattr(image, "meta", {})
-    _hand_on(known, answer, (ImageMetaKey.FILENAME_OR_OBJ, *(VALUES if values else ())))
+    of_file = (ImageMetaKey.FILENAME_OR_OBJ, SOURCE_MARK)
+    _hand_on(known, answer, (*of_file, *(VALUES if values else ())))
     return placed(answer, image)
 
 

@@ -21,8 +21,8 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.tiles import slabs
 
 from .arrays import intensities
-from .identity import digest_of_image
-from .meta import STORED_DTYPE
+from .identity import digest_of_image, file_mark
+from .meta import SOURCE_MARK, STORED_DTYPE
 from .nifti import read_nifti
 from .scratch import Scratch
 from .time_axis import TimeAxis
@@ -85,6 +85,8 @@ class StoredImage:
         known: dict[str, Any] = {} if self.time is None else self.time.meta()
         if self.source is not None:
             known[ImageMetaKey.FILENAME_OR_OBJ] = self.source
+            if Path(self.source).is_file():
+                known[SOURCE_MARK] = file_mark(Path(self.source))
         return {**known, **({STORED_DTYPE: np.dtype(self.values.dtype).name} if plain else {})}
 
     @cached_property

@@ -13,7 +13,7 @@ import torch
 
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.images.meta import STORED_DTYPE
+from oinr_monai.images.meta import SOURCE_MARK, STORED_DTYPE
 from oinr_monai.images.time_axis import TIME_AXIS
 
 from .arguments import fits, told
@@ -48,6 +48,7 @@ KNOWN: dict[str, object] = {
     "psnr_members": list[float],
     "start": str,
     "image": str,
+    SOURCE_MARK: str,
     STORED_DTYPE: str,
     "fitted": list[str],
     "times": list[float] | None,

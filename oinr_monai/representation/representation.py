@@ -19,7 +19,7 @@ from oinr_monai.grids.positions import Lattice, Positions, Scatter
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.tiles import TILE_NUMBERS, Tile, put_together, slabs
 from oinr_monai.images.intensity import IntensityScale, column
-from oinr_monai.images.meta import VALUES, inherit
+from oinr_monai.images.meta import KEPT, inherit
 
 from .continuous_field import ContinuousField
 from .in_monai import InMonai
@@ -74,7 +74,7 @@ class Representation(InMonai):
     ) -> None:
         self.field = field.eval().requires_grad_(False)
         self.grid, self.scale, self.info = grid, scale, dict(info or {})
-        self.meta: dict[str, Any] = {name: self.info[name] for name in VALUES if name in self.info}
+        self.meta: dict[str, Any] = {name: self.info[name] for name in KEPT if name in self.info}
         if source is not None:
             self.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
         self.applied_operations: list[Any] = []
@@ -336,7 +336,7 @@ class Representation(InMonai):
                 "representation must be saved as it was fitted, got it smoothed; save the one that "
                 "smoothed() was asked of"
             )
-        of_image = {name: self.meta[name] for name in VALUES if name in self.meta}
+        of_image = {name: self.meta[name] for name in KEPT if name in self.meta}
         info = {**self.info, **of_image}
         write_oinr(path, Contents(self.field, self.grid, self.scale, info))
 

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 from PIL import Image
 
 from oinr_monai import Representation
@@ -82,6 +83,55 @@ def test_an_input_is_not_replaced(
     if how == "itself":
         assert main([*map(str, command), "--overwrite"]) == 0
         assert (scan.read_bytes(), trained.read_bytes()) != before
+
+
+def test_what_was_fitted_is_an_input_too(
+    refused: Callable[..., str], fitted: Path, scan: Path, tmp_path: Path
+) -> None:
+    """The file alone says so: neither command names the scan, and a copy is the scan as well."""
+    reason = "is the image that was fitted; give --overwrite to replace it"
+    copy = tmp_path / "elsewhere.nii.gz"
+    copy.write_bytes(scan.read_bytes())
+    for out in (scan, copy):
+        command = ["sample", fitted, "-o", out]
+        assert reason in refused(*command)
+        assert reason in refused("features", *command[1:])
+    maps = scan.rename(scan.with_name("laplacian.nii.gz"))
+    derive = ["derive", fitted, "-o", tmp_path, "--maps", "laplacian"]
+    assert reason in refused(*derive)
+    assert main([*map(str, derive), "--overwrite"]) == 0
+    assert main(["sample", str(fitted), "-o", str(maps)]) == 0
+
+
+def other(scan: Path, values: NDArray[Any], spacing: float = 4.0) -> Path:
+    affine = np.diag([1.5, 1.25, spacing, 1.0])
+    return save_nifti(scan.with_name(f"other-{spacing}.nii.gz"), values, affine)
+
+
+# What is fitted, of which the last file named is asked about, and how it is sampled.
+FITS: dict[str, tuple[Callable[[Path], list[object]], list[str]]] = {
+    "on disk": (lambda scan: ["--memory", 64, scan], []),
+    "in a mask": (lambda scan: ["--mask", other(scan, np.ones((14, 12, 6))), scan], []),
+    "as labels": (
+        lambda scan: ["--labels", other(scan, (counts((14, 12, 6)) > 300) * np.uint8(7))],
+        ["--labels"],
+    ),
+    "with another": (
+        lambda scan: ["--network", "CKConvOINR", scan, other(scan, counts((14, 12, 3)) + 0.5, 8)],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_so_it_is_however_it_was_fitted(
+    name: str, refused: Callable[..., str], scan: Path, tmp_path: Path
+) -> None:
+    arguments, how = FITS[name][0](scan), FITS[name][1]
+    command = ["fit", *arguments, "-o", tmp_path / "r.oinr", "--preset", "fast", *SMALL]
+    assert main([*map(str, command)]) == 0
+    told = refused("sample", tmp_path / "r.oinr", "-o", arguments[-1], *how)
+    assert "is the image that was fitted" in told
 
 
 def test_maps_do_not_replace_the_image_that_they_are_like(
