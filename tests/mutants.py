@@ -71,8 +71,8 @@ class Mutator:
         self.random = random.Random(self.seed)
         self.parsed = [_parse(each) for each in self.files]
 
-    def draw(self) -> tuple[str, bytes]:
-        """What was done, and what came of it."""
+    def draw(self) -> tuple[int, str, bytes]:
+        """Which file, what was done to it, and what came of it."""
         which = self.random.randrange(len(self.files))
         kind = self.random.choice(
             [
@@ -86,7 +86,7 @@ class Mutator:
             ]
         )
         what, content = kind(which)
-        return f"file {which}: {what}", content
+        return which, f"file {which}: {what}", content
 
     # Bytes, anywhere.
 

@@ -152,6 +152,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a step and a half": tensor("optimizer/0/step", lambda t: t - 0.5),
     "negative step": header(step=-1),
     "a step that is no number": header(step="3"),
+    "a later step": header(step=4),
     "a true step": header(step=True),
     "a broken step": header(step=2.5),
     "a huge step": header(step=10**400),

@@ -149,7 +149,7 @@ def outcome(path: Path) -> str:
 def battery(whole: list[bytes], folder: Path, seed: int, count: int) -> dict[str, int]:
     mutator, counts = Mutator(whole, seed), {"refused": 0, "loaded": 0}
     for i in range(count):
-        what, content = mutator.draw()
+        _, what, content = mutator.draw()
         path = folder / "a.oinr"
         path.write_bytes(content)
         try:
