@@ -269,7 +269,7 @@ class Mutator:
                 {a: tensor.transpose(0, -1).contiguous() if tensor.ndim else tensor[None]}
             ),
             "longer": lambda: parts.tensors.update(
-                {a: torch.cat([tensor, tensor]) if tensor.ndim else tensor.expand(2)}
+                {a: torch.cat([tensor, tensor]) if tensor.ndim else tensor.repeat(2)}
             ),
             "empty": lambda: parts.tensors.update({a: tensor.flatten()[:0]}),
             "number": lambda: (

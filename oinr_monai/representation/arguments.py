@@ -13,7 +13,7 @@ from torch import nn
 
 from .tensor_file import one_line
 
-__all__ = ["check_arguments", "fits", "told"]
+__all__ = ["check_arguments", "check_names", "fits", "mapping_of", "told"]
 
 # Whole numbers that every machine counts with.
 LARGEST = 1 << 63
@@ -107,3 +107,21 @@ def _is_number(value: object, finite: bool) -> bool:
     if type(value) is int:
         return -LARGEST <= value < LARGEST
     return type(value) is float and (not finite or math.isfinite(value))
+
+
+def mapping_of(name: str, value: object) -> dict[str, Any]:
+    """The mapping that a value is, or ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be a mapping, got {told(value)}")
+    return value
+
+
+def check_names(
+    name: str, items: Mapping[str, Any], required: set[str], optional: Collection[str] = ()
+) -> None:
+    """Raise ValueError if a mapping has not all of the required items, or others."""
+    missing, extra = required - set(items), set(items) - required - set(optional)
+    if missing or extra:
+        raise ValueError(
+            f"{name} must have {', '.join(sorted(required))}, got {told(sorted(items))}"
+        )

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import numpy as np
 import torch
 
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.images.meta import SOURCE_MARK, STORED_DTYPE
-from oinr_monai.images.time_axis import TIME_AXIS
 
-from .arguments import fits, told
+from .arguments import check_names, fits, mapping_of, told
+from .info import WALL_TIMES, checked_info
 
-__all__ = ["FORMAT_VERSION", "WALL_TIMES", "Header"]
+__all__ = ["FORMAT_VERSION", "Header"]
 
 FORMAT_VERSION = 1
-
-# Items of ``info`` that a file does not keep: the same fit would be another file each time.
-WALL_TIMES = ("seconds",)
 
 REQUIRED = {"format_version", "encoding", "network", "grid", "scale"}
 OPTIONAL = {"spacing", "info"}
@@ -33,41 +28,6 @@ LONGEST_AXIS, MOST_VOXELS = 1 << 31, 1 << 40
 
 # How much finer or coarser than the voxels the nodes of an operator may lie.
 SPACING_RATIO = 1e3
-
-# Types of the items of ``info`` that are read again; any other may be there and be anything.
-KNOWN: dict[str, object] = {
-    "settings": dict[str, Any],
-    "steps": int,
-    "seconds": float,
-    "interrupted": bool,
-    "device": str,
-    "parameters": int,
-    "psnr_grid": float | None,
-    "psnr_between": float | None,
-    "psnr_blends": float | None,
-    "psnr_members": list[float],
-    "start": str,
-    "image": str,
-    SOURCE_MARK: str,
-    STORED_DTYPE: str,
-    "fitted": list[str],
-    "times": list[float] | None,
-    "weights": list[float],
-    "noise": dict[str, Any],
-    "iou": dict[str, float],
-    "dice": dict[str, float],
-}
-
-
-# Those that are mappings of their own, with the types of their items.
-RECORDS: dict[str, dict[str, object]] = {
-    TIME_AXIS: {
-        "step": float,
-        "start": float,
-        "unit": Literal["sec", "msec", "usec", "hz", "ppm", "rads", "unknown"],
-    },
-    "descent": {"steps": int, "rate": float},
-}
 
 
 @dataclass(frozen=True)
@@ -97,17 +57,17 @@ class Header:
         Raises:
             ValueError: if one is missing, of another type or length, or out of its range.
         """
-        _check_names("header", items, REQUIRED, OPTIONAL)
+        check_names("header", items, REQUIRED, OPTIONAL)
         grid = _grid(items["grid"])
         spacing = _numbers("spacing", items.get("spacing", grid.spacing.tolist()))
         _check_spacing(spacing, grid)
         return cls(
-            _mapping("encoding", items["encoding"]),
-            _mapping("network", items["network"]),
+            mapping_of("encoding", items["encoding"]),
+            mapping_of("network", items["network"]),
             grid,
             spacing,
             _scale(items["scale"]),
-            _info(items.get("info") or {}),
+            checked_info(items.get("info", {})),
         )
 
     def items(self) -> dict[str, Any]:
@@ -131,22 +91,6 @@ class Header:
         return cast("dict[str, Any]", items)
 
 
-def _mapping(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} must be a mapping, got {told(value)}")
-    return value
-
-
-def _check_names(
-    name: str, items: Mapping[str, Any], required: set[str], optional: Collection[str] = ()
-) -> None:
-    missing, extra = required - set(items), set(items) - required - set(optional)
-    if missing or extra:
-        raise ValueError(
-            f"{name} must have {', '.join(sorted(required))}, got {told(sorted(items))}"
-        )
-
-
 def _numbers(name: str, value: object) -> tuple[float, ...]:
     if not fits(value, list[float]) or not value:
         raise ValueError(f"{name} must be finite numbers, got {told(value)}")
@@ -154,8 +98,8 @@ def _numbers(name: str, value: object) -> tuple[float, ...]:
 
 
 def _grid(value: object) -> Grid:
-    items = _mapping("grid", value)
-    _check_names("grid", items, {"shape", "affine"})
+    items = mapping_of("grid", value)
+    check_names("grid", items, {"shape", "affine"})
     shape, rows = items["shape"], items["affine"]
     if not fits(shape, list[int]) or not all(1 <= n <= LONGEST_AXIS for n in shape):
         raise ValueError(f"grid shape must be 1 to 3 positive sizes, got {told(shape)}")
@@ -186,35 +130,11 @@ def _check_spacing(spacing: tuple[float, ...], grid: Grid) -> None:
 
 
 def _scale(value: object) -> IntensityScale:
-    items = _mapping("scale", value)
-    _check_names("scale", items, {"mean", "std", "outside"})
+    items = mapping_of("scale", value)
+    check_names("scale", items, {"mean", "std", "outside"})
     scale = IntensityScale(**{name: _numbers(f"scale {name}", v) for name, v in items.items()})
     if not len(scale.mean) == len(scale.std) == len(scale.outside):
         raise ValueError(f"scale must have as many mean as std and outside, got {told(items)}")
     if min(scale.std) <= 0:
         raise ValueError(f"scale std must be positive, got {told(scale.std)}")
     return scale
-
-
-def _info(value: object) -> dict[str, Any]:
-    info = _mapping("info", value)
-    for name, each in info.items():
-        if not fits(each, KNOWN.get(name, Any), finite=name in ("times", "weights")):
-            raise ValueError(f"info {name} must be {_written(KNOWN[name])}, got {told(each)}")
-    for name in RECORDS.keys() & info.keys():
-        _check_record(name, info[name])
-    if np.dtype(info.get(STORED_DTYPE, "f4")).kind not in "biuf":
-        raise ValueError(f"info {STORED_DTYPE} must be a type of numbers, got another")
-    return info
-
-
-def _check_record(name: str, value: object) -> None:
-    record, items = RECORDS[name], _mapping(f"info {name}", value)
-    _check_names(f"info {name}", items, set(record))
-    for key, hint in record.items():
-        if not fits(items[key], hint):
-            raise ValueError(f"info {name} {key} must be {_written(hint)}, got {told(items[key])}")
-
-
-def _written(hint: object) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint)

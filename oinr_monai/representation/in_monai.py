@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from .continuous_field import ContinuousField
-from .header import WALL_TIMES
+from .info import WALL_TIMES
 
 __all__ = ["InMonai", "revived"]
 
