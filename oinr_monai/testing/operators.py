@@ -36,7 +36,7 @@ SPACING, PLACES = (1.0, 0.8, 1.3), (2, 1, 1)
 def answers_shrink_by_the_halo(operator: LocalOperator) -> None:
     """A lattice s times finer than the nodes loses s halos at every border."""
     for dilation in (1, 2):
-        found = tuple(_double(operator)(_around(operator, dilation), dilation).shape)
+        found = tuple(_reading(operator)(_around(operator, dilation), dilation).shape)
         wanted = (2, operator.out_channels, *_answer(operator))
         require(found == wanted, f"signal must have shape {wanted}, got {found}")
 
@@ -44,7 +44,7 @@ def answers_shrink_by_the_halo(operator: LocalOperator) -> None:
 @law
 def places_are_answered_by_their_halo(operator: LocalOperator) -> None:
     """The answer at a place is that to its halo alone, wherever the place is."""
-    operator = _double(operator)
+    operator = _reading(operator)
     u, halo = _around(operator), operator.halo()
     whole = operator(u)
     for corner in ([0] * len(halo), [n - 1 for n in whole.shape[2:]]):
@@ -57,13 +57,24 @@ def places_are_answered_by_their_halo(operator: LocalOperator) -> None:
 @law
 def finer_lattices_agree(operator: LocalOperator) -> None:
     """A finer lattice, with as much dilation, has the same answers at the shared places."""
-    operator = _double(operator)
+    operator = _reading(operator)
     for factor in (2, 3):
         coarse = _around(operator).shape[2:]
         fine = _random(1, operator.in_channels, *[factor * (n - 1) + 1 for n in coarse])
         shared = (slice(None), slice(None), *[slice(None, None, factor)] * operator.spatial_dims)
         found, expected = operator(fine, factor)[shared], operator(fine[shared].contiguous())
         agree(f"signal on a lattice {factor} times finer", found, expected, within=1e-11)
+
+
+@law
+def padding_changes_nothing_inside(operator: LocalOperator) -> None:
+    """Zeros beyond the border change no answer farther from it than the halo."""
+    u, halo = _around(operator), operator.halo()
+    whole, reading = _double(operator)(u), _reading(operator)(u)
+    if whole.shape != reading.shape:
+        inside = [slice(r, n - r) for r, n in zip(halo, u.shape[2:], strict=True)]
+        whole = whole[(slice(None), slice(None), *inside)]
+    agree("signal inside", whole, reading, within=1e-11)
 
 
 @law
@@ -148,6 +159,7 @@ local_operator_laws = Battery(
         answers_shrink_by_the_halo,
         places_are_answered_by_their_halo,
         finer_lattices_agree,
+        padding_changes_nothing_inside,
         continuous_answers_are_its_own,
         propagated_jets_are_derivatives,
         spacings_share_parameters,
@@ -155,7 +167,7 @@ local_operator_laws = Battery(
         local_operator_is_built_again,
     )
 )
-"""Laws of a local operator, given alone; it must not pad."""
+"""Laws of a local operator, given alone, however it continues a lattice by itself."""
 
 
 lattice_operator_laws = Battery(
@@ -199,6 +211,11 @@ def _check_rebuilt(operator: Either, u: Tensor) -> None:
 
 def _double(operator: Kind) -> Kind:
     return copy.deepcopy(operator).double()
+
+
+def _reading(operator: LocalOperator) -> LocalOperator:
+    """What reads a field that is known beyond the lattice."""
+    return _double(operator).unpadded()
 
 
 def _random(*shape: int) -> Tensor:

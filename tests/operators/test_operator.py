@@ -58,7 +58,7 @@ def test_laws_of_local_operators(
     # Inner kernels of many nodes would take gigabytes in three dimensions.
     plain = name.startswith("CK") and "wide" not in name
     reach = {"support": 0.75 if dims == 3 else 1.5} if plain else {}
-    law(LOCAL[name](dims, 4, 2, channels=(6, 5), padding="valid", **reach))
+    law(LOCAL[name](dims, 4, 2, channels=(6, 5), **reach))
 
 
 @pytest.mark.parametrize("name", LATTICE)

@@ -146,6 +146,13 @@ class Undilated(Conv):
         return super().forward(field, 1)
 
 
+class OtherInside(Conv):
+    def unpadded(self) -> Conv:
+        other = super().unpadded()
+        other.omega_0 = 2.9
+        return other
+
+
 class OtherJets(Conv):
     def propagate(self, jet: Tensor, dilation: Sequence[int], stop: int | None = None) -> Tensor:
         return 1.01 * super().propagate(jet, dilation, stop)
@@ -346,6 +353,7 @@ FAULTS: dict[str, tuple[Battery, dict[str, Callable[[], tuple[object, ...]]]]] =
             "answers_shrink_by_the_halo": lambda: (Padded(),),
             "places_are_answered_by_their_halo": lambda: (Global(),),
             "finer_lattices_agree": lambda: (Undilated(),),
+            "padding_changes_nothing_inside": lambda: (OtherInside(padding="same"),),
             "continuous_answers_are_its_own": lambda: (OtherJets(),),
             "propagated_jets_are_derivatives": lambda: (WrongSlopes(),),
             "spacings_share_parameters": lambda: (Copies(),),
