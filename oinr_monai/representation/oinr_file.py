@@ -24,7 +24,7 @@ from .continuous_field import ContinuousField
 from .header import FORMAT_VERSION, Header
 from .neural_field import field_of
 from .plug_ins import PlugInError
-from .registry import build, describe
+from .registry import build, check_whole, describe
 from .smoothed_field import SmoothedField
 from .tensor_file import (
     LONGEST_MESSAGE,
@@ -116,6 +116,7 @@ def read_oinr(path: str | os.PathLike[str]) -> Contents:
         field = _built(path, header, len(file.names)).to(file.floating)
         _check_parts(field, header)
         field.load_state_dict(file.tensors(field.state_dict()), assign=True)
+        check_whole(field)
         _check_values(field)
     return Contents(field, header.grid, header.scale, header.info)
 

@@ -8,6 +8,10 @@ A package offers a field by an entry point of the group ``oinr_monai.fields``, a
 
 Installing the package is what makes its classes known. A file only names them, so that no file can
 make anything else run.
+
+A file is read by building its classes on torch's meta device, without memory, and giving them its
+tensors. So a constructor makes parameters and buffers; what else it keeps is plain numbers, or made
+with ``device="cpu"``. Types that its annotations tell are checked before it is called.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from oinr_monai import fields, operators
 from oinr_monai.fields.field import Field
@@ -22,7 +22,16 @@ from .neural_field import NeuralField
 from .plug_ins import PlugInError, group_of, plugged_in
 from .smoothed_field import SmoothedField
 
-__all__ = ["FIELDS", "KERNELS", "OPERATORS", "build", "check_savable", "describe", "rebuilt"]
+__all__ = [
+    "FIELDS",
+    "KERNELS",
+    "OPERATORS",
+    "build",
+    "check_savable",
+    "check_whole",
+    "describe",
+    "rebuilt",
+]
 
 
 def _offered(face: ModuleType, kind: type) -> dict[str, type[nn.Module]]:
@@ -80,10 +89,38 @@ def build(description: dict[str, Any]) -> nn.Module:
 
 
 def rebuilt(module: nn.Module) -> nn.Module:
-    """What the class of a field or operator builds from its arguments, after a way through JSON."""
+    """A field or operator as a file gives it back: its arguments by way of JSON, and its state.
+
+    It is built without memory, on the meta device, and then takes the tensors of ``module``.
+
+    Raises:
+        ValueError: if its arguments are not those of its class, or build other tensors, or it keeps
+            tensors that are neither parameters nor buffers of its state.
+    """
     text = json.dumps(_told(module.arguments()))  # type: ignore[operator]
-    with torch.random.fork_rng(devices=[]):
-        return type(module)(**_made(json.loads(text)))
+    with torch.device("meta"):
+        made = _made(json.loads(text))
+        check_arguments(type(module), made)
+        again = type(module)(**made)
+    odd = sorted({key for key, _ in _shapes(module) ^ _shapes(again)})
+    if odd:
+        raise ValueError(f"other shapes of {odd[0]}")
+    again.load_state_dict(module.state_dict(), assign=True)
+    check_whole(again)
+    return again
+
+
+def check_whole(module: nn.Module) -> None:
+    """Raise ValueError if a tensor is left on the meta device, after all its state was loaded."""
+    for name, part in module.named_modules():
+        kept = {**vars(part), **dict(part.named_buffers(recurse=False))}
+        for key, value in kept.items():
+            each = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(x, Tensor) and x.is_meta for x in each):
+                raise ValueError(
+                    f"{'.'.join(filter(None, (name, key)))} outside its state: make it a buffer, "
+                    'or give it device="cpu"'
+                )
 
 
 def check_savable(module: nn.Module) -> None:
@@ -96,18 +133,14 @@ def check_savable(module: nn.Module) -> None:
     remedy = f"let {name}.arguments() return all that its constructor needs, as JSON values"
     _check_known(type(module))
     try:
-        odd = sorted({key for key, _ in _shapes(module) ^ _shapes(rebuilt(module))})
+        rebuilt(module)
     except PlugInError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).removeprefix("ValueError: ")
         raise ValueError(
             f"{name} must be built from its arguments, got {reason}; {remedy}"
         ) from error
-    if odd:
-        raise ValueError(
-            f"{name} must be built from its arguments, got other shapes of {odd[0]}; {remedy}"
-        )
 
 
 def _shapes(module: nn.Module) -> set[tuple[str, tuple[int, ...]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from oinr_monai import (
     operators,
 )
 from oinr_monai.operators import KernelNetwork, MLPNet, Operator
+from oinr_monai.representation import registry
 from oinr_monai.representation.registry import (
     FIELDS,
     KERNELS,
@@ -124,7 +125,7 @@ def test_what_could_not_be_saved_is_not_fitted(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (lambda field: {"extent": [9.0]}, "got TypeError: .* missing 2 required"),
+        (lambda field: {"extent": [9.0]}, "got arguments of SplineField .* missing a required"),
         (lambda field: {**field, "extent": torch.ones(1)}, "got TypeError: .* not JSON"),
         (lambda field: {**field, "channels": 3}, "got other shapes of coefficients"),
     ],
@@ -151,3 +152,19 @@ def test_the_check_draws_no_random_numbers() -> None:
     before = torch.get_rng_state()
     check_savable(field)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Remembering(CoordinateField):
+    """A field with a tensor that its state does not have."""
+
+    def __init__(self, extent: Sequence[float]) -> None:
+        super().__init__(extent)
+        self.origin = torch.zeros(len(extent))
+
+
+def test_tensors_outside_the_state_are_refused_before_a_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(registry.OURS, "Remembering", Remembering)
+    with pytest.raises(ValueError, match=r"Remembering must be built .* got origin outside"):
+        check_savable(Remembering((9.0,)))
