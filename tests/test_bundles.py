@@ -15,7 +15,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.bundle import (
+    ConfigParser,
     ConfigWorkflow,
     ckpt_export,
     load,
@@ -571,3 +573,23 @@ def test_two_processes_fit_as_well_as_one(image: Path, tmp_path: Path) -> None:
     events = [path.name.split(".")[-2] for path in two.glob("events*")]
     assert len(set(events)) == 1
     assert len(list(two.glob("*"))) == len(list(one.glob("*")))
+
+
+@each_bundle
+def test_training_logs_a_line_an_epoch(name: str) -> None:
+    parser = ConfigParser(json.loads((BUNDLES / name / "configs" / "train.json").read_text()))
+    parser["epoch_length"] = 15
+    (config,) = (
+        each
+        for each in parser["train"]["handlers"]
+        if each["_target_"] == "StatsHandler" and "tag_name" in each
+    )
+    parser["log"] = {**config, "_disabled_": False}
+    engine = Engine(lambda engine, batch: [{"loss": torch.tensor(0.5)}])
+    handler = parser.get_parsed_content("log")
+    told: list[int] = []
+    handler.epoch_log = False
+    handler.iteration_print_logger = lambda engine: told.append(engine.state.iteration)
+    handler.attach(engine)
+    engine.run(range(15), max_epochs=2)
+    assert told == [15, 30]

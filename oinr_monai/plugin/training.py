@@ -107,8 +107,7 @@ class RandomLattices(IterableDataset[dict[str, Tensor]]):
         self.volume, self.bands = item[key], bands
         self.halo, self.length, self.seed = halo, length, seed
         self.grid = Grid.from_image(self.volume)
-        values = torch.as_tensor(self.volume).float()
-        values = values.as_tensor() if isinstance(values, MetaTensor) else values
+        values = plain_tensor(self.volume).float()
         span = float(values.max() - values.min())
         # A NaN anywhere makes the span NaN.
         if not 0 < span < float("inf"):

@@ -27,6 +27,7 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.meta import inherit
+from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.representation import Representation
@@ -87,7 +88,7 @@ def fuse(
 
     Raises:
         ValueError: if there are no images, or not one axis and profile for each, or their channels
-            differ, or one of them does not reach the volume.
+            differ, or one of them is not finite, constant or does not reach the volume.
 
     Example:
         >>> axial, coronal = torch.rand(1, 8, 8, 2), torch.rand(1, 8, 2, 8)
@@ -164,10 +165,10 @@ class _View:
         profile: SliceProfile,
         grid: Grid,
     ) -> None:
-        plain = plain_tensor(image)
+        plain = checked_scans([image], None)[0].image
         start, stop = _box(stack, grid)
         plain = plain[(slice(None), *(slice(i, j) for i, j in zip(start, stop, strict=True)))]
-        self.samples = plain.to(torch.promote_types(plain.dtype, torch.float32))
+        self.samples = plain
         stack = stack.crop(start, stop)
         spacing = stack.spacing.tolist()
         spacing[axis] = min(float(grid.spacing.min()), spacing[axis])

@@ -15,6 +15,7 @@ from monai.transforms import (
     AsDiscreted,
     Compose,
     EnsureChannelFirstd,
+    Invertd,
     LoadImaged,
     Orientationd,
     SaveImaged,
@@ -303,3 +304,13 @@ def test_monai_writes_an_answer_where_it_lies(scan: Path, factor: int, tmp_path:
     wanted = plain.affine if factor == 1 else answer.affine.numpy()
     np.testing.assert_allclose(written.affine, wanted, atol=1e-5)
     assert written.shape == (plain.shape if factor == 1 else tuple(answer.shape[1:]))
+
+
+@pytest.mark.parametrize("asked", ["fit", "denoise"])
+def test_an_answer_is_inverted_as_a_prediction_is(scan: Path, asked: str) -> None:
+    chain = _read(TURN, SpatialPadd("image", (16, 16, 16)))
+    answer = Compose(ASKED[asked])(chain({"image": scan}))
+    undone = Invertd("image", chain, orig_keys="image", nearest_interp=False)(answer)["image"]
+    plain = _read()({"image": scan})["image"]
+    assert undone.shape == plain.shape
+    torch.testing.assert_close(undone.affine, plain.affine)

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
@@ -122,3 +123,13 @@ def test_a_network_that_was_trained_with_zeros_is_no_representation() -> None:
     with pytest.raises(ValueError, match='padding must be "valid" for kernels wider than a voxel'):
         represent(ConvOINR(2, 32, 1, channels=(8,)), image)
     assert represent(ConvOINR(2, 32, 1, channels=(8,), kernel_size=1), image).grid.shape == (8, 8)
+
+
+def test_lattices_are_drawn_of_arrays_as_numpy_and_nibabel_give_them() -> None:
+    wave = np.random.default_rng(0).random((1, 16, 12)).astype(np.float32)
+    wanted = next(iter(RandomLattices([{"image": torch.from_numpy(wave.copy())}], places=64)))
+    for given in (wave[:, ::-1][:, ::-1], wave.astype(">f4"), wave[:, ::-1].copy()[:, ::-1]):
+        found = next(iter(RandomLattices([{"image": given}], places=64)))
+        torch.testing.assert_close(found["label"], wanted["label"])
+    with pytest.raises(ValueError, match="image must hold real numbers, got complex64"):
+        RandomLattices([{"image": wave.astype(np.complex64)}])

@@ -178,3 +178,10 @@ def test_no_unit_of_intensity_changes_what_stacks_give(unit: float) -> None:
         rtol=1e-3,
         atol=0.1,
     )
+
+
+def test_a_stack_with_a_voxel_that_is_no_number_is_refused() -> None:
+    stack = torch.rand(1, 8, 8, 4)
+    stack[0, 2, 3, 1] = float("nan")
+    with pytest.raises(ValueError, match="image must be finite, got 1 NaN or infinite voxels"):
+        fuse([stack, torch.rand(1, 8, 8, 4)])
