@@ -105,6 +105,7 @@ def evaluate(
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Where PSNR and MSE count; SSIM is of all.")
     ] = None,
+    uid: SeriesUid = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -113,14 +114,14 @@ def evaluate(
     if "occupancy" in representation.info:
         if mask is not None:
             raise ValueError("--mask must not be given for a fit of labels")
-        show(_overlaps(image, representation), as_json)
+        show(_overlaps(image, uid, representation), as_json)
         return
     import torch
 
     from oinr_monai.images.files import read_image
     from oinr_monai.images.metrics import mse, psnr, ssim
 
-    reference = read_image(image, finite=mask is None)
+    reference = read_image(image, uid or (), finite=mask is None)
     grid = grid_like(image, check_grid(image, reference), representation)
     channels = len(representation.scale.mean)
     if len(reference) != channels:
@@ -140,12 +141,12 @@ def evaluate(
     show(scores, as_json)
 
 
-def _overlaps(path: Path, representation: Representation) -> dict[str, Any]:
+def _overlaps(path: Path, uid: list[str] | None, representation: Representation) -> dict[str, Any]:
     from oinr_monai.analysis.occupancy import label_map, labels_in
     from oinr_monai.images.labels import read_labels
     from oinr_monai.images.metrics import dice, iou
 
-    reference = read_labels(path)
+    reference = read_labels(path, uid or ())
     with about(path):
         labels_in(reference)
     found = label_map(representation, grid_like(path, check_grid(path, reference), representation))

@@ -43,7 +43,9 @@ cohort = typer.Typer(
 
 Manifest = Annotated[
     Path,
-    typer.Argument(metavar="MANIFEST.csv", help="Columns subject,image; paths relative to it."),
+    typer.Argument(
+        metavar="MANIFEST.csv", help="Columns subject,image[,series]; paths relative to it."
+    ),
 ]
 
 
@@ -55,11 +57,13 @@ class Subject:
         subject: its name, which names its files.
         image: path of its image.
         label: its label, or None where the manifest has none.
+        series: UID of the series, where its image is a DICOM folder that holds several.
     """
 
     subject: str
     image: Path
     label: str | None
+    series: str | None = None
 
 
 def read_manifest(path: Path) -> list[Subject]:
@@ -84,7 +88,8 @@ def _subject(path: Path, line: int, row: dict[str, str | None]) -> Subject:
         raise ValueError(f"{path}: line {line} must have a subject and an image")
     if Path(name).name != name or name.startswith("."):
         raise ValueError(f"{path}: line {line}: the subject must be able to name a file: {name!r}")
-    return Subject(name, path.parent / image, row.get("label"))
+    series = (row.get("series") or "").strip() or None
+    return Subject(name, path.parent / image, row.get("label"), series)
 
 
 @cohort.command("fit")
@@ -201,7 +206,7 @@ class _Run:
     def _take(self, subject: Subject) -> None:
         try:
             check_output(self._path(subject), (".oinr",))
-            image, digest = _read(subject.image)
+            image, digest = _read(subject.image, subject.series)
         except FAILURES as error:
             self._fail([subject], error)
             return
@@ -294,14 +299,14 @@ class _Run:
             }
 
 
-def _read(path: Path) -> tuple[MetaTensor, str]:
+def _read(path: Path, series: str | None) -> tuple[MetaTensor, str]:
     """The image, and what tells it from any other."""
     from oinr_monai.images.files import read_image
     from oinr_monai.images.scans import checked_scans
 
     from .console import about
 
-    image = read_image(path)
+    image = read_image(path, [series] if series else ())
     with about(path):
         (scan,) = checked_scans([image], None)
     return image, scan.digest

@@ -13,23 +13,39 @@ from .raw import reading
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.dataset import FileDataset
 
 __all__ = ["is_dicom", "read_headers", "series_in"]
 
 # What tells a series from another, and what a person chooses one by. No name, date or description.
 _TOLD_BY = ["SeriesInstanceUID", "Modality", "Rows", "Columns", "NumberOfFrames", "SOPClassUID"]
 
+# How a file without a preamble begins: with a group of identification, little endian or big.
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+
 # More series than this are not listed one by one.
 _LISTED = 8
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file says that it is DICOM, whatever its name."""
+    """Whether a file says that it is DICOM, whatever its name; old ones do without a preamble."""
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            start = file.read(132)
     except OSError:
         return False
+    return start[128:] == b"DICM" or (start[:2] in _FIRST_GROUPS and _has_class(path))
+
+
+def _has_class(path: Path) -> bool:
+    import pydicom
+
+    try:
+        with quiet_pydicom():
+            told = pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"])
+    except Exception:  # whatever pydicom makes of a file of another kind
+        return False
+    return bool(told.get("SOPClassUID"))
 
 
 def series_in(folder: Path, wanted: Sequence[str] = ()) -> list[Path]:
@@ -71,14 +87,32 @@ def _described(uid: str, files: Sequence[tuple[Path, Dataset]]) -> str:
 def _images_in(folder: Path) -> Iterator[tuple[Path, Dataset]]:
     import pydicom
 
-    for place, _, names in os.walk(folder):
-        for path in (Path(place) / name for name in names):
-            if not (is_dicom(path) or path.suffix.lower() == ".dcm"):
-                continue
-            with reading(path, "DICOM"), quiet_pydicom():
-                told = pydicom.dcmread(path, force=True, specific_tags=_TOLD_BY)
-            if "Rows" in told:
-                yield path, told
+    for path in _files_in(folder):
+        if not (is_dicom(path) or path.suffix.lower() == ".dcm"):
+            continue
+        with reading(path, "DICOM"), quiet_pydicom():
+            told = pydicom.dcmread(path, force=True, specific_tags=_TOLD_BY)
+            if not told.get("SOPClassUID"):
+                raise ValueError("it does not say what it holds")
+        if "Rows" in told:
+            yield path, told
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """All files at any depth in the order of their names, but for hidden ones."""
+    been = set()
+    for place, inner, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        been.add(os.path.realpath(place))
+        inner[:] = sorted(
+            name
+            for name in inner
+            if not name.startswith(".") and os.path.realpath(Path(place) / name) not in been
+        )
+        yield from (Path(place) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def read_headers(paths: Sequence[Path], pixels: bool = False) -> list[Dataset]:
@@ -95,8 +129,20 @@ def read_headers(paths: Sequence[Path], pixels: bool = False) -> list[Dataset]:
             dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
             if "Rows" not in dataset:
                 raise ValueError("there is no image in it")
+            _know_syntax(dataset)
         found.append(dataset)
     return found
+
+
+def _know_syntax(dataset: FileDataset) -> None:
+    """Say how a file without meta information was found to be written, for those that decode it."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" in dataset.file_meta:
+        return
+    implicit, little = dataset.original_encoding
+    explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 
 
 @contextmanager

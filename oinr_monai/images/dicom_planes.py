@@ -91,18 +91,24 @@ def _plane(dataset: Dataset, groups: Sequence[Dataset], frame: int) -> Plane:
     places = [*groups, dataset, *detectors[:1]]
     spacing, assumed = _spacing(places)
     slope, intercept = _scaling(dataset, places)
-    instance = dataset.get("InstanceNumber")
     return Plane(
         size=(int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel", 1))),
         spacing=spacing,
         orientation=_orientation(places),
         position=_numbers(places, "ImagePositionPatient", 3),
         gap=_gap(places),
-        number=(-1 if instance in (None, "") else int(instance), frame),
+        number=(_instance(dataset), frame),
         slope=slope,
         intercept=intercept,
         assumed=assumed,
     )
+
+
+def _instance(dataset: Dataset) -> int:
+    try:
+        return int(dataset.InstanceNumber)
+    except (AttributeError, TypeError, ValueError):
+        return -1
 
 
 def _in_one_object(dataset: Dataset, first: Plane, count: int) -> list[Plane]:

@@ -95,6 +95,9 @@ def _note_forms(path: Path, header: Any, affine: NDArray[np.float64]) -> None:  
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     if not sform and not qform:
         note(path, "neither sform nor qform; centred, its first axis taken to run to the left")
+    told = header["quatern_b"] ** 2 + header["quatern_c"] ** 2 + header["quatern_d"] ** 2
+    if qform and not sform and float(told) > 1 + 1e-6:
+        note(path, f"the quaternion's length is {float(told) ** 0.5:.7g}; taken for 1")
     apart = _between_forms(header, affine) if sform and qform else 0.0
     if apart > _FORMS_AGREE * np.linalg.norm(affine[:3, :3], axis=0).min():
         note(path, f"sform and qform differ by up to {apart:.3g} mm; the sform is taken")
