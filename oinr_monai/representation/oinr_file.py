@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from oinr_monai.fields.family import FamilyField
@@ -46,6 +46,8 @@ CALLS, CALLS_A_TENSOR = 2_000, 200
 
 # Nodes of a kernel: a cube of a hundred an axis.
 MOST_NODES = 1 << 20
+
+FILLED = (Tensor.normal_, Tensor.uniform_, Tensor.zero_, Tensor.fill_, Tensor.mul_)
 
 # How much smaller or larger than a voxel a scale may be.
 SCALES = 1e3
@@ -147,7 +149,8 @@ class _Few(TorchFunctionMode):
         self.left -= 1
         if self.left < 0:
             raise ValueError("header must be of what the file holds, got far more parts")
-        return func(*args, **(kwargs or {}))
+        # There are no numbers to draw or fill, and to find that out takes milliseconds.
+        return args[0] if func in FILLED else func(*args, **(kwargs or {}))
 
 
 def _built(path: Path, header: Header, tensors: int) -> ContinuousField:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -314,8 +315,10 @@ def test_bad_images(refused: Callable[..., str], fitted: Path, kind: str) -> Non
         assert path in refused("sample", fitted, "-o", "out.nii.gz", "--like", path)
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "truncated", "version", "tensors"])
-def test_bad_representations(refused: Callable[..., str], fitted: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["missing", "text", "truncated", "version", "tensors", "weight"])
+def test_bad_representations(
+    refused: Callable[..., str], fitted: Path, scan: Path, kind: str
+) -> None:
     path = Path(f"{kind}.oinr")
     if kind == "text":
         path.write_text("not a representation")
@@ -323,12 +326,18 @@ def test_bad_representations(refused: Callable[..., str], fitted: Path, kind: st
         path.write_bytes(fitted.read_bytes()[:-500])
     elif kind == "tensors":
         save_file({"weight": torch.zeros(3)}, path)
-    elif kind == "version":
+    elif kind in ("version", "weight"):
         with safe_open(fitted, framework="pt") as file:
             header = json.loads(file.metadata()["oinr"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        save_file(state, path, {"oinr": json.dumps({**header, "format_version": 99})})
+            state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        del header["crc32"]
+        if kind == "weight":
+            state["network.layers.0.bias"][0] = math.nan
+        else:
+            header["format_version"] = 99
+        save_file(state, path, {"oinr": json.dumps(header)})
     assert f"{kind}.oinr" in refused("info", path)
+    assert f"{kind}.oinr" in refused("fit", scan, "-o", "out.oinr", *FAST, "--init", path)
     message = refused("sample", path, "-o", "out.nii.gz")
     refused("derive", path, "-o", "maps")
     refused("features", path, "-o", "out.npz")
