@@ -35,7 +35,7 @@ LONGEST = 100.0
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one fault: whether it was noticed; None where tests fail, or are slow, without it."""
+    """What became of one fault: whether it was noticed; None where its tests are no test of it."""
 
     path: Path
     mutation: Mutation
