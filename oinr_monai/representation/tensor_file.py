@@ -43,6 +43,9 @@ LONGEST_MESSAGE, LONGEST_PATH = 300, 120
 # Characters of a header, levels of its lists, and tensors beside it: many times what ours have.
 LONGEST_HEADER, DEEPEST_HEADER, MOST_TENSORS = 1 << 20, 32, 1 << 14
 
+# Bytes of what safetensors says of the tensors, and of a header in it.
+LONGEST_FRAME = 1 << 23
+
 # The last item of a header, of the rest of it and of the tensors.
 CHECKSUM = re.compile(r', "crc32": "([0-9a-f]{8})"}$')
 
@@ -162,6 +165,7 @@ def open_tensor_file(path: Path, kind: FileKind) -> Iterator[TensorFile]:
         ValueError: with the kind's message, if it is not, or if what the block makes of it fails.
     """
     try:
+        _check_frame(path)
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(kind.key)
             if text is None:
@@ -174,6 +178,14 @@ def open_tensor_file(path: Path, kind: FileKind) -> Iterator[TensorFile]:
         raise
     except Exception as error:  # whatever classes say to arguments that somebody made up
         raise ValueError(kind.message(path, error)) from error
+
+
+def _check_frame(path: Path) -> None:
+    # What safetensors itself would read takes seconds at its own limit of 100 MB.
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > LONGEST_FRAME:
+        raise ValueError(f"{size} bytes before the tensors, more than {LONGEST_FRAME}")
 
 
 def write_tensor_file(
@@ -196,9 +208,9 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     # Parts may share their weights; in a file each has its own.
     seen: set[int] = set()
     for name, tensor in tensors.items():
-        if tensor.data_ptr() in seen:
-            tensors[name] = tensor.clone()
-        seen.add(tensor.data_ptr())
+        storage = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
     return tensors
 
 
