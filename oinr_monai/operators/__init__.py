@@ -4,6 +4,7 @@ from .calderon_zygmund import CZOINR
 from .ckconv import CKConvOINR
 from .conv import ConvOINR
 from .flat_calderon_zygmund import FlatCZOINR
+from .integral import KernelIntegral
 from .kernels import SIREN, KernelNetwork, MLPNet, RFNet
 from .multiplicative_kernels import FourierNet, GaborNet, MAGNet
 from .operator import LatticeOperator, LocalOperator, Operator
@@ -18,6 +19,7 @@ __all__ = [
     "FlatCZOINR",
     "FourierNet",
     "GaborNet",
+    "KernelIntegral",
     "KernelNetwork",
     "LatticeOperator",
     "LocalOperator",

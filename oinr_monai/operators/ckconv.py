@@ -110,7 +110,7 @@ class CKConvOINR(LocalOperator):
 
         pairs = zip(pairwise(widths), self.support, strict=True)
         self.layers = nn.ModuleList(layer(before, after, s) for (before, after), s in pairs)
-        self._start()
+        self.start()
 
     def with_spacing(self, spacing: Sequence[float]) -> Self:
         """The same operator, sharing its parameters, with nodes at ``spacing`` (D,) in mm.

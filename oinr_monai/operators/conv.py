@@ -87,7 +87,7 @@ class ConvOINR(LocalOperator):
             KernelIntegral(spatial_dims, before, after, size, bias, same=padding == "same")
             for (before, after), size in zip(pairwise(widths), self.kernel_size, strict=True)
         )
-        self._start()
+        self.start()
 
     def with_spacing(self, spacing: Sequence[float]) -> Self:
         """This operator itself: its weights are those of its nodes, whatever their spacing is."""

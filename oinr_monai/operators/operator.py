@@ -58,7 +58,9 @@ class LocalOperator(Operator):
         padding: str
         layers: nn.ModuleList
 
-    def _start(self) -> None:
+    @torch.jit.unused
+    def start(self) -> None:
+        """Draw the weights that a fit starts from, so that every layer keeps the variance."""
         taps = self.first.fan_in / self.in_channels
         self.first.start(1 / (self.in_channels * math.sqrt(taps)), math.pi / self.omega_0)
         for layer in self.integrals[1:-1]:

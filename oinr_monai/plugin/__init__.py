@@ -12,6 +12,7 @@ from .ask_transforms import (
     SampleOINR,
     SampleOINRd,
 )
+from .dictionary import DictionaryTwin
 from .fit_transforms import (
     FitOccupancyOINR,
     FitOccupancyOINRd,
@@ -39,6 +40,7 @@ __all__ = [
     "DenoiseOINRd",
     "DeriveOINR",
     "DeriveOINRd",
+    "DictionaryTwin",
     "EachInferer",
     "EncodeGrid",
     "EncodeGridd",

@@ -1,7 +1,7 @@
 """The scanner makes slices, samples and noise of what is continuous."""
 
 from .blur import Blur, Decimation
-from .forward_model import ForwardModel
+from .forward_model import Composition, ForwardModel, Separable
 from .noise import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise
 from .noise_level import noise_level, repeat_noise_level
 from .profiles import Boxcar, Gaussian, SampledProfile, SliceProfile
@@ -12,6 +12,7 @@ from .slices import SliceStack
 __all__ = [
     "Blur",
     "Boxcar",
+    "Composition",
     "Decimation",
     "ForwardModel",
     "Gaussian",
@@ -21,6 +22,7 @@ __all__ = [
     "Resampling",
     "RicianNoise",
     "SampledProfile",
+    "Separable",
     "SliceProfile",
     "SliceStack",
     "noise_level",

@@ -81,7 +81,7 @@ class TwoStep(LocalOperator):
                 KernelIntegral(spatial_dims, hidden, out_channels),
             ]
         )
-        self._start()
+        self.start()
 
     def with_spacing(self, spacing):
         return self
