@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.labels import as_labels
 from oinr_monai.images.meta import STORED_DTYPE, inherit
 from oinr_monai.images.metrics import dice, iou
+from oinr_monai.representation.info import Occupancy
 from oinr_monai.representation.representation import Representation
 
 from .isosurface import isosurface
@@ -122,12 +123,11 @@ def fit_occupancy(
     names = labels_in(labels)
     result = fit(soft_occupancy(labels, config.smoothing), config.fit, **options)
     depth = getattr(labels, "meta", {}).get(STORED_DTYPE)
-    occupancy: dict[str, Any] = {"labels": names, "smoothing": config.smoothing}
-    result.info["occupancy"] = occupancy | ({} if depth is None else {STORED_DTYPE: depth})
+    result.info = replace(result.info, occupancy=Occupancy(tuple(names), config.smoothing, depth))
     found = label_map(result)
     for name, score in (("iou", iou), ("dice", dice)):
         scores = score(found, as_labels(labels))
-        result.info[name] = {str(label): value for label, value in scores.items()}
+        result.info |= {name: {str(label): value for label, value in scores.items()}}
     return result
 
 
@@ -195,7 +195,8 @@ def label_map(representation: Representation, grid: Grid | None = None) -> MetaT
     names = torch.tensor(_labels_of(representation))
     found = torch.where(largest > SURFACE_LEVEL, names[channel], 0)
     result = inherit(Grid.from_image(occupancy).to_image(found), occupancy, values=False)
-    depth = representation.info.get("occupancy", {}).get(STORED_DTYPE)
+    known = representation.info.occupancy
+    depth = None if known is None else known.stored_dtype
     result.meta[STORED_DTYPE] = depth or np.min_scalar_type(int(names.max())).name
     return result
 
@@ -223,7 +224,8 @@ def label_surface(
 
 def _labels_of(representation: Representation) -> Sequence[int]:
     channels = range(1, len(representation.scale.mean) + 1)
-    return representation.info.get("occupancy", {}).get("labels", list(channels))
+    known = representation.info.occupancy
+    return list(channels) if known is None else known.labels
 
 
 # ---- the smooth indicator -----------------------------------------------------------------------

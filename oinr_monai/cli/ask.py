@@ -90,7 +90,7 @@ def sample(  # noqa: PLR0913
     target = Target.of(output, belonging, suffixes, [like], overwrite)
     representation = load_representation(file, device)
     grid = chosen_grid(representation, factor, spacing, like, uid)
-    if labels and "occupancy" not in representation.info:
+    if labels and representation.info.occupancy is None:
         raise ValueError(f"{file}: must be a fit of labels for --labels; fit with --labels")
     check_not_source(output, representation.info, overwrite)
     _check_samples(target, representation, grid, labels)
@@ -111,7 +111,7 @@ def evaluate(
 ) -> None:
     """Compare it with an image, at that image's own voxels."""
     representation = load_representation(file, device)
-    if "occupancy" in representation.info:
+    if representation.info.occupancy is not None:
         if mask is not None:
             raise ValueError("--mask must not be given for a fit of labels")
         show(_overlaps(image, uid, representation), as_json)
@@ -205,12 +205,13 @@ def _check_samples(
     target: Target, representation: Representation, grid: Grid, labels: bool
 ) -> None:
     from oinr_monai.grids.checks import check_room
+    from oinr_monai.representation.info import Info
 
     channels, info = len(representation.scale.mean), representation.info
     if labels:
         check_room(grid.shape, channels)
         most = max(info["occupancy"]["labels"])
-        channels, info = 1, {"stored_dtype": "uint8" if most < 256 else "uint16"}
+        channels, info = 1, Info(stored_dtype="uint8" if most < 256 else "uint16")
     if target.reference is None:
         held = labels or not _in_slabs(target.path, representation, grid)
         check_result(target.path, channels, grid, info, held=held)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -223,17 +222,18 @@ class _Run:
 
     def _known(self, subject: Subject, image: str) -> dict[str, Any] | None:
         # What is known of a fit that is there, of this image and as it is wanted.
-        from oinr_monai.representation.lineage import IMAGE, START, digest
+        from oinr_monai.representation.info import Info
+        from oinr_monai.representation.lineage import digest
         from oinr_monai.representation.representation import Representation
 
         try:
             info = Representation.load(self._path(subject)).info
         except (OSError, ValueError):
             return None
-        settings = json.loads(json.dumps(self.config.settings()))
         start = None if self.start is None else digest(self.start)
-        wanted = {"settings": settings, IMAGE: image, START: start}
-        return info if all(info.get(name) == value for name, value in wanted.items()) else None
+        wanted = Info(settings=self.config.settings(), image=image, start=start)
+        same = [info.get(name) == wanted.get(name) for name in ("settings", "image", "start")]
+        return info if all(same) else None
 
     def _path(self, subject: Subject) -> Path:
         return self.output / f"{subject.subject}.oinr"
@@ -250,10 +250,10 @@ class _Run:
             self._fail([subject for subject, _ in group], error)
             return
         for (subject, _), representation in zip(group, found, strict=False):
-            if not representation.info["interrupted"]:
+            if not representation.info.interrupted:
                 self._save(subject, representation)
         self._write()
-        if found[-1].info["interrupted"]:
+        if found[-1].info.interrupted:
             raise KeyboardInterrupt
 
     def _save(self, subject: Subject, representation: Representation) -> None:

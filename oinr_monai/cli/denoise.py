@@ -101,7 +101,7 @@ def denoise(  # noqa: PLR0913
         with about(image):
             progress = not as_json and sys.stderr.isatty()
             found = _each(frames, checkpoints, config, inside, progress)
-        if found[-1].info["interrupted"]:
+        if found[-1].info.interrupted:
             stopped(found[-1].info["steps"], f"{output} is not written")
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
     show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
@@ -143,7 +143,7 @@ def _each(
     found: list[Representation] = []
     for frame, path in zip(frames, checkpoints, strict=True):
         found.append(denoise_image(frame, config, mask=inside, checkpoint=path, progress=progress))
-        if found[-1].info["interrupted"]:
+        if found[-1].info.interrupted:
             break
     return found
 

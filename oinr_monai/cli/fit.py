@@ -107,7 +107,7 @@ def fit(  # noqa: PLR0913
         representation.save(output)
         interrupts.heeded = True
         show(_summary(output, representation), as_json)
-        if representation.info["interrupted"]:
+        if representation.info.interrupted:
             stopped(representation.info["steps"], f"{output} holds the best so far")
 
 

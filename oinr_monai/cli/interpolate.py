@@ -120,7 +120,7 @@ def _fitted(series: Series, output: Path, config: FitConfig, watch: dict[str, An
     from oinr_monai.fitting.family import fit_family
 
     family = fit_family(series.frames, config, times=series.times, **watch)
-    if family.representation.info["interrupted"]:
+    if family.representation.info.interrupted:
         stopped(family.representation.info["steps"], f"{output} is not written")
     return family
 

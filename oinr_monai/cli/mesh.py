@@ -79,7 +79,7 @@ def _surface(
         if label is not None:
             raise ValueError("--level and --label must not be given together; choose one")
         return isosurface(representation, level, grid=grid)
-    if "occupancy" not in representation.info:
+    if representation.info.occupancy is None:
         raise ValueError("--level must be given for intensities; or fit a mask with --labels")
     labels = representation.info["occupancy"]["labels"]
     if label is None and len(labels) > 1:

@@ -116,7 +116,7 @@ def super_resolve(  # noqa: PLR0913
                     checkpoint=checkpoint,
                     progress=not as_json and sys.stderr.isatty(),
                 )
-        if found.info.get("interrupted", False):
+        if found.info.interrupted:
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def fit_many(
             batch = _BatchFit(scans[first:last], config, start, title)
             kept = None if checkpoint is None else Path(checkpoint) / f"{first + 1}-{last}.pt"
             found += batch.results(batch.run(Watch(kept, progress=progress), interrupts))
-            if found[-1].info["interrupted"] or interrupts.asked:
+            if found[-1].info.interrupted or interrupts.asked:
                 break
     return [inherit(each, image) for each, image in zip(found, images, strict=False)]
 
@@ -168,13 +169,8 @@ class _BatchFit(Descent):
 
     def results(self, interrupted: bool) -> list[Representation]:
         """Each image's field as it is now, with its scores."""
-        taken = {
-            "steps": self.clock.step,
-            "seconds": round(self.clock.elapsed / self.count, 6),
-            "interrupted": interrupted,
-            "device": str(self.device),
-            **({} if self.start is None else {"start": self.start}),
-        }
+        seconds = round(self.clock.elapsed / self.count, 6)
+        taken = replace(self.taken(interrupted), seconds=seconds, start=self.start)
         return [
             ImageObjective([scan], self.config).result(self.stack.member(i), taken)
             for i, scan in enumerate(self.scans)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
 from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.lattice_field import LatticeField
 
 from .checkpoint import read_checkpoint
@@ -82,6 +83,7 @@ class Descent(ABC):
         self.network, self.optimizer, self.clock = network, optimizer, clock
         self.seed, self.best = seed, best
         self.generator = torch.Generator()
+        self.on = str(next(network.parameters()).device)
 
     @property
     @abstractmethod
@@ -125,6 +127,15 @@ class Descent(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         self.clock.step, self.clock.spent = state["step"], state["elapsed"]
         self.best.restore(state["best"])
+
+    def taken(self, interrupted: bool) -> Info:
+        """What it took, for the ``info`` of the answer."""
+        return Info(
+            steps=self.clock.step,
+            seconds=round(self.clock.elapsed, 3),
+            interrupted=interrupted,
+            device=self.on,
+        )
 
     def step(self, batch: Any) -> Tensor:  # noqa: ANN401
         """Take a step, and tell what it cost."""

@@ -7,6 +7,7 @@ import os
 import time as clocks
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import pairwise
 from typing import cast
 
@@ -24,7 +25,6 @@ from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import mean_square, peak_ratio
 from oinr_monai.images.stack import scans_alike
 from oinr_monai.representation.family import Family, weights_at
-from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
@@ -230,27 +230,16 @@ class _FamilyFit(Descent):
 
     def result(self, interrupted: bool) -> Family:
         """The family that the field is now, with its scores."""
-        family = Family(
-            Representation(
-                self.field.cpu(),
-                self.grid,
-                self.scale,
-                {"times": None if self.times is None else list(self.times)},
-            )
-        )
-        settings = {**self.config.settings(), "motion": bool(len(self.family.motions))}
-        family.representation.info.update(
-            {
-                "settings": settings,
-                IMAGE: self.digest,
-                "steps": self.clock.step,
-                "seconds": round(self.clock.elapsed, 3),
-                "interrupted": interrupted,
-                "device": str(self.device),
-                "parameters": family.representation.parameters,
-                "psnr_members": self._psnr_members(family),
-                "psnr_blends": self.best.best,
-            }
+        taken = replace(self.taken(interrupted), times=self.times or ())
+        whole = Representation(self.field.cpu(), self.grid, self.scale, taken)
+        family = Family(whole)
+        whole.info = replace(
+            taken,
+            settings={**self.config.settings(), "motion": bool(len(self.family.motions))},
+            image=self.digest,
+            parameters=whole.parameters,
+            psnr_members=tuple(self._psnr_members(family)),
+            psnr_blends=self.best.best,
         )
         return family
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai.grids.precision import full_precision
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
 
 from .cohort import fit_many
@@ -80,14 +81,14 @@ def learn_start(
         looks = replace(config, seed=config.seed + 1 + r)
         found = fit_many([images[i] for i in chosen], looks, start=start, memory=memory)
         _move(start, found, rate * (1 - r / rounds))
-    start.info = {
-        "settings": config.settings(),
-        "rounds": rounds,
-        "images": len(images),
-        "seconds": round(time.monotonic() - started, 3),
-        "device": start.info["device"],
-        "parameters": start.parameters,
-    }
+    start.info = Info(
+        settings=config.settings(),
+        rounds=rounds,
+        images=len(images),
+        seconds=round(time.monotonic() - started, 3),
+        device=start.info.device,
+        parameters=start.parameters,
+    )
     return start
 
 

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.stack import Form, Signals
-from oinr_monai.representation.lineage import FITTED, IMAGE, START, digest
+from oinr_monai.representation.info import Info, ShortDescent
+from oinr_monai.representation.lineage import digest
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
@@ -68,7 +69,7 @@ def modulate(
         [['encoding.coefficients'], ['encoding.coefficients']]
     """
     descent = _descent_of(operator)
-    count = descent["steps"] if steps is None else steps
+    count = descent.steps if steps is None else steps
     if count < 1:
         raise ValueError(f"steps must be positive, got {steps}")
     field = cast("NeuralField", operator.field)
@@ -77,10 +78,10 @@ def modulate(
         signals = Signals.of(images, next(field.parameters()).device)
         form = Form(len(operator.scale.mean), operator.grid, of="those of the operator")
         form.check(signals.values[0], signals.grids[0])
-        taken = {START: digest(operator), FITTED: [MODULATED], "steps": count}
+        taken = {"start": digest(operator), "fitted": [MODULATED], "steps": count}
         for part in signals.batches(_at_once(field, operator.grid)):
             begun = time.monotonic()
-            coefficients = descend_coefficients(field, part.standardised(), count, descent["rate"])
+            coefficients = descend_coefficients(field, part.standardised(), count, descent.rate)
             seconds = (time.monotonic() - begun) / len(part.values)
             for each in _representations(field, part, coefficients):
                 each.info |= {**taken, "seconds": round(seconds, 6)}
@@ -124,9 +125,9 @@ def centres(
     return Lattice(tuple(x.double().to(device) for x in axes))
 
 
-def _descent_of(operator: Representation) -> dict[str, Any]:
-    known = operator.info.get("descent")
-    if not isinstance(known, dict) or not isinstance(operator.field, NeuralField):
+def _descent_of(operator: Representation) -> ShortDescent:
+    known = operator.info.descent
+    if known is None or not isinstance(operator.field, NeuralField):
         raise ValueError(
             "operator must be what learn_operator returned, got a representation without a descent"
         )
@@ -147,13 +148,13 @@ def _representations(
         splines = cast("SplineField", copy.deepcopy(field.encoding))
         splines.coefficients.data = coefficients[i].clone()
         result = Representation(NeuralField(splines, field.network, field.spacing), grid, scale)
-        result.info = {
-            IMAGE: digest_of_image([part.values[i]], grid),
-            "parameters": result.parameters,
-            "device": str(coefficients.device),
-            "psnr_grid": on[i],
-            "psnr_between": between[i],
-        }
+        result.info = Info(
+            image=digest_of_image([part.values[i]], grid),
+            parameters=result.parameters,
+            device=str(coefficients.device),
+            psnr_grid=on[i],
+            psnr_between=between[i],
+        )
         yield result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.metrics import mean_square, peak_ratio, psnr
 from oinr_monai.images.scans import Scan
 from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.lattice_field import LatticeField
-from oinr_monai.representation.lineage import IMAGE
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
@@ -84,17 +84,17 @@ class Objective(ABC):
         samplers = self.samplers(field, torch.Generator().manual_seed(BETWEEN_SEED))
         return [to_device(sampler.draw(), device) for sampler in samplers]
 
-    def result(self, field: ContinuousField, taken: dict[str, Any]) -> Representation:
+    def result(self, field: ContinuousField, taken: Info) -> Representation:
         """The representation that ``field`` is; its ``info`` holds what it took, and its scores."""
         result = Representation(field, self.grid, self.scale)
-        result.info = {
-            "settings": self.config.settings(),
-            **taken,
-            IMAGE: self.digest,
-            "parameters": result.parameters,
-            "psnr_grid": self.psnr_grid(result),
-            "psnr_between": self.psnr_between(result),
-        }
+        result.info = replace(
+            taken,
+            settings=self.config.settings(),
+            image=self.digest,
+            parameters=result.parameters,
+            psnr_grid=self.psnr_grid(result),
+            psnr_between=self.psnr_between(result),
+        )
         return result
 
     def psnr_between(self, result: Representation, mask: Tensor | None = None) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.stack import Signals
 from oinr_monai.operators.conv import ConvOINR
+from oinr_monai.representation.info import ShortDescent
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
@@ -228,17 +229,14 @@ class _OperatorFit(Descent):
             for name in ("mean", "std", "outside")
         )
         found = Representation(self.field, self.grid, IntensityScale(mean, std, outside))
-        found.info = {
-            "settings": asdict(self.config),
-            "descent": {"steps": self.config.descent, "rate": self.rate},
-            "images": len(scales),
-            "labels": self.labels is not None,
-            "steps": self.clock.step,
-            "seconds": round(self.clock.elapsed, 3),
-            "interrupted": interrupted,
-            "device": str(self.signals.values.device),
-            "parameters": found.parameters,
-        }
+        found.info = replace(
+            self.taken(interrupted),
+            settings=asdict(self.config),
+            descent=ShortDescent(self.config.descent, self.rate),
+            images=len(scales),
+            labels=self.labels is not None,
+            parameters=found.parameters,
+        )
         return found
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.images.stored import StoredImage
 from oinr_monai.representation.exact import spline_field
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.lineage import digest
 from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
@@ -130,7 +132,7 @@ def _interpolated(
     filled = objective.scale.standardise(objective.first.filled)
     field = spline_field(filled, objective.grid).to(device)
     seconds = round(time.monotonic() - started, 3)
-    taken = {"steps": 0, "seconds": seconds, "interrupted": False, "device": str(device)}
+    taken = Info(steps=0, seconds=seconds, interrupted=False, device=str(device))
     return objective.result(field, taken)
 
 
@@ -187,13 +189,7 @@ class ImageFit(Descent):
 
     def result(self, interrupted: bool) -> Representation:
         """The field as it is now, with its scores."""
-        taken = {
-            "steps": self.clock.step,
-            "seconds": round(self.clock.elapsed, 3),
-            "interrupted": interrupted,
-            "device": str(self.device),
-            **({} if self.start is None else {"start": self.start}),
-        }
+        taken = replace(self.taken(interrupted), start=self.start)
         return self.objective.result(self.field, taken)
 
     def _held_out_psnr(self) -> Callable[[], float]:

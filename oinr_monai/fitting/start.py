@@ -87,7 +87,7 @@ def _check_kind(field: ContinuousField, start: Representation, out_channels: int
             f"{old.network.out_channels}; fit a start to an image of {out_channels}"
         )
     if _kind(field) != _kind(old):
-        settings = start.info.get("settings", {})
+        settings = start.info.settings or {}
         raise ValueError(
             f"start must be of the kind that the settings make, {_named(field)}, got "
             f"{_named(old)}; give the settings of the start, preset {settings.get('preset')!r}"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .notes import note
 from .raw import OutgoingImage, RawImage, as_volume, reading, with_channels
 from .replacing import replacing
-from .time_axis import TimeAxis
+from .time_axis import TimeAxis, TimeUnit
 
 __all__ = ["LONGEST_AXIS", "read_nifti", "write_nifti", "write_slabs"]
 
@@ -59,7 +59,7 @@ def read_nifti(path: Path, name: Path | None = None) -> RawImage:
 
 def _time(header: Any, unit: str) -> TimeAxis | None:  # noqa: ANN401
     """The fourth axis; None where the header says nothing of it, as that of a vector image."""
-    axis = TimeAxis(float(header["pixdim"][4]), float(header["toffset"]), unit)
+    axis = TimeAxis(float(header["pixdim"][4]), float(header["toffset"]), cast("TimeUnit", unit))
     plain = axis.step in (0.0, 1.0) and axis.start == 0 and unit == "unknown"
     return None if plain or not np.isfinite([axis.step, axis.start]).all() else axis
 

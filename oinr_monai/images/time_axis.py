@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["TIME_AXIS", "TimeAxis"]
+__all__ = ["TIME_AXIS", "TimeAxis", "TimeUnit"]
+
+# What the fourth axis of NIfTI may be counted in.
+TimeUnit = Literal["sec", "msec", "usec", "hz", "ppm", "rads", "unknown"]
 
 # Key in a MetaTensor's meta: the times of its channels, the dictionary of a TimeAxis.
 TIME_AXIS = "time_axis"
@@ -26,7 +29,7 @@ class TimeAxis:
 
     step: float
     start: float = 0.0
-    unit: str = "unknown"
+    unit: TimeUnit = "unknown"
 
     @property
     def seconds(self) -> float:

@@ -4,6 +4,7 @@ from .continuous_field import ContinuousField
 from .exact import spline_representation
 from .export import WorldSignal, export_signal
 from .family import Family
+from .info import Info
 from .lattice_field import LatticeField
 from .neural_field import NeuralField
 from .representation import Representation
@@ -11,6 +12,7 @@ from .representation import Representation
 __all__ = [
     "ContinuousField",
     "Family",
+    "Info",
     "LatticeField",
     "NeuralField",
     "Representation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ DEGREE, DECAY = 5, 20
 
 
 def spline_representation(
-    values: Tensor, grid: Grid, info: dict[str, Any] | None = None
+    values: Tensor, grid: Grid, info: Mapping[str, Any] | None = None
 ) -> Representation:
     """The quintic B-spline through an image as a representation, to be asked anywhere and saved.
 
@@ -44,7 +45,7 @@ def spline_representation(
     Args:
         values: the image (C, *grid.shape).
         grid: where its voxels lie.
-        info: settings and scores of what made the image, JSON values.
+        info: settings and scores of what made the image, an :class:`Info` or JSON values.
 
     Example:
         >>> image = torch.rand(1, 6, 7)

@@ -56,8 +56,7 @@ class Family:
     @property
     def times(self) -> tuple[float, ...] | None:
         """Times of the members, rising; None where they have no order."""
-        times = self.representation.info.get("times")
-        return None if times is None else tuple(times)
+        return self.representation.info.times or None
 
     def __len__(self) -> int:
         return len(self.encoding.members)

@@ -14,7 +14,7 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
 
 from .arguments import check_names, fits, mapping_of, told
-from .info import WALL_TIMES, checked_info
+from .info import WALL_TIMES, Info
 
 __all__ = ["FORMAT_VERSION", "Header"]
 
@@ -48,7 +48,7 @@ class Header:
     grid: Grid
     spacing: tuple[float, ...]
     scale: IntensityScale
-    info: dict[str, Any]
+    info: Info
 
     @classmethod
     def of(cls, items: Mapping[str, Any]) -> Header:
@@ -67,7 +67,7 @@ class Header:
             grid,
             spacing,
             _scale(items["scale"]),
-            checked_info(items.get("info", {})),
+            Info.of(mapping_of("info", items.get("info", {}))),
         )
 
     def items(self) -> dict[str, Any]:

@@ -7,12 +7,7 @@ from typing import Any
 
 from .representation import Representation
 
-__all__ = ["FITTED", "IMAGE", "START", "digest", "fitted_names", "origin"]
-
-
-# Items of ``info``: the parameters that a fit moved where it moved not all of them, the digest of
-# the image that it saw, and the fingerprint of what it started from.
-FITTED, IMAGE, START = "fitted", "image", "start"
+__all__ = ["digest", "fitted_names", "origin"]
 
 
 def fitted_names(representation: Representation) -> list[str]:
@@ -22,19 +17,20 @@ def fitted_names(representation: Representation) -> list[str]:
     of the operator's layers.
     """
     known = [name for name, _ in representation.field.named_parameters()]
-    chosen = representation.info.get(FITTED, known)
+    fitted = representation.info.fitted
+    chosen = known if fitted is None else fitted
     missing = sorted(set(chosen) - set(known))
     if missing:
-        raise ValueError(f'info["{FITTED}"] must name parameters of the field, got {missing}')
+        raise ValueError(f'info["fitted"] must name parameters of the field, got {missing}')
     return [name for name in known if name in chosen]
 
 
 def origin(representation: Representation) -> tuple[str, Any]:
     """What a fit started from, as far as its info tells."""
     info = representation.info
-    if info.get(START) is not None:
-        return "start", info[START]
-    return "seed", info.get("settings", {}).get("seed")
+    if info.start is not None:
+        return "start", info.start
+    return "seed", (info.settings or {}).get("seed")
 
 
 def digest(start: Representation) -> str:

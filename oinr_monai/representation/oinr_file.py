@@ -19,9 +19,10 @@ from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.operators.continuous_integral import ContinuousKernelIntegral
 from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 
-from .arguments import fits, told
+from .arguments import told
 from .continuous_field import ContinuousField
 from .header import FORMAT_VERSION, Header
+from .info import Info
 from .neural_field import field_of
 from .plug_ins import PlugInError
 from .registry import build, check_whole, describe
@@ -70,7 +71,7 @@ class Contents:
     field: ContinuousField
     grid: Grid
     scale: IntensityScale
-    info: dict[str, Any]
+    info: Info
 
 
 def write_oinr(path: str | os.PathLike[str], contents: Contents) -> None:
@@ -233,28 +234,25 @@ def _check_info(field: ContinuousField, header: Header) -> None:
     info, channels = header.info, len(header.scale.mean)
     parameters = sum(p.numel() for p in field.parameters())
     # Blends tell those of their family, and signals read as fields may have shared some.
-    whole = "weights" not in info and not field.signals()
-    if whole and info.get("parameters", parameters) != parameters:
-        raise ValueError(f"info parameters must be {parameters}, got {info['parameters']}")
+    whole = info.weights is None and not field.signals()
+    if whole and info.parameters not in (None, parameters):
+        raise ValueError(f"info parameters must be {parameters}, got {info.parameters}")
     names = {name for name, _ in field.named_parameters()}
-    if not set(info.get("fitted", [])) <= names:
-        raise ValueError(f"info fitted must name parameters, got {told(info['fitted'])}")
-    _check_occupancy(info.get("occupancy"), channels)
-    times = info.get("times")
-    if isinstance(field.encoding, FamilyField) and times is not None:
-        _check_times(times, len(field.encoding.members))
+    if not set(info.fitted or ()) <= names:
+        raise ValueError(f"info fitted must name parameters, got {told(info.fitted)}")
+    if info.occupancy is not None:
+        _check_labels(info.occupancy.labels, channels)
+    if isinstance(field.encoding, FamilyField) and info.times:
+        _check_times(info.times, len(field.encoding.members))
 
 
-def _check_occupancy(known: object, channels: int) -> None:
-    if known is None:
-        return
-    labels: Any = known.get("labels") if isinstance(known, dict) else None
-    if not fits(labels, list[int]) or len(labels) != channels or labels != sorted(set(labels)):
+def _check_labels(labels: tuple[int, ...], channels: int) -> None:
+    if len(labels) != channels or list(labels) != sorted(set(labels)):
         raise ValueError(
             f"info occupancy must have labels of {channels} channels, got {told(labels)}"
         )
 
 
-def _check_times(times: list[float], members: int) -> None:
-    if len(times) != members or times != sorted(set(times)):
+def _check_times(times: tuple[float, ...], members: int) -> None:
+    if len(times) != members or list(times) != sorted(set(times)):
         raise ValueError(f"info times must be {members}, rising, got {told(times)}")

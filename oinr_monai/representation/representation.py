@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from oinr_monai.images.meta import KEPT, inherit
 
 from .continuous_field import ContinuousField
 from .in_monai import InMonai
+from .info import Info
 from .oinr_file import Contents, read_oinr, write_oinr
 from .smoothed_field import SmoothedField
 from .world import all_of, flatten_border, symmetric, turn_twice
@@ -48,7 +49,7 @@ class Representation(InMonai):
         field: the standardised signal over mm along the axes of ``grid``.
         grid: grid of the image that was fitted.
         scale: intensity scale of the image.
-        info: settings and scores of the fit, JSON values.
+        info: settings and scores of the fit, an :class:`Info` or JSON values.
         source: file of the image, after which MONAI names what it writes; not kept in the file.
 
     Example:
@@ -69,15 +70,25 @@ class Representation(InMonai):
         field: ContinuousField,
         grid: Grid,
         scale: IntensityScale,
-        info: dict[str, Any] | None = None,
+        info: Mapping[str, Any] | None = None,
         source: str | None = None,
     ) -> None:
         self.field = field.eval().requires_grad_(False)
-        self.grid, self.scale, self.info = grid, scale, dict(info or {})
-        self.meta: dict[str, Any] = {name: self.info[name] for name in KEPT if name in self.info}
+        self.grid, self.scale, self._info = grid, scale, Info.of(info or {})
+        self.meta: dict[str, Any] = {name: self._info[name] for name in KEPT if name in self._info}
         if source is not None:
             self.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
         self.applied_operations: list[Any] = []
+
+    @property
+    def info(self) -> Info:
+        """Settings and scores of the fit, and what the image said of its values."""
+        of_image = {name: self.meta[name] for name in KEPT if name in self.meta}
+        return self._info | of_image if of_image else self._info
+
+    @info.setter
+    def info(self, info: Mapping[str, Any]) -> None:
+        self._info = Info.of(info)
 
     @property
     def source(self) -> str | None:
@@ -201,7 +212,7 @@ class Representation(InMonai):
 
     def of_field(self, field: ContinuousField, **info: Any) -> Representation:
         """The same with another field, and with items of ``info`` that say what that is."""
-        return inherit(Representation(field, self.grid, self.scale, {**self.info, **info}), self)
+        return inherit(Representation(field, self.grid, self.scale, self._info | info), self)
 
     @full_precision()
     @torch.no_grad()
@@ -336,9 +347,7 @@ class Representation(InMonai):
                 "representation must be saved as it was fitted, got it smoothed; save the one that "
                 "smoothed() was asked of"
             )
-        of_image = {name: self.meta[name] for name in KEPT if name in self.meta}
-        info = {**self.info, **of_image}
-        write_oinr(path, Contents(self.field, self.grid, self.scale, info))
+        write_oinr(path, Contents(self.field, self.grid, self.scale, self.info))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Representation:

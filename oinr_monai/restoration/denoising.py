@@ -40,7 +40,7 @@ from oinr_monai.grids.splines import interpolating_coefficients
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import Scan, checked_scans
-from oinr_monai.representation.lineage import IMAGE
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.noise import GaussianNoise, NoiseModel, PhotonNoise
@@ -268,17 +268,11 @@ class _Denoising(Descent):
 
         return curves
 
-    def _info(self, interrupted: bool) -> dict[str, Any]:
-        return {
-            "settings": {
-                **{name: getattr(self.config, name) for name in ("steps", "seconds", "seed")},
-                "device": self.config.device,
-            },
-            IMAGE: self.digest,
-            "noise": {"model": type(self.noise).__name__, **asdict(self.noise)},
-            "risk": -self.best.best - 1,
-            "steps": self.clock.step,
-            "seconds": round(self.clock.elapsed, 3),
-            "interrupted": interrupted,
-            "device": str(self.device),
-        }
+    def _info(self, interrupted: bool) -> Info:
+        return replace(
+            self.taken(interrupted),
+            settings={n: v for n, v in asdict(self.config).items() if n != "noise"},
+            image=self.digest,
+            noise={"model": type(self.noise).__name__, **asdict(self.noise)},
+            risk=-self.best.best - 1,
+        )

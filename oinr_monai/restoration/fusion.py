@@ -29,7 +29,7 @@ from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
-from oinr_monai.representation.lineage import IMAGE
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.forward_model import Composition, conjugate_gradients
 from oinr_monai.scanner.profiles import Boxcar, SliceProfile
@@ -114,13 +114,13 @@ def fuse(
     weight, error = (block if block.reached else task).best_weight()
     volume = task.solve(weight)
     pairs = zip(images, grids, strict=True)
-    info = {
-        IMAGE: "+".join(digest_of_image([plain_tensor(i)], each) for i, each in pairs),
-        "stacks": len(images),
-        "weight": weight,
-        "held_out": error,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    info = Info(
+        image="+".join(digest_of_image([plain_tensor(i)], each) for i, each in pairs),
+        stacks=len(images),
+        weight=weight,
+        held_out=error,
+        seconds=round(time.monotonic() - started, 3),
+    )
     return inherit(spline_representation(volume, grid, info), images[0])
 
 

@@ -69,7 +69,7 @@ def interpolate_slices(
     family = fit_family(
         slices, config, times=times, motion=motion, checkpoint=checkpoint, progress=progress
     )
-    if family.representation.info["interrupted"]:
+    if family.representation.info.interrupted:
         raise KeyboardInterrupt
     filled = [
         family.at_time(times[i // factor] + gap * (i % factor) / factor).sample().as_tensor()

@@ -26,7 +26,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -49,7 +49,7 @@ from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
-from oinr_monai.representation.lineage import IMAGE
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.profiles import SliceProfile
 
@@ -328,22 +328,17 @@ class _SuperResolution(Descent):
             total = total + self._whole(self.coarse.flip(axes)).flip(axes)
         return total / 2 ** len(mirrors)
 
-    def _info(self, values: Tensor, interrupted: bool) -> dict[str, Any]:
-        return {
-            "settings": {
-                **{name: getattr(self.config, name) for name in ("steps", "seconds", "seed")},
-                "device": self.config.device,
-            },
-            IMAGE: digest_of_image([self.image], self.view.grid),
-            "factor": list(self.view.factor),
-            "profile": next(repr(p) for p in self.view.profiles if p is not None),
-            "data_residual": self.view.residual(values, self.image),
-            "psnr_pairs": round(self.best.best, 3),
-            "steps": self.clock.step,
-            "seconds": round(self.clock.elapsed, 3),
-            "interrupted": interrupted,
-            "device": str(self.device),
-        }
+    def _info(self, values: Tensor, interrupted: bool) -> Info:
+        residual = self.view.residual(values, self.image)
+        return replace(
+            self.taken(interrupted),
+            settings=asdict(self.config),
+            image=digest_of_image([self.image], self.view.grid),
+            factor=tuple(self.view.factor),
+            profile=next(repr(p) for p in self.view.profiles if p is not None),
+            data_residual=math.nan if residual is None else residual,
+            psnr_pairs=round(self.best.best, 3),
+        )
 
 
 def _operator(view: View, channels: int, seed: int) -> SliceOperator:

@@ -146,7 +146,7 @@ def test_slices_that_move_are_filled_in() -> None:
         ([blob(*LEFT), blob(*RIGHT)[:, :20]], None, "images must have one shape"),
         ([blob(*LEFT), blob(*RIGHT, affine=2 * torch.eye(4))], None, "images must have one affine"),
         ([blob(*LEFT), blob(*RIGHT)], [0.0], "times must be 2, one for each image, got 1"),
-        ([blob(*LEFT), blob(*RIGHT)], [1.0, 1.0], "times must rise"),
+        ([blob(*LEFT), blob(*RIGHT)], [1.0, 1.0], "times must be finite and rise"),
     ],
 )
 def test_errors(images: list[Tensor], times: list[float] | None, message: str) -> None:

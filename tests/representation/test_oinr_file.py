@@ -245,12 +245,12 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any, Any], object], str]] = {
     "objects": (put("info/stored_dtype", "O"), "stored_dtype must be a type of numbers"),
     "no time": (
         put("info/time_axis", {"step": 1.0, "start": 0.0, "unit": "noon"}),
-        "time_axis unit must",
+        "info time_axis unit must be Literal",
     ),
     "no steps": (put("info/descent", {"steps": 0.5, "rate": 1.0}), "descent steps must be int"),
-    "part of a time": (put("info/time_axis", {"step": 1.0}), "info time_axis must have"),
+    "part of a time": (put("info/time_axis", {"start": 1.0}), "info time_axis must have"),
     "two labels": (put("info/occupancy", {"labels": [1, 2]}), "occupancy must have labels of 1"),
-    "labels of words": (put("info/occupancy", {"labels": ["1"]}), "occupancy must have labels"),
+    "labels of words": (put("info/occupancy", {"labels": ["1"]}), "occupancy labels must be"),
     "a tensor more": (lambda _, t: t.update(more=torch.zeros(1)), "1 tensors too many, with more"),
     "a tensor less": (
         lambda _, t: t.pop("encoding.coefficients"),
