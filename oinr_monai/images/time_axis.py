@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["TIME_AXIS", "TimeAxis", "TimeUnit"]
+__all__ = ["TIME_AXIS", "TimeAxis"]
 
 # What the fourth axis of NIfTI may be counted in.
 TimeUnit = Literal["sec", "msec", "usec", "hz", "ppm", "rads", "unknown"]
