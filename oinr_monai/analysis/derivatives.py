@@ -73,7 +73,8 @@ _OBJECTS = {
     "sheetness_dark": _Object(2, bright=False),
 }
 
-# The structure tensor is averaged over a neighbourhood this many times wider than its derivatives'.
+# The structure tensor is averaged over a neighbourhood this many times wider than its derivatives';
+# chosen by hand.
 INTEGRATION = 2.0
 
 

@@ -56,7 +56,8 @@ MOST_LABELS = 255
 # Weight of the Gaussian, and of its square, for which level sets of curved surfaces stay in place.
 SHARPENING = 2 + math.sqrt(2)
 
-# A voxel is lost where the surface passes it on the wrong side by more than this part of a voxel.
+# A voxel is lost where the surface passes it on the wrong side by more than this part of a voxel;
+# this and what follows is chosen by hand.
 LOST = 0.25
 
 # Around a lost voxel, voxels up to which the finer indicator has taken over; it fades over as many.

@@ -17,7 +17,8 @@ from oinr_monai.grids.positions import Lattice
 
 __all__ = ["Alignment"]
 
-# Places at which images are compared, at most; blurred ones need fewer.
+# Places at which images are compared, at most; blurred ones need fewer. These five are chosen by
+# hand.
 PLACES = 65_536
 
 # Part of the disagreement that may be left without looking farther, and what is far better.

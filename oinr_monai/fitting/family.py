@@ -40,7 +40,8 @@ from .start import build_family
 __all__ = ["fit_family"]
 
 
-# Members, or blends of them, that a step looks at, and the part of them that are blends.
+# Members, or blends of them, that a step looks at, and the part of them that are blends; chosen by
+# hand.
 ROWS, BLENDS = 8, 0.3
 
 # A lattice, weights of blends, and their truth (rows, C, *lattice.shape).

@@ -107,7 +107,7 @@ def _loss(engine: Engine) -> float:
     return float(cast("Tensor", engine.state.output))
 
 
-# A score costs about as much as a step: in short fits there are fewer of them.
+# A score costs about as much as a step: in short fits there are fewer of them. Chosen by hand.
 STEPS_A_SCORE = 10
 
 

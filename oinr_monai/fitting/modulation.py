@@ -29,7 +29,7 @@ from oinr_monai.representation.representation import Representation
 __all__ = ["answers", "centres", "descend_coefficients", "modulate", "truth"]
 
 
-# Numbers that one batch may hold in the widest layer; a few dozen small pictures.
+# Numbers that one batch may hold in the widest layer, a few dozen small pictures; chosen by hand.
 BATCH_NUMBERS = 1 << 20
 
 

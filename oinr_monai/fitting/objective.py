@@ -29,7 +29,7 @@ __all__ = ["ImageObjective", "Objective"]
 
 
 # Places at which psnr_between is measured, at most so many for each voxel, and their seed: the same
-# for every fit of an image.
+# for every fit of an image. Chosen by hand.
 BETWEEN_PLACES, PLACES_A_VOXEL, BETWEEN_SEED = 65_536, 4, 20_240_721
 
 

@@ -45,6 +45,8 @@ class Preset:
     steps: tuple[int, int]
 
 
+# Knots and channels are those of docs/measured/performance.md; how often to look, and within how
+# many steps, is chosen by hand.
 PRESETS: dict[str, Preset] = {
     "fast": Preset(3.0, 4, 8.0, (1_500, 3_000)),
     "balanced": Preset(3.0, 8, 30.0, (4_000, 8_000)),

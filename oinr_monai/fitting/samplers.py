@@ -13,7 +13,7 @@ from oinr_monai.grids.positions import Lattice, Positions
 
 __all__ = ["Batch", "LatticeSampler", "WholeLattice", "to_device"]
 
-# Part of the steps that look at voxel centres.
+# Part of the steps that look at voxel centres (docs/measured/performance.md).
 ON_GRID = 0.25
 
 

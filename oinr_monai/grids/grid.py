@@ -17,7 +17,8 @@ from .checks import per_axis
 
 __all__ = ["Grid", "affine_in_ras"]
 
-# Two grids share their axes when no voxel centre moves by more than this part of a voxel.
+# Two grids share their axes when no voxel centre moves by more than this part of a voxel; chosen by
+# hand.
 ALIGNMENT_TOLERANCE = 1e-5
 
 # Two grids are one when no voxel centre of the one lies farther than this part of a voxel from its

@@ -34,7 +34,7 @@ __all__ = [
 # Points evaluated at once, so that the 64 neighbours of each stay within tens of megabytes.
 POINTS_AT_ONCE = 65_536
 
-# Places of one axis that are worked out by one matrix product.
+# Places of one axis that are worked out by one matrix product (docs/measured/performance.md).
 PLACES_AT_ONCE = 32
 
 # Taps of a place along one axis, for the greatest degree.

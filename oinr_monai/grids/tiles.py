@@ -14,6 +14,7 @@ from .checks import check_room
 __all__ = ["TILE_NUMBERS", "Tile", "edges", "put_together", "slabs", "tiles"]
 
 # Numbers a tile may hold in one layer; 2^22 floats are 16 MiB, and a handful of them live at once.
+# Chosen by hand.
 TILE_NUMBERS = 1 << 22
 
 # A part of a lattice: a slice of each axis.

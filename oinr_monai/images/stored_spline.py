@@ -28,7 +28,7 @@ __all__ = ["StoredInterpolant", "scale_of"]
 HALO = 16
 
 
-# A block is at least so wide, without the samples around it.
+# A block is at least so wide, without the samples around it; chosen by hand.
 LEAST = 8
 
 

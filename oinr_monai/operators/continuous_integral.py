@@ -217,12 +217,12 @@ class ContinuousKernelIntegral(Integral):
         return f"{shape}, support={self.support} mm, spacing={self.spacing} mm"
 
 
-# A windowed kernel ends where its window has fallen to this.
+# A windowed kernel ends where its window has fallen to this, as in FlexConv.
 WINDOW_END = 0.1
 
 
 # Nodes above which a convolution goes by FFT: the two took equal time between 600 nodes (separable)
-# and 2,000 (16 channels mixed), in two and three dimensions on a CPU.
+# and 2,000 (16 channels mixed), in two and three dimensions on a CPU (docs/measured/operators.md).
 FFT_TAPS = 1_000
 
 

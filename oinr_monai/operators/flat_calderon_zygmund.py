@@ -17,7 +17,7 @@ from .wavelets import check_levels
 
 __all__ = ["DenseMaps", "FlatCZOINR", "UnsharedBands"]
 
-
+# Layers of every map, as published.
 _PUBLISHED_LAYERS = 4
 
 

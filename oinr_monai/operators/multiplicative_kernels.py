@@ -170,7 +170,8 @@ class MAGNet(_MultiplicativeFilters):
         return {**super().arguments(), "steerable": self.steerable}
 
 
-# Shape of the Gamma distribution that windows draw their sharpness from, over the layers.
+# Shape of the Gamma distribution that windows draw their sharpness from, over the layers: that of
+# Fathony et al.
 GABOR_SHAPE = 6.0
 
 

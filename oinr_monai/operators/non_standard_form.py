@@ -14,7 +14,7 @@ from .wavelets import analyse, synthesise
 
 __all__ = ["BAND", "NonStandardForm", "activation", "as_json", "mixing"]
 
-
+# Width of the bands, as published.
 BAND = 3
 
 

@@ -22,12 +22,12 @@ from .lattice_field import LatticeField
 __all__ = ["NeuralField", "few_threads", "field_of"]
 
 
-# Numbers of a jet that stay in a core's cache from layer to layer.
+# Numbers of a jet that stay in a core's cache from layer to layer (docs/measured/performance.md).
 CACHED_NUMBERS = 1 << 19
 
 
 # Numbers of a field's values that are there at once: the system takes larger pieces of memory back
-# each time, and to get them again cost a quarter of sampling.
+# each time, and to get them again cost a quarter of sampling (docs/measured/performance.md).
 SLAB_NUMBERS = 1 << 20
 
 

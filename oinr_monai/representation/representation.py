@@ -33,7 +33,8 @@ __all__ = ["Representation"]
 # Voxels of a slab: 64 MiB of float32.
 SLAB_VOXELS = 1 << 24
 
-# Part of a voxel by which rounding may place a voxel centre outside the outermost ones.
+# Part of a voxel by which rounding may place a voxel centre outside the outermost ones; chosen by
+# hand.
 ROUNDING = 1e-4
 
 

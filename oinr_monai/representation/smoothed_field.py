@@ -26,10 +26,12 @@ from .continuous_field import ContinuousField
 
 __all__ = ["SmoothedField"]
 
-# Standard deviations at which the Gaussian ends; its derivatives have fallen to 1e-7 of their peak.
+# Standard deviations at which the Gaussian ends: it and its derivatives have fallen to less than
+# 1e-6 of their peaks, the second one to 35 exp(-18) = 5e-7.
 REACH = 6.0
 
-# Nodes that are answered at once and kept; at more, only those around the places asked for.
+# Nodes that are answered at once and kept, 64 MiB a channel; at more, only those around the places
+# asked for.
 KEPT_NODES = 1 << 24
 
 

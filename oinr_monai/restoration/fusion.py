@@ -38,7 +38,8 @@ from oinr_monai.scanner.slices import SliceStack, fine_grid, thickest_axis
 
 __all__ = ["fuse"]
 
-# Weights of smoothness to choose from, the smoothest first.
+# Weights of smoothness to choose from, the smoothest first, about three apart; range and step are
+# chosen by hand, as is what follows.
 WEIGHTS = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4)
 
 # Part of the voxels that is held out while the weight is chosen.

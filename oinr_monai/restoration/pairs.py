@@ -23,7 +23,7 @@ from oinr_monai.scanner.slices import SliceStack, thick_grid
 
 __all__ = ["AxisModel", "Pair", "draw_patches", "resample_axis", "rotated", "scored"]
 
-# Coarse voxels that a patch may hold, and the longest side of one.
+# Coarse voxels that a patch may hold, and the longest side of one; these three are chosen by hand.
 PATCH_PLACES, PATCH_SIDE = 8_000, 20
 
 # Fine voxels at the border of a patch that are not scored: beyond it, the operator saw zeros.

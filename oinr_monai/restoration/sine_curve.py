@@ -14,7 +14,7 @@ from oinr_monai.operators.integral import Integral
 __all__ = ["with_tail"]
 
 
-# Sines of the layer that undoes the stabilisation.
+# Sines of the layer that undoes the stabilisation; chosen by hand.
 HARMONICS = 48
 
 

@@ -28,11 +28,12 @@ from torch import Tensor, nn
 __all__ = ["SliceOperator"]
 
 
-# Places of the fine lattice are worked out in tiles of so many coarse voxels, each with a halo.
+# Places of the fine lattice are worked out in tiles of so many coarse voxels, each with a halo;
+# chosen by hand.
 TILE_PLACES = 2_000_000
 
 
-# Slope of the last activation on its negative side.
+# Slope of the last activation on its negative side; chosen by hand.
 LEAK = 0.1
 
 

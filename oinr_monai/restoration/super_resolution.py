@@ -63,7 +63,8 @@ __all__ = ["SuperResolveConfig", "super_resolve"]
 # Steps that are taken if no budget is given: about four minutes on one core for 128 x 160 x 32.
 STEPS = 4_000
 
-# Channels and blocks of the operator, for each number of dimensions.
+# Channels and blocks of the operator, for each number of dimensions; this and the rest is chosen by
+# hand.
 OPERATORS = {2: (64, 4), 3: (40, 4)}
 
 # Peak learning rate, the part of the budget in which it rises, and the memory of averaged weights.

@@ -20,7 +20,8 @@ from .pairs import AxisModel, Pair, resample_axis, rotated
 
 __all__ = ["View", "isotropic_view", "slice_view"]
 
-# A factor may exceed a whole number by so much before one more place is answered.
+# A factor may exceed a whole number by so much before one more place is answered; this and what
+# follows is chosen by hand.
 SLACK = 0.02
 
 # Axes within the slices are sharp up to this factor of the smallest spacing.

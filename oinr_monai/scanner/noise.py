@@ -33,6 +33,7 @@ _Table = NDArray[np.float64]
 
 # Answers closer than this to the mean of pure noise, in units of the noise, are taken down to no
 # signal: there the inverse of Rician noise has an infinite slope and would only blow noise up.
+# Chosen by hand.
 FLOOR = 1.0
 
 

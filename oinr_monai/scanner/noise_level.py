@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 
-# Channels from which they may be repeats of one scene: fewer may be colours, or contrasts.
+# Channels from which they may be repeats of one scene: fewer may be colours, or contrasts. By hand.
 FEWEST_REPEATS = 5
 
 # Details below this part of a channel's greatest intensity are what rounding in float64 leaves.
