@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
-from inspect import isabstract
 from pathlib import Path
 from pkgutil import walk_packages
 
@@ -126,9 +127,33 @@ CLASSES = {
 @pytest.mark.parametrize("cls", sorted(CLASSES, key=repr), ids=lambda cls: cls.__qualname__)
 def test_classes_are_abstract_or_final(cls: type) -> None:
     open_ones = [
-        base.__qualname__ for base in cls.__bases__ if base in CLASSES and not isabstract(base)
+        base.__qualname__
+        for base in cls.__bases__
+        if base in CLASSES and not inspect.isabstract(base)
     ]
     assert not open_ones, "a class that is subclassed must be abstract; wrap it instead"
+
+
+def told_arguments(documented: object) -> list[str]:
+    text = re.search(
+        r"^Args:\n((?:(?:    .*)?\n?)*)", inspect.getdoc(documented) or "", re.MULTILINE
+    )
+    return re.findall(r"^    (\w+): ", text[1], re.MULTILINE) if text else []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_tell_the_arguments_that_there_are(module: str) -> None:
+    if module.endswith("__main__"):
+        return
+    own = [
+        v for v in vars(import_module(module)).values() if getattr(v, "__module__", "") == module
+    ]
+    classes = [value for value in own if isinstance(value, type)]
+    functions = [f for cls in classes for f in vars(cls).values() if inspect.isfunction(f)]
+    for each in (*classes, *functions, *filter(inspect.isfunction, own)):
+        if told := told_arguments(each):
+            taken = [name for name in inspect.signature(each).parameters if name != "self"]
+            assert told == [name for name in taken if not name.startswith("_")], each
 
 
 def test_importing_needs_no_heavy_package() -> None:

@@ -92,6 +92,7 @@ class Patches:
         mask: voxels that count (*spatial), or None.
         sigma: size of the noise of the samples, (C, 1, ...).
         radius: halo of the operator.
+        seed: seed of the blocks that are held out.
     """
 
     def __init__(
