@@ -40,6 +40,14 @@ def test_commands_name_programs_that_exist(page: Path) -> None:
         assert path.with_suffix(".py").is_file(), module
 
 
+def test_the_page_of_answers_names_tests_that_exist() -> None:
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", (DOCS / "reference/answers.md").read_text())
+    assert named
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in text, f"{file}::{name}"
+
+
 @pytest.mark.parametrize("index", [MEASURED / "README.md", HOW_TO / "README.md"])
 def test_an_index_links_every_page_beside_it(index: Path) -> None:
     linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
