@@ -48,6 +48,9 @@ class Ball(ContinuousField):
     def numbers(self, order: int, scattered: bool) -> int:
         return 16
 
+    def arguments(self) -> dict[str, object]:
+        return {"grid": self.grid, "center": self.center}
+
 
 def ball(grid: Grid, off: tuple[float, ...] = (0.2, -0.1, 0.3)) -> tuple[Representation, Tensor]:
     middle = torch.tensor([(n - 1) / 2 for n in grid.shape], dtype=torch.float64)
