@@ -76,8 +76,11 @@ def isosurface(
     if not 0 <= channel < channels:
         raise ValueError(f"channel must be 0 to {channels - 1}, got {channel}")
     grid = representation.grid if grid is None else grid
-    values = representation.sample(grid).as_tensor()[channel].float().numpy()
-    voxels, faces = _triangles(values, level)
+    above = representation.sample(grid).as_tensor()[channel].double().numpy() - level
+    if not above.max() > 0:
+        high = level + above.max()
+        raise ValueError(f"level must be below the greatest value, {high:.5g}, got {level:.5g}")
+    voxels, faces = _triangles(above.astype(np.float32))
     if float(torch.linalg.det(grid.matrix)) > 0:
         faces = faces.flip(1)
     inside = _off_the_border(voxels, grid)
@@ -120,21 +123,22 @@ def covering(grid: Grid, spacing: float | Sequence[float]) -> Grid:
     return Grid(tuple(int(size) for size in shape), affine)
 
 
-def _triangles(values: NDArray[np.float32], level: float) -> tuple[Tensor, Tensor]:
-    """Vertices (V, 3) in voxels and faces (F, 3), outward where voxel axes are right-handed."""
+def _triangles(above: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """Vertices (V, 3) in voxels and faces (F, 3), outward where voxel axes are right-handed.
+
+    Args:
+        above: the intensities less the level, (X, Y, Z).
+    """
     from skimage.measure import marching_cubes
 
-    high = float(values.max())
-    if not level < high:
-        raise ValueError(f"level must be below the greatest value, {high:.5g}, got {level:.5g}")
     # The border's own value half a voxel out, and from there at once far below the level: cubes
     # without thickness, whose triangles lie flat on the border of the box.
-    closed = np.pad(values, 1, mode="edge")
-    closed = np.pad(closed, 1, constant_values=2 * level - high)
-    places, faces, *_ = marching_cubes(closed, level, gradient_direction="descent")
+    closed = np.pad(above, 1, mode="edge")
+    closed = np.pad(closed, 1, constant_values=-above.max())
+    places, faces, *_ = marching_cubes(closed, 0.0, gradient_direction="descent")
     voxels = [
         np.interp(x, np.arange(n + 4), [-0.5, -0.5, *range(n), n - 0.5, n - 0.5])
-        for x, n in zip(places.T, values.shape, strict=True)
+        for x, n in zip(places.T, above.shape, strict=True)
     ]
     return torch.from_numpy(np.stack(voxels, axis=1)), torch.from_numpy(faces.astype(np.int64))
 

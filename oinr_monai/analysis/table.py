@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,4 +74,10 @@ class FeatureTable:
             writer = csv.writer(file)
             writer.writerow([self.kind, *self.columns])
             for row, numbers in zip(self.rows, self.values.tolist(), strict=True):
-                writer.writerow([row, *(f"{number:.9g}" for number in numbers)])
+                writer.writerow([row, *map(_told, numbers)])
+
+
+def _told(number: float) -> str:
+    """A number to nine digits, and to four decimals where it has more before the point."""
+    before = len(f"{abs(number):.0f}") if math.isfinite(number) else 0
+    return f"{number:.{max(9, before + 4)}g}"

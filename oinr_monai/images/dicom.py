@@ -153,9 +153,10 @@ def _placed_by_number(
 ) -> tuple[Sequence[int], NDArray[np.float64]]:
     numbers = [plane.number for plane in planes]
     gap, counted = planes[0].gap, len(set(numbers)) == len(planes)
-    if len(planes) > 1 and (gap is None or not counted):
+    apart = {plane.gap for plane in planes}
+    if len(planes) > 1 and (gap is None or not counted or len(apart) > 1):
         raise ValueError(
-            f"{path}: the slices have no position, and not both a number each and"
+            f"{path}: the slices have no position, and not both a number each and one"
             " SpacingBetweenSlices or SliceThickness; give slices that have positions"
         )
     assumed.append("no position, the first voxel put at the origin")
@@ -205,6 +206,10 @@ def _stored(dataset: Dataset) -> Iterator[NDArray[Any]]:
 
         values = apply_color_lut(values, dataset)[..., :3]
         values = values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
+    elif "ModalityLUTSequence" in dataset:
+        from pydicom.pixels.processing import apply_modality_lut
+
+        values = apply_modality_lut(values, dataset)
     if values.ndim == 2 + (colour or palette):
         values = values[None]
     if values.dtype.kind in "iu":

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.utils import ImageMetaKey, MetaKeys, TraceKeys
+from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TraceKeys
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
@@ -75,12 +75,16 @@ def placed(answer: H, image: object) -> H:
     """Give an answer the history of the image on whose grid it lies, for MONAI to undo.
 
     On another grid the answer takes it over if each transform can be undone there as well, as an
-    orientation can and a crop cannot; and it stays where it is when MONAI writes it.
+    orientation can and a crop cannot; and it stays where it is when MONAI writes it. An image in
+    LPS has no history to give, since answers are in RAS.
     """
     history = getattr(image, "applied_operations", [])
+    known = getattr(image, "meta", {})
+    if known.get(MetaKeys.SPACE) == SpaceKeys.LPS:
+        return answer  # whose places are in RAS, where that history leads elsewhere
     same = hasattr(image, "meta") and _grid_of(answer) == _grid_of(image)
     if same:
-        _hand_on(getattr(image, "meta", {}), answer, BEFORE)
+        _hand_on(known, answer, BEFORE)
     if same or all(each[TraceKeys.CLASS_NAME] in ON_ANY_GRID for each in history):
         answer.applied_operations = _copied(history)
     return answer

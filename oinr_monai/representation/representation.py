@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from torch import Tensor
 
+from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
@@ -220,6 +221,7 @@ class Representation(InMonai):
     def _on_grid(
         self, grid: Grid, order: int, function: Callable[[Jet], Tensor], layer: int | None = None
     ) -> Tensor:
+        check_room(grid.shape)
         lattice = self._lattice(grid)
         places = partial(self._scattered, grid) if lattice is None else lattice.part
         return put_together(

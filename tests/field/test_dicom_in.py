@@ -124,6 +124,18 @@ def test_how_to_show_an_image_is_not_what_was_measured(
     np.testing.assert_array_equal(lone.numpy()[0], values[:, :, :1] + intercept)
 
 
+def test_a_table_of_modality_values(tmp_path: Path) -> None:
+    def tabled(dataset: Dataset, k: int) -> None:
+        table = Dataset()
+        table.LUTDescriptor, table.ModalityLUTType = [1024, 0, 16], "US"
+        table.add_new("LUTData", "OW", (3 * np.arange(1024) + 7).astype("<u2").tobytes())
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+        dataset.ModalityLUTSequence = [table]
+
+    folder = write_series(tmp_path / "a", counts(), tabled)
+    is_right(read_image(folder), 3 * counts() + 7, affine_of())
+
+
 def test_bits_that_are_not_the_values_do_not_count(tmp_path: Path) -> None:
     def overlaid(dataset: Dataset, k: int) -> None:
         dataset.BitsStored, dataset.HighBit = 12, 11
@@ -331,6 +343,13 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "pixel spacings differ": (smaller, r"differ in pixel spacing"),
     "neither place nor distance": (
         told("ImagePositionPatient", "SliceThickness"),
+        r"have no position, and not both",
+    ),
+    "distances that differ": (
+        lambda dataset, k: (
+            told("ImagePositionPatient")(dataset, k),
+            setattr(dataset, "SliceThickness", 4 + k % 2),
+        )[1],
         r"have no position, and not both",
     ),
     "no number either": (told("ImagePositionPatient", "InstanceNumber"), r"have no position, and"),

@@ -12,10 +12,19 @@ import pytest
 import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage
+from monai.transforms import Flip, LoadImage
 from numpy.typing import NDArray
 
-from oinr_monai import FitConfig, FitOINR, Grid, Representation, fit, fuse, simulate_slices
+from oinr_monai import (
+    FitConfig,
+    FitOINR,
+    Grid,
+    Representation,
+    fit,
+    fuse,
+    isosurface,
+    simulate_slices,
+)
 from oinr_monai.cli.app import main
 from oinr_monai.images.files import read_image, write_image
 from oinr_monai.images.notes import ImageNote
@@ -106,6 +115,14 @@ def test_a_trained_fit_of_it(tmp_path: Path) -> None:
     apart = other.sample().as_tensor() - 123_250_000 - one.sample().as_tensor()
     assert float(apart.abs().max()) < 1e-3 * np.ptp(values)
     assert other.info["psnr_grid"] == pytest.approx(one.info["psnr_grid"], abs=0.01)
+
+
+def test_its_surface_is_where_that_of_the_contrast_alone_is() -> None:
+    plain, moved = (torch.tensor(v)[None] for v in (0.25 * counts(), 123_250_000 + 0.25 * counts()))
+    one, other = (fit(MetaTensor(each), FitConfig("exact")) for each in (plain, moved))
+    wanted, found = isosurface(one, 100.0), isosurface(other, 123_250_100.0)
+    assert found.volume == pytest.approx(wanted.volume, rel=1e-4)
+    assert len(found.vertices) == len(wanted.vertices)
 
 
 def test_ordinary_images_are_in_float32(tmp_path: Path) -> None:
@@ -358,6 +375,17 @@ def test_images_in_lps_answer_as_in_ras() -> None:
     torch.testing.assert_close(ras.gradient_at(points), lps.gradient_at(points))
     assert lps.sample().meta["space"] == "RAS"
     torch.testing.assert_close(ras.sample(ras.grid).affine, lps.sample().affine)
+
+
+def test_the_history_of_an_image_in_lps_is_not_that_of_its_answer(tmp_path: Path) -> None:
+    """Undone on an answer in RAS, it would lead to the mirror image's place."""
+    folder = inputs.write_series(tmp_path / "ct", counts())
+    options: dict[str, Any] = {"reader": "PydicomReader", "ensure_channel_first": True}
+    for lps, kept in ((True, False), (False, True)):
+        image = Flip(0)(LoadImage(affine_lps_to_ras=not lps, **options)(folder))
+        answer = FitOINR(FitConfig("exact"))(image).sample()
+        assert bool(answer.applied_operations) is kept
+        assert ("original_affine" in answer.meta) is kept
 
 
 def test_images_in_lps_are_written_in_their_place(tmp_path: Path) -> None:
