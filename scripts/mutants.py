@@ -2,7 +2,8 @@
 
 The package, its tests and its settings are copied to a temporary folder; the work tree is not
 touched. A fault is noticed if the tests that mirror its module, or the examples of its docstrings,
-fail or take too long; a module without tests of its own is tested by those that name it. Writes
+fail or take too long; a module without tests of its own is tested by those of its folder, and
+those that name it. Writes
 ``docs/measured/mutants.md``.
 """
 
@@ -30,7 +31,7 @@ COPIED = ("oinr_monai", "tests", "scripts", "bundles", "docs", "data")
 # A run of tests may take so many times longer than without a fault, and so many seconds more.
 PATIENCE, GRACE = 3.0, 20.0
 # Seconds after which tests count as too slow to try a fault with.
-LONGEST = 100.0
+LONGEST = 150.0
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,18 @@ class Copy:
             shutil.copy2(path, self.root)
 
     def tests_of(self, path: Path) -> tuple[Path, ...]:
-        """The tests that mirror a module, else those that name it, and its own examples."""
+        """The tests that mirror a module, else those of its folder and those that name it."""
         room = path.relative_to("oinr_monai").parent
         mirror = Path("tests") / room / f"test_{path.stem}.py"
         if (self.root / mirror).is_file():
             return mirror, path
         name = ".".join(path.with_suffix("").parts)
-        files = sorted((self.root / "tests").rglob("test_*.py"))
-        naming = [each.relative_to(self.root) for each in files if name in each.read_text()]
-        return (*(naming or [Path("tests") / room]), path)
+        files = [
+            each.relative_to(self.root)
+            for each in sorted((self.root / "tests").rglob("test_*.py"))
+            if each.parent == self.root / "tests" / room or name in each.read_text()
+        ]
+        return *files, path
 
     def seconds(self, tests: tuple[Path, ...]) -> float | None:
         """What the tests take without a fault; None if they fail."""

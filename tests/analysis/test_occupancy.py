@@ -26,7 +26,7 @@ from oinr_monai import (
     label_surface,
 )
 from oinr_monai.analysis.isosurface import covering
-from oinr_monai.analysis.occupancy import labels_in, soft_occupancy
+from oinr_monai.analysis.occupancy import AROUND, _fade, labels_in, soft_occupancy
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.images.metrics import dice, iou
@@ -202,3 +202,9 @@ def test_what_is_no_label_map(labels: Tensor, reason: str) -> None:
 def test_smoothing_must_not_be_negative() -> None:
     with pytest.raises(ValueError, match="smoothing must be 0 or more, got -1"):
         OccupancyConfig(smoothing=-1)
+
+
+def test_what_is_put_back_fades_around_it() -> None:
+    near = _fade(AROUND * np.array([0.0, 1.0, 1.25, 1.5, 1.75, 2.0, 5.0]))
+    np.testing.assert_allclose(near[[0, 1, 3, 5, 6]], [1, 1, 0.5, 0, 0], atol=1e-6)
+    assert near[1] > near[2] > near[3] > near[4] > near[5]

@@ -537,3 +537,12 @@ def test_errors_of_several_images(
 def test_several_images_take_no_mask() -> None:
     with pytest.raises(ValueError, match="mask must be None for several images"):
         fit([stack(1), stack(2)], quick(), mask=torch.ones(24, 24))
+
+
+def test_the_exact_preset_takes_one_image_and_no_start() -> None:
+    image = torch.rand(1, 6, 5, generator=torch.Generator().manual_seed(0))
+    exact = FitConfig(preset="exact")
+    with pytest.raises(ValueError, match="preset must train something for several images"):
+        fit([image, image], exact)
+    with pytest.raises(ValueError, match="preset must train something for several images"):
+        fit(image, exact, start=fit(image, exact))

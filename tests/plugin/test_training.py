@@ -72,6 +72,15 @@ def test_a_length_repeats_and_seeds_differ(volume: MetaTensor) -> None:
     assert not torch.equal(first[0]["image"], other[0]["image"])
 
 
+def test_the_seed_tells_what_workers_look_at(volume: MetaTensor) -> None:
+    def seen(seed: int) -> Tensor:
+        loader = DataLoader(lattices(volume, length=1, seed=seed), batch_size=1, num_workers=1)
+        return next(iter(loader))["image"]
+
+    torch.testing.assert_close(seen(3), seen(3), rtol=0, atol=0)
+    assert seen(3).shape != seen(4).shape or not torch.equal(seen(3), seen(4))
+
+
 def test_workers_look_at_places_of_their_own(volume: MetaTensor) -> None:
     loader = DataLoader(lattices(volume, length=1), batch_size=1, num_workers=2)
     one, two = (batch["image"] for batch in loader)
