@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .leaving import leave_when_asked
+from .cli.leaving import leave_when_asked
 
 leave_when_asked()
 

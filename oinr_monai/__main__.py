@@ -2,6 +2,6 @@
 
 import sys
 
-from oinr_monai.cli.app import main
+from oinr_monai.cli import main
 
 sys.exit(main())

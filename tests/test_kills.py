@@ -22,9 +22,9 @@ import torch
 
 from oinr_monai import Representation
 from oinr_monai.cli.app import main
+from oinr_monai.cli.leaving import INTERRUPTED, leave
 from oinr_monai.fitting.handlers import Checkpoint
 from oinr_monai.images import scratch
-from oinr_monai.leaving import INTERRUPTED, leave
 from tests.cli.scans import FAST, blob, load_values, save_nifti
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

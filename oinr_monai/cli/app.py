@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from oinr_monai.leaving import INTERRUPTED, interruptible
-
 from .ask import evaluate, features, info, sample
 from .cohort import cohort
 from .console import hush, message_of, refuse, say, usage_of
@@ -19,6 +17,7 @@ from .denoise import denoise
 from .derive import derive
 from .fit import fit
 from .interpolate import interpolate
+from .leaving import INTERRUPTED, interruptible
 from .mesh import mesh
 from .options import ManyValues
 from .simulate import simulate

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from oinr_monai import leaving
-from oinr_monai.leaving import interruptible, is_program, leave, leave_when_asked
+from oinr_monai.cli import leaving
+from oinr_monai.cli.leaving import interruptible, is_program, leave, leave_when_asked
 
 OINR = "from oinr_monai.cli import main; import sys; sys.exit(main())"
 
