@@ -80,7 +80,7 @@ def test_labels_come_out_again(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["-o", "a.stl"], "label must be one of 1, 3, got None"),
+        (["-o", "a.stl"], "--label must be given, one of 1, 3"),
         (["-o", "a.stl", "--label", "2"], "label must be one of 1, 3, got 2"),
         (["-o", "a.stl", "--label", "1", "--level", "0.5"], "must not be given together"),
         (["-o", "a.stl", "--label", "1", "--factor", "2", "--spacing", "1"], "choose one"),
