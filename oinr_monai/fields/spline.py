@@ -32,6 +32,7 @@ class SplineField(BSplines):
             axes, or the degree is another.
 
     Example:
+        >>> import torch
         >>> from oinr_monai.grids.positions import Lattice
         >>> field = SplineField(extent=(9.0, 9.0), knot_spacing=(3.0, 3.0), channels=4)
         >>> field.coefficients.shape

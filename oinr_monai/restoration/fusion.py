@@ -92,6 +92,7 @@ def fuse(
             differ, or one of them is not finite, constant or does not reach the volume.
 
     Example:
+        >>> from monai.data import MetaTensor
         >>> axial, coronal = torch.rand(1, 8, 8, 2), torch.rand(1, 8, 2, 8)
         >>> spacing = torch.tensor([1.0, 1.0, 4.0, 1.0])
         >>> images = [MetaTensor(axial, affine=torch.diag(spacing)),
