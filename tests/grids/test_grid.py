@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from oinr_monai import Grid
+from tests.strategies import grids
 
 KINDS = ["straight", "anisotropic", "oblique", "left-handed", "sheared"]
 SHAPE = (5, 6, 4)
@@ -324,3 +325,14 @@ def test_bad_calls(call: Callable[[Grid], object], message: str) -> None:
 def test_a_wrong_number_of_values_per_axis() -> None:
     with pytest.raises(ValueError, match=r"one number or 2, got"):
         grid_of("oblique", 2).refine((2, 2, 2))
+
+
+@settings(max_examples=100, deadline=None)
+@given(grids())
+def test_voxels_of_any_grid_come_back_from_the_world(grid: Grid) -> None:
+    corner = torch.tensor(grid.shape, dtype=torch.float64) - 1
+    voxels = torch.stack([torch.zeros_like(corner), corner / 3, corner])
+    # Off by the rounding of places far from the origin, counted in voxels.
+    rounding = 1e-13 * (1 + float(grid.to_world(voxels).abs().max())) / float(grid.spacing.min())
+    off = (grid.to_voxel(grid.to_world(voxels)) - voxels).abs().max()
+    assert float(off) <= rounding + 1e-12
