@@ -2,165 +2,22 @@
 
 from __future__ import annotations
 
-from .cli.leaving import leave_when_asked
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-leave_when_asked()
-
-from .analysis import (
-    OccupancyConfig,
-    Surface,
-    WeightVectors,
-    fit_occupancy,
-    isosurface,
-    label_map,
-    label_surface,
-    region_features,
-    weight_vector,
-)
-from .fields import (
-    CoordinateField,
-    DyadicEncoding,
-    FamilyField,
-    Field,
-    FourierEncoding,
-    JointField,
-    NoiseField,
-    SplineField,
-)
-from .fitting import (
-    FitConfig,
-    OperatorConfig,
-    fit,
-    fit_family,
-    fit_many,
-    learn_operator,
-    learn_start,
-    modulate,
-)
-from .grids import Grid
-from .images import IntensityScale, StoredImage, open_image
-from .operators import CZOINR, CKConvOINR, ConvOINR, FlatCZOINR, SequenceOINR
-from .plugin import (
-    DenoiseOINR,
-    DenoiseOINRd,
-    DeriveOINR,
-    DeriveOINRd,
-    EncodeGrid,
-    EncodeGridd,
-    FeaturesOINR,
-    FeaturesOINRd,
-    FitOccupancyOINR,
-    FitOccupancyOINRd,
-    FitOINR,
-    FitOINRd,
-    InterpolateOINR,
-    InterpolateOINRd,
-    LabelsOINR,
-    LabelsOINRd,
-    OINRInferer,
-    RandFitOINR,
-    RandFitOINRd,
-    SampleOINR,
-    SampleOINRd,
-    SimulateThickSlices,
-    SimulateThickSlicesd,
-    SuperResolveOINR,
-    SuperResolveOINRd,
-    register,
-)
-from .plugin.aliases import *  # noqa: F403 (names that MONAI users know)
-from .representation import Family, NeuralField, Representation, WorldSignal, export_signal
-from .restoration import (
-    DenoiseConfig,
-    SuperResolveConfig,
-    add_photon_noise,
-    denoise,
-    fuse,
-    interpolate_slices,
-    super_resolve,
-)
-from .scanner import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, simulate_slices
+from .cli.leaving import is_program, leave_when_asked
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CZOINR",
-    "CKConvOINR",
-    "ConvOINR",
-    "CoordinateField",
-    "DenoiseConfig",
-    "DenoiseOINR",
-    "DenoiseOINRd",
-    "DeriveOINR",
-    "DeriveOINRd",
-    "DyadicEncoding",
-    "EncodeGrid",
-    "EncodeGridd",
-    "Family",
-    "FamilyField",
-    "FeaturesOINR",
-    "FeaturesOINRd",
-    "Field",
-    "FitConfig",
-    "FitOINR",
-    "FitOINRd",
-    "FitOccupancyOINR",
-    "FitOccupancyOINRd",
-    "FlatCZOINR",
-    "FourierEncoding",
-    "GaussianNoise",
-    "Grid",
-    "IntensityScale",
-    "InterpolateOINR",
-    "InterpolateOINRd",
-    "JointField",
-    "LabelsOINR",
-    "LabelsOINRd",
-    "NeuralField",
-    "NoiseField",
-    "NoiseModel",
-    "OINRInferer",
-    "OccupancyConfig",
-    "OperatorConfig",
-    "PhotonNoise",
-    "RandFitOINR",
-    "RandFitOINRd",
-    "Representation",
-    "RicianNoise",
-    "SampleOINR",
-    "SampleOINRd",
-    "SequenceOINR",
-    "SimulateThickSlices",
-    "SimulateThickSlicesd",
-    "SplineField",
-    "StoredImage",
-    "SuperResolveConfig",
-    "SuperResolveOINR",
-    "SuperResolveOINRd",
-    "Surface",
-    "WeightVectors",
-    "WorldSignal",
-    "add_photon_noise",
-    "denoise",
-    "export_signal",
-    "fit",
-    "fit_family",
-    "fit_many",
-    "fit_occupancy",
-    "fuse",
-    "interpolate_slices",
-    "isosurface",
-    "label_map",
-    "label_surface",
-    "learn_operator",
-    "learn_start",
-    "modulate",
-    "open_image",
-    "region_features",
-    "register",
-    "simulate_slices",
-    "super_resolve",
-    "weight_vector",
-]
+if TYPE_CHECKING or not is_program(sys.orig_argv):
+    from .names import *  # noqa: F403 (the public names)
+    from .names import __all__ as __all__
+    from .names import register
 
-register()
+    register()
+else:  # a command imports what it uses: most of a second's wait is for names that it does not
+    leave_when_asked()
+
+    def __getattr__(name: str) -> object:
+        return getattr(import_module("oinr_monai.names"), name)

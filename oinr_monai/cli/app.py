@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from .ask import evaluate, features, info, sample
 from .cohort import cohort
-from .console import hush, message_of, refuse, say, usage_of
+from .console import message_of, refuse, say, usage_of
 from .denoise import denoise
 from .derive import derive
 from .fit import fit
 from .interpolate import interpolate
-from .leaving import INTERRUPTED, interruptible
+from .leaving import INTERRUPTED
 from .mesh import mesh
-from .options import ManyValues
+from .options import Command, Commands
 from .simulate import simulate
 from .super_resolve import super_resolve
 from .weights import classify, cohort_features
@@ -29,40 +27,38 @@ __all__ = ["app", "main"]
 NOTHING_WRITTEN = "interrupted; nothing is written"
 
 
-class _Commands(TyperGroup):
-    """The commands: an interrupt that none of them heeded takes a line, not a traceback."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            say(NOTHING_WRITTEN)
-            raise typer.Exit(INTERRUPTED) from None
-
-
 app = typer.Typer(
-    cls=_Commands,
-    add_completion=False,
+    cls=Commands,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Fit an image once, then ask it anywhere: samples, exact derivatives, features.",
+    epilog="Each command has more to say: oinr fit --help",
 )
 
-app.command()(fit)
-app.command()(info)
-app.command(cls=ManyValues)(sample)
-app.command()(evaluate)
-app.command(cls=ManyValues)(features)
-app.command(cls=ManyValues)(derive)
-app.command(cls=ManyValues)(mesh)
-app.command()(denoise)
-app.command("super-resolve", cls=ManyValues)(super_resolve)
-app.command()(simulate)
-app.command()(interpolate)
-app.add_typer(cohort, name="cohort")
-cohort.command("features")(cohort_features)
-cohort.command()(classify)
+
+def _add(run: Callable[..., None], heading: str, example: str) -> None:
+    name = run.__name__.replace("_", "-")
+    epilog = f"Example:  oinr {name} {example}"
+    app.command(name, cls=Command, rich_help_panel=heading, epilog=epilog)(run)
+
+
+FIT, ASK, RESTORE, MANY = "Image to function", "Ask it", "Restore", "Several images"
+
+_add(fit, FIT, "t1.nii.gz -o t1.oinr")
+_add(info, FIT, "t1.oinr")
+_add(evaluate, FIT, "t1.oinr t1.nii.gz")
+_add(sample, ASK, "t1.oinr -o fine.nii.gz --spacing 0.5 0.5 0.5")
+_add(derive, ASK, "cta.oinr -o maps --maps vesselness --sigma 0.75 1 1.5")
+_add(mesh, ASK, "mask.oinr -o mask.stl --factor 2")
+_add(features, ASK, "t1.oinr -o regions.csv --labels atlas.nii.gz")
+_add(denoise, RESTORE, "t1.nii.gz -o clean.nii.gz --noise rician")
+_add(super_resolve, RESTORE, "thick.nii.gz -o fine.nii.gz")
+_add(simulate, RESTORE, "t1.nii.gz -o thick.nii.gz --axis 2 --spacing 5")
+_add(interpolate, MANY, "before.nii.gz after.nii.gz -o between.nii.gz --at 0.5")
+app.add_typer(cohort, name="cohort", rich_help_panel=MANY)
+cohort.command("features", cls=Command)(cohort_features)
+cohort.command(cls=Command)(classify)
 
 
 @app.callback(invoke_without_command=True)
@@ -86,9 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 2 bad input or usage, 130 interrupted.
     """
     try:
-        with warnings.catch_warnings(), interruptible():
-            hush()
-            status = app(args=arguments, prog_name="oinr", standalone_mode=False)
+        status = app(args=arguments, prog_name="oinr", standalone_mode=False)
         return int(status or 0)
     except (KeyboardInterrupt, typer.Abort):
         say(NOTHING_WRITTEN)

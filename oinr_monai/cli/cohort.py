@@ -15,7 +15,7 @@ import typer
 
 from .console import message_of, say, show
 from .inputs import check_budget, check_grid, device_of
-from .options import Device, Json, Overwrite, Preset, Seconds, Seed, Steps
+from .options import Command, Commands, Device, Json, Overwrite, Preset, Seconds, Seed, Steps
 from .outputs import check_folder, check_output, check_unused
 from .tables import read_rows
 
@@ -37,7 +37,9 @@ SCORES = ("psnr_grid", "psnr_between", "steps", "seconds")
 FAILURES = (ValueError, OSError, RuntimeError, MemoryError)
 
 cohort = typer.Typer(
-    rich_markup_mode=None, help="Many images, listed in a CSV file with columns subject,image."
+    cls=Commands,
+    rich_markup_mode=None,
+    help="Many images, listed in a CSV file with columns subject,image.",
 )
 
 Manifest = Annotated[
@@ -91,7 +93,7 @@ def _subject(path: Path, line: int, row: dict[str, str | None]) -> Subject:
     return Subject(name, path.parent / image, row.get("label"), series)
 
 
-@cohort.command("fit")
+@cohort.command("fit", cls=Command)
 def fit_cohort(  # noqa: PLR0913
     manifest: Manifest,
     output: Annotated[

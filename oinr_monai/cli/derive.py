@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oinr_monai.analysis.derivatives import (
-    DEFAULT_MAPS,
-    MAPS,
-    check_maps,
-    derivative_maps,
-    described,
-)
-
 from .console import show
 from .inputs import chosen_grid, load_representation, place_of
 from .options import Device, Factor, File, Json, Like, Overwrite, SeriesUid, Sigma, Spacing
@@ -26,7 +18,14 @@ if TYPE_CHECKING:
     from oinr_monai.images.dicom_reference import DicomReference
     from oinr_monai.representation.representation import Representation
 
-__all__ = ["derive"]
+__all__ = ["MAP_NAMES", "derive"]
+
+# Those of analysis.derivatives, told without importing it.
+MAP_NAMES = (
+    *("gradient", "gradient_magnitude", "laplacian", "hessian", "hessian_eigenvalues"),
+    *("mean_curvature", "gaussian_curvature", "vesselness", "vesselness_dark", "sheetness"),
+    *("sheetness_dark", "structure_tensor"),
+)
 
 
 def derive(  # noqa: PLR0913
@@ -35,8 +34,8 @@ def derive(  # noqa: PLR0913
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for MAP.nii.gz files.")
     ],
     maps: Annotated[
-        str, typer.Option(metavar="A,B", help=f"Maps to write, of {', '.join(MAPS)}.")
-    ] = ",".join(DEFAULT_MAPS),
+        str, typer.Option(metavar="A,B", help=f"Maps to write, of {', '.join(MAP_NAMES)}.")
+    ] = "gradient,gradient_magnitude,laplacian,hessian",
     sigma: Sigma = "0",
     factor: Factor = None,
     spacing: Spacing = None,
@@ -53,6 +52,8 @@ def derive(  # noqa: PLR0913
 
     With --dicom, each component of a map becomes a DICOM Parametric Map.
     """
+    from oinr_monai.analysis.derivatives import check_maps
+
     names = _map_names(maps)
     belonging = Belonging(dicom, reference or like, uid, deidentify)
     target = Target.of(output, belonging, None, [], overwrite)
@@ -76,6 +77,7 @@ def derive(  # noqa: PLR0913
 def _write_maps(
     output: Path, representation: Representation, names: list[str], grid: Grid, sigma: list[float]
 ) -> None:
+    from oinr_monai.analysis.derivatives import derivative_maps, described
     from oinr_monai.images.files import write_image
     from oinr_monai.images.replacing import put_in_place, writing
     from oinr_monai.images.scratch import Scratch
@@ -97,6 +99,7 @@ def _write_dicom(
     sigma: list[float],
 ) -> dict[str, list[str]]:
     """Parametric maps; their files, for each map."""
+    from oinr_monai.analysis.derivatives import derivative_maps, described
     from oinr_monai.images.dicom_objects import write_parametric_maps
 
     found = derivative_maps(representation, names, grid, sigma)
@@ -107,7 +110,7 @@ def _write_dicom(
 
 def _map_names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in MAPS]
+    unknown = [name for name in names if name not in MAP_NAMES]
     if unknown or not names:
-        raise ValueError(f"--maps must be among {', '.join(MAPS)}, got {text!r}")
+        raise ValueError(f"--maps must be among {', '.join(MAP_NAMES)}, got {text!r}")
     return list(dict.fromkeys(names))

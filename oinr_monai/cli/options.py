@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+from .console import hush
+from .leaving import interruptible
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "SEEDS",
     "WIDEST",
+    "Command",
+    "Commands",
     "Device",
     "Factor",
     "File",
     "Json",
     "Like",
-    "ManyValues",
     "Output",
     "Overwrite",
     "Preset",
@@ -59,7 +66,9 @@ Seconds = Annotated[
 # What torch takes for a seed, as numbers with a sign.
 SEEDS: dict[str, Any] = {"min": -(2**63), "max": 2**63 - 1}
 
-Seed = Annotated[int, typer.Option(help="Seed of the start and of the places seen.", **SEEDS)]
+Seed = Annotated[
+    int, typer.Option(metavar="N", help="Seed of the start and of the places seen.", **SEEDS)
+]
 
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
@@ -79,8 +88,30 @@ Overwrite = Annotated[
 ]
 
 
-class ManyValues(TyperCommand):
-    """A command whose ``--spacing`` and ``--sigma`` take as many numbers as follow them."""
+class Commands(TyperGroup):
+    """Commands, each under its heading."""
+
+    def format_commands(
+        self,
+        ctx: typer.Context,  # type: ignore[override]
+        formatter: Any,  # noqa: ANN401
+    ) -> None:
+        """Write their names, and in whole sentences what they do."""
+        for heading, commands in groupby(self.commands.items(), _heading):
+            rows = [(name, (each.help or "").split("\n\n")[0]) for name, each in commands]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def _heading(item: tuple[str, Any]) -> str:
+    return item[1].rich_help_panel or "Commands"
+
+
+class Command(TyperCommand):
+    """A command, whose ``--spacing`` and ``--sigma`` take as many numbers as follow them.
+
+    What it needs is loaded, and signals are heeded, once its arguments are right.
+    """
 
     def parse_args(
         self,
@@ -89,6 +120,13 @@ class ManyValues(TyperCommand):
     ) -> list[str]:
         """Parse with the numbers after each of them taken together."""
         return super().parse_args(ctx, _join_numbers(args, ("--spacing", "--sigma")))
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Run it, in whose course Ctrl-C and SIGTERM are a ``KeyboardInterrupt``."""
+        import_module("oinr_monai.names")
+        with warnings.catch_warnings(), interruptible():
+            hush()
+            return super().invoke(ctx)
 
 
 def _join_numbers(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

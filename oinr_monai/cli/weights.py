@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from oinr_monai.analysis.table import TABLE_SUFFIXES, FeatureTable
-
 from .console import about, show
 from .options import Json, Output
 from .outputs import check_output
@@ -37,6 +35,8 @@ def write_regions(
     representation: Representation, labels: Path, output: Path, layer: int | None
 ) -> dict[str, Any]:
     """Write what is in each region of a label map; returns what to say about it."""
+    from oinr_monai.analysis.table import TABLE_SUFFIXES
+
     check_output(output, TABLE_SUFFIXES)
     from oinr_monai.analysis.regions import region_features
     from oinr_monai.images.labels import read_labels
@@ -58,6 +58,8 @@ def cohort_features(
     as_json: Json = False,
 ) -> None:
     """Write the fitted weights of many representations, a row for each."""
+    from oinr_monai.analysis.table import TABLE_SUFFIXES, FeatureTable
+
     check_output(output, TABLE_SUFFIXES)
     if source.is_dir():
         files = {path.stem: path for path in sorted(source.glob("*.oinr"))}

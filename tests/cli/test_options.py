@@ -1,0 +1,63 @@
+"""Help, versions and usage errors: at once, for nothing that computes is loaded for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from oinr_monai.analysis.derivatives import MAPS
+from oinr_monai.cli.app import app, main
+from oinr_monai.cli.derive import MAP_NAMES
+
+LOADED = """
+import sys
+sys.orig_argv = ["python", "-m", "oinr_monai"]
+from oinr_monai.cli import main
+status = main(sys.argv[1:])
+print(status, *(name for name in ("torch", "numpy", "monai", "nibabel") if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("--help", 0), ("--version", 0), ("fitt", 2), ("derive -h", 0), ("cohort fit --prest 1", 2)],
+)
+def test_what_computes_nothing_loads_nothing_that_computes(line: str, status: int) -> None:
+    command = [sys.executable, "-c", LOADED, *line.split()]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == str(status)
+
+
+def test_the_program_has_every_name_of_the_package() -> None:
+    code = "\n".join(
+        [
+            *LOADED.splitlines()[1:3],
+            "import oinr_monai",
+            "print('torch' in sys.modules)",
+            "from oinr_monai import Grid, fit",
+            "print(Grid.__name__, fit.__name__)",
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False", "Grid fit"]
+
+
+def test_the_names_of_maps_are_those_of_the_analysis() -> None:
+    assert list(MAP_NAMES) == list(MAPS)
+
+
+def test_every_command_has_its_heading_and_its_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-h"]) == 0
+    overview = capsys.readouterr().out
+    for command in app.registered_commands:
+        assert command.name is not None
+        assert f"\n  {command.name} " in overview
+        assert main([command.name, "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"Example: oinr {command.name} " in shown
+        # A whole sentence, in the overview as well.
+        sentence = (command.callback.__doc__ or "").split("\n\n")[0]
+        assert " ".join(sentence.split()) in " ".join(overview.split())
+    assert "..." not in overview.replace("[ARGS]...", "")
