@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from oinr_monai.representation.tensor_file import with_checksum
+from oinr_monai.coding.tensor_file import with_checksum
 
 MEMORY, SECONDS = 300 * 2**20, 2.0
 

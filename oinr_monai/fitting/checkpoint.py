@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oinr_monai.representation.tensor_file import (
+from oinr_monai.coding.tensor_file import (
     FileKind,
     OtherFileError,
     TensorFile,

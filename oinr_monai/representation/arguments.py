@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
-from .tensor_file import one_line
+from oinr_monai.coding.tensor_file import one_line
 
 __all__ = ["check_arguments", "check_names", "fits", "mapping_of", "told"]
 

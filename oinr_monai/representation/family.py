@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from oinr_monai.coding.tensor_file import short_path
 from oinr_monai.fields.family import FamilyField
 
 from .neural_field import NeuralField
 from .representation import Representation
-from .tensor_file import short_path
 
 __all__ = ["Family", "weights_at"]
 

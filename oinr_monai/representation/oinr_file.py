@@ -12,6 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from oinr_monai.coding.tensor_file import (
+    LONGEST_MESSAGE,
+    FileKind,
+    OtherFileError,
+    check_finite,
+    one_line,
+    open_tensor_file,
+    short_path,
+    write_tensor_file,
+)
 from oinr_monai.fields.family import FamilyField
 from oinr_monai.fields.field import Field
 from oinr_monai.grids.grid import Grid
@@ -27,16 +37,6 @@ from .neural_field import field_of
 from .plug_ins import PlugInError
 from .registry import build, check_whole, describe
 from .smoothed_field import SmoothedField
-from .tensor_file import (
-    LONGEST_MESSAGE,
-    FileKind,
-    OtherFileError,
-    check_finite,
-    one_line,
-    open_tensor_file,
-    short_path,
-    write_tensor_file,
-)
 
 __all__ = ["Contents", "read_oinr", "write_oinr"]
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from oinr_monai.representation.tensor_file import (
+from oinr_monai.coding.tensor_file import (
     LONGEST_MESSAGE,
     FileKind,
     OtherFileError,

@@ -30,10 +30,13 @@ __all__ = [
     "OtherFileError",
     "TensorFile",
     "check_finite",
+    "check_frame",
     "one_line",
     "open_tensor_file",
+    "parsed",
     "short_path",
     "with_checksum",
+    "without_checksum",
     "write_tensor_file",
 ]
 
@@ -165,22 +168,23 @@ def open_tensor_file(path: Path, kind: FileKind) -> Iterator[TensorFile]:
         ValueError: with the kind's message, if it is not, or if what the block makes of it fails.
     """
     try:
-        _check_frame(path)
+        check_frame(path)
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(kind.key)
             if text is None:
                 raise ValueError("safetensors without its header")
             if len(file.keys()) > MOST_TENSORS:
                 raise ValueError(f"{len(file.keys())} tensors, more than {MOST_TENSORS}")
-            plain, given = _without_checksum(text)
-            yield TensorFile(_parsed(plain), file, given, plain)
+            plain, given = without_checksum(text)
+            yield TensorFile(parsed(plain), file, given, plain)
     except OtherFileError:
         raise
     except Exception as error:  # whatever classes say to arguments that somebody made up
         raise ValueError(kind.message(path, error)) from error
 
 
-def _check_frame(path: Path) -> None:
+def check_frame(path: Path) -> None:
+    """Raise ValueError if what safetensors says of its tensors is longer than it may be."""
     # What safetensors itself would read takes seconds at its own limit of 100 MB.
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -198,7 +202,7 @@ def write_tensor_file(
         OSError: if the file cannot be written.
     """
     text = json.dumps(header)
-    _parsed(text)
+    parsed(text)
     state = _apart({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     with replacing(path) as temporary:
         temporary.write_bytes(save(state, metadata={key: with_checksum(text, state)}))
@@ -234,7 +238,12 @@ def short_path(path: Path) -> str:
     return text if len(text) <= LONGEST_PATH else f"...{text[3 - LONGEST_PATH :]}"
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
+    """The mapping that a header is, whose length and depth are bounded.
+
+    Raises:
+        ValueError: if it is none, too long or deep, or has a name twice.
+    """
     if len(text) > LONGEST_HEADER:
         raise ValueError(f"a header of {len(text)} characters, more than {LONGEST_HEADER}")
     header = json.loads(text, object_pairs_hook=_once)
@@ -276,7 +285,8 @@ def with_checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     return f'{text[:-1]}, "crc32": "{_checksum(text, tensors)}"}}'
 
 
-def _without_checksum(text: str) -> tuple[str, str | None]:
+def without_checksum(text: str) -> tuple[str, str | None]:
+    """A header without its checksum, and that, or None if it has none."""
     found = CHECKSUM.search(text)
     return (text, None) if found is None else (f"{text[: found.start()]}}}", found[1])
 
