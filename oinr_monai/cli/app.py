@@ -18,6 +18,7 @@ from .interpolate import interpolate
 from .leaving import INTERRUPTED
 from .mesh import mesh
 from .options import Command, Commands
+from .report import report
 from .simulate import simulate
 from .super_resolve import super_resolve
 from .weights import classify, cohort_features
@@ -48,6 +49,7 @@ FIT, ASK, RESTORE, MANY = "Image to function", "Ask it", "Restore", "Several ima
 _add(fit, FIT, "t1.nii.gz -o t1.oinr")
 _add(info, FIT, "t1.oinr")
 _add(evaluate, FIT, "t1.oinr t1.nii.gz")
+_add(report, FIT, "t1.oinr -o t1.html --image t1.nii.gz")
 _add(sample, ASK, "t1.oinr -o fine.nii.gz --spacing 0.5 0.5 0.5")
 _add(derive, ASK, "cta.oinr -o maps --maps vesselness --sigma 0.75 1 1.5")
 _add(mesh, ASK, "mask.oinr -o mask.stl --factor 2")
