@@ -4,5 +4,4 @@ import sys
 
 from oinr_monai.cli import main
 
-if __name__ == "__main__":  # processes that work for this one import it too
-    sys.exit(main())
+sys.exit(main())

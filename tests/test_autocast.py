@@ -110,5 +110,7 @@ def test_what_is_asked_is_as_exact_inside_autocast(
     named: str, preset: FitConfig, image: MetaTensor
 ) -> None:
     fitted = fit(image, preset)
+    if named == "features" and preset == EXACT:
+        pytest.skip("an image in closed form has no layers")
     inside, outside = _both(lambda: ASKS[named](fitted))
     torch.testing.assert_close(inside, outside, rtol=0, atol=0)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class OccupancyConfig:
         3.5
     """
 
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: FitConfig = field(default_factory=partial(FitConfig, "balanced"))
     smoothing: float = 3.5
 
     def __post_init__(self) -> None:

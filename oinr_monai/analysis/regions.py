@@ -48,21 +48,23 @@ def region_features(
         representation: what is summarised.
         labels: whole numbers (1, *spatial), 0 the background.
         maps: derivative maps that count, names from :data:`~oinr_monai.analysis.MAPS`.
-        layer: hidden layer whose activations count, from 1; the last if None.
+        layer: hidden layer whose activations count, from 1; the last if None, and none of an image
+            in closed form.
 
     Returns:
         A row for each label: its voxels, its volume in mm³ (area in mm², length in mm), and seven
         columns for each feature, such as ``intensity_mean`` and ``laplacian_p95``.
 
     Raises:
-        ValueError: if the labels are not whole, are all background, or lie outside the image.
+        ValueError: if the labels are not whole, are all background, or lie outside the image, or
+            there is no such layer.
 
     Example:
-        >>> from oinr_monai import FitConfig, fit
+        >>> from oinr_monai import fit
         >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
         >>> halves = torch.ones(1, 16, 16, dtype=torch.int16)
         >>> halves[:, 8:] = 2
-        >>> table = region_features(fit(wave, FitConfig(preset="fast", steps=20)), halves)
+        >>> table = region_features(fit(wave), halves)
         >>> table.rows, table["area_mm2"].tolist()
         ([1, 2], [128.0, 128.0])
     """
@@ -126,6 +128,8 @@ def _features(
     yield from _channels("intensity", representation.sample(grid))
     for name, volume in derivative_maps(representation, maps, grid):
         yield from _channels(name, volume)
+    if layer is None and not representation.field.hidden_channels:
+        return
     activations = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)
     for i, feature in enumerate(activations.as_tensor().cpu().flatten(1)):

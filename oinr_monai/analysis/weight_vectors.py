@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
-from oinr_monai.representation.lineage import digest, fitted_names, origin
+from oinr_monai.representation.lineage import digest, fitted_names, origin, trained_field
 from oinr_monai.representation.registry import describe
 from oinr_monai.representation.representation import Representation
 
@@ -77,7 +77,7 @@ def _flat(representation: Representation, names: Sequence[str]) -> Tensor:
 
 
 def _architecture(representation: Representation) -> tuple[Any, ...]:
-    field = representation.field
+    field = trained_field(representation)
     return describe(field.encoding), describe(field.network), field.spacing
 
 

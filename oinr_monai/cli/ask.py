@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import about, show
-from .inputs import check_grid, chosen_grid, grid_like, load_representation, place_of
+from .inputs import check_grid, chosen_grid, grid_like, load_representation, place_of, read_mask
 from .options import (
     IMAGE_SUFFIXES,
     Device,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from monai.data import MetaTensor
 
     from oinr_monai.grids.grid import Grid
+    from oinr_monai.representation.continuous_field import ContinuousField
     from oinr_monai.representation.representation import Representation
 
 __all__ = ["evaluate", "features", "info", "sample"]
@@ -39,7 +40,8 @@ def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
     """Show what a representation holds."""
     representation = load_representation(file, device)
     grid, field = representation.grid, representation.field
-    channels = len(representation.scale.mean)
+    samples = len(representation.scale.mean) * math.prod(grid.shape)
+    size = file.stat().st_size
     scores = dict(representation.info)
     settings = scores.pop("settings", {})
     show(
@@ -48,19 +50,26 @@ def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
             "shape": list(grid.shape),
             "spacing": grid.spacing.tolist(),
             "affine": grid.affine.tolist(),
-            "channels": channels,
-            "classes": {
-                "encoding": type(field.encoding).__name__,
-                "network": type(field.network).__name__,
-            },
+            "channels": len(representation.scale.mean),
+            "classes": _classes(field),
             "parameters": representation.parameters,
-            "compression": math.prod(grid.shape) * channels / representation.parameters,
+            "compression": samples / representation.parameters,
             "scores": scores,
             "settings": settings,
-            "bytes": file.stat().st_size,
+            "bytes": size,
+            "bits_per_voxel": 8 * size / samples,
+            "quality": getattr(getattr(field, "samples", None), "header", {}).get("quality"),
         },
         as_json,
     )
+
+
+def _classes(field: ContinuousField) -> dict[str, str | None]:
+    from oinr_monai.representation.operator_field import OperatorField
+
+    if not isinstance(field, OperatorField):
+        return {"encoding": type(field).__name__, "network": None}
+    return {"encoding": type(field.encoding).__name__, "network": type(field.network).__name__}
 
 
 def sample(  # noqa: PLR0913
@@ -119,7 +128,6 @@ def evaluate(
     import torch
 
     from oinr_monai.images.files import read_image
-    from oinr_monai.images.masks import read_mask
     from oinr_monai.images.metrics import mse, psnr, ssim
 
     reference = read_image(image, uid or (), finite=mask is None)
@@ -182,6 +190,8 @@ def features(  # noqa: PLR0913
     representation = load_representation(file, device)
     grid = chosen_grid(representation, factor, spacing, like)
     check_not_source(output, representation.info, overwrite)
+    with about(file):
+        representation.check_layers()
     check_result(output, max(representation.field.hidden_channels), grid, {})
     volume = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)

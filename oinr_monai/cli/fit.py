@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_grid, device_of, load_representation, marked
+from .inputs import check_budget, check_grid, device_of, load_representation, marked, read_mask
 from .keeping import Resume, kept, stopped
-from .options import Device, Json, Overwrite, Preset, Seconds, Seed, SeriesUid, Steps
+from .options import Device, Json, Overwrite, Seconds, Seed, SeriesUid, Steps
 from .outputs import check_output
+from .quality import Asked, Bits, Degree, Lossless, MaxError, Psnr
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
+    from oinr_monai.coding.encoder import Coded
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
@@ -37,7 +40,12 @@ def fit(  # noqa: PLR0913
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="REP.oinr", help="File to write.")
     ],
-    preset: Preset = "balanced",
+    preset: Annotated[
+        Literal["exact", "fast", "balanced", "best"] | None,
+        typer.Option(
+            help="exact trains nothing and is meant where nothing else is said; the others train."
+        ),
+    ] = None,
     network: Annotated[
         Literal["ConvOINR", "CKConvOINR", "CZOINR"],
         typer.Option(help="Operator: the preset's, with continuous kernels, or of wavelets."),
@@ -62,13 +70,23 @@ def fit(  # noqa: PLR0913
         typer.Option(metavar="MIB", min=1, help="Leave IMAGE on disk, and read so much at once."),
     ] = None,
     uid: SeriesUid = None,
+    degree: Degree = 3,
+    lossless: Lossless = False,
+    max_error: MaxError = None,
+    psnr: Psnr = None,
+    bits: Bits = None,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a representation to an image, or to several of one object at several resolutions."""
+    """Make a function of an image, or of several of one object at several resolutions.
+
+    It is the spline through the image's own samples, kept in a small file, and takes no training;
+    --preset fast, balanced or best train an operator instead.
+    """
     check_budget(steps, seconds)
+    asked = Asked(lossless, max_error, psnr, bits)
     if labels and len(images) > 1:
         raise ValueError(f"--labels must go with one image, got {len(images)}")
     if memory is not None and (labels or mask is not None or len(images) > 1):
@@ -78,18 +96,19 @@ def fit(  # noqa: PLR0913
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.images.files import read_image
     from oinr_monai.images.labels import read_labels
-    from oinr_monai.images.masks import read_mask
 
     read = read_labels if labels else partial(read_image, finite=mask is None)
     volumes, grid = _opened(images, memory, partial(read, series=uid or ()))
     config = FitConfig(
-        preset=preset,
+        preset=preset or ("balanced" if labels or init or len(images) > 1 else None),
         steps=steps,
         seconds=seconds,
         network=_operator(network, grid),
         seed=seed,
         device=device_of(device),
+        degree=degree,
     )
+    quality = asked.quality(config.preset)
     inside = None if mask is None else read_mask(mask, volumes[0])
     start = None if init is None else load_representation(init, device)
     # An interrupt that comes once the fit has ended, or again, must not cost it.
@@ -105,11 +124,20 @@ def fit(  # noqa: PLR0913
                 log_dir=log_dir,
                 progress=not as_json and sys.stderr.isatty(),
             )
-        representation.save(output)
+        with about(images[0]):
+            coded = representation.save(output, quality)
         interrupts.heeded = True
-        show(_summary(output, representation), as_json)
+        show(_summary(output, representation, coded), as_json)
         if representation.info.interrupted:
             stopped(representation.info["steps"], f"{output} holds the best so far")
+
+
+def _scores(output: Path, representation: Representation) -> dict[str, float | None]:
+    """Of what the file answers, against what was not coded."""
+    from oinr_monai.fitting.closed_form import box_scores
+    from oinr_monai.representation.representation import Representation as Loaded
+
+    return box_scores(Loaded.load(output), representation)
 
 
 def _fit_of(labels: bool) -> Callable[..., Representation]:
@@ -153,12 +181,19 @@ def _opened(
     return volumes, grid
 
 
-def _summary(output: Path, representation: Representation) -> dict[str, Any]:
-    known = representation.info
+def _summary(output: Path, representation: Representation, coded: Coded | None) -> dict[str, Any]:
+    known = dict(representation.info)
+    if coded is not None and coded.max_error > 0:
+        known |= _scores(output, representation)
+    size = output.stat().st_size
+    samples = len(representation.scale.mean) * math.prod(representation.grid.shape)
     names = ("steps", "seconds", "psnr_grid", "psnr_between", "parameters", "device", "interrupted")
     return {
         "representation": str(output),
         "preset": known["settings"]["preset"],
-        **{name: known[name] for name in names},
+        **{name: known.get(name) for name in names},
+        "bytes": size,
+        "bits_per_voxel": 8 * size / samples,
+        "max_error": None if coded is None else coded.max_error,
         **{name: known[name] for name in ("iou", "dice") if name in known},
     }

@@ -44,12 +44,12 @@ class CodedSamples:
     def __init__(self, path: str | os.PathLike[str], device: torch.device | str = "cpu") -> None:
         self.path, self.device = Path(path), torch.device(device)
         with self._told():
-            self._reader = ChunkReader.of(self.path)
-            self._check_version(self._reader.header)
-            self.header, samples = _parts(self._reader.header)
+            self.reader = ChunkReader.of(self.path)
+            self._check_version(self.reader.header)
+            self.header, samples = _parts(self.reader.header)
             self._chunking, self._parameters = _chunking(samples), _parameters(samples)
-            if len(self._chunking) != self._reader.chunks:
-                raise ValueError(f"{self._reader.chunks} chunks for {len(self._chunking)}")
+            if len(self._chunking) != self.reader.chunks:
+                raise ValueError(f"{self.reader.chunks} chunks for {len(self._chunking)}")
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
 
     @property
@@ -60,7 +60,7 @@ class CodedSamples:
     @property
     def bytes_read(self) -> int:
         """Bytes of the file that were read so far."""
-        return self._reader.bytes_read
+        return self.reader.bytes_read
 
     def read(self, start: Sequence[int], stop: Sequence[int]) -> Tensor:
         """The samples (C, *box), in float32, of the voxels ``start`` to ``stop - 1``.
@@ -89,7 +89,7 @@ class CodedSamples:
             else:
                 self._cache.move_to_end(chunk.number)
                 yield chunk, kept
-        for some in _alike(missing, self._reader.index["coders"]):
+        for some in _alike(missing, self.reader.index["coders"]):
             with self._told():
                 decoded = self._decoded(some)
             for chunk, values in zip(some, decoded, strict=True):
@@ -97,8 +97,8 @@ class CodedSamples:
                 yield chunk, values
 
     def _decoded(self, chunks: Sequence[Chunk]) -> Tensor:
-        coder = self._coder(int(self._reader.index["coders"][chunks[0].number]))
-        data = [self._reader.chunk(chunk.number) for chunk in chunks]
+        coder = self._coder(int(self.reader.index["coders"][chunks[0].number]))
+        data = [self.reader.chunk(chunk.number) for chunk in chunks]
         return coder.decode(data, chunks[0].shape).to(self.device)
 
     def _coder(self, number: int) -> Coder:

@@ -25,12 +25,13 @@ from oinr_monai.representation.lineage import digest
 from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
+from .closed_form import closed_form
 from .descent import Descent, Watch, adam, answer, weighted_mse
 from .device import chosen_device
 from .handlers import BestOfEach, Clock
 from .interrupts import learning
 from .objective import ImageObjective
-from .presets import FitConfig, budget, places_of
+from .presets import EXACT, FitConfig, budget, places_of
 from .samplers import Batch, to_device
 from .start import begin
 
@@ -67,7 +68,8 @@ def fit_many(
 
     Args:
         images: (C, *spatial) each, of one shape and one spacing; their affines may differ.
-        config: how to fit. ``seconds`` is the time that one image may take.
+        config: how to fit, preset "balanced" if None. ``seconds`` is the time that one image
+            may take.
         start: another fit to begin each of them with, as :func:`~oinr_monai.fit` takes it.
         memory: MiB that the training may hold, about, which sets how many images go at once; one
             does in any case. More than fits the processor's cache is no faster on a CPU.
@@ -88,9 +90,11 @@ def fit_many(
         >>> [rep.grid.shape for rep in fit_many(waves, FitConfig(preset="fast", steps=5))]
         [(12, 12), (12, 12)]
     """
-    config = config or FitConfig()
+    config = config or FitConfig("balanced")
     if not memory > 0:
         raise ValueError(f"memory must be positive, got {memory}")
+    if config.preset == EXACT:
+        return _one_by_one(images, config, start)
     found: list[Representation] = []
     with learning() as interrupts:
         scans = scans_alike(images)
@@ -106,6 +110,16 @@ def fit_many(
     return [inherit(each, image) for each, image in zip(found, images, strict=False)]
 
 
+def _one_by_one(
+    images: Sequence[Tensor | np.ndarray], config: FitConfig, start: Representation | None
+) -> list[Representation]:
+    # Where nothing is trained, nothing is gained by going together.
+    if start is not None:
+        raise ValueError('start must be None for preset "exact", which trains nothing, got one')
+    scans_alike(images)
+    return [inherit(closed_form(image, config), image) for image in images]
+
+
 def _at_once(scan: Scan, config: FitConfig, start: Representation | None, memory: float) -> int:
     # Images whose training fits into so many MiB.
     field = _field(scan, config, start)
@@ -115,7 +129,7 @@ def _at_once(scan: Scan, config: FitConfig, start: Representation | None, memory
     return max(int(memory * 2**20 / (4 * numbers)), 1)
 
 
-def _field(scan: Scan, config: FitConfig, start: Representation | None) -> ContinuousField:
+def _field(scan: Scan, config: FitConfig, start: Representation | None) -> NeuralField:
     field = begin(scan.grid, len(scan.image), config, start)
     if not isinstance(field, NeuralField):
         raise ValueError(

@@ -20,9 +20,9 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
-from oinr_monai.representation.continuous_field import ContinuousField
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.lattice_field import LatticeField
+from oinr_monai.representation.operator_field import OperatorField
 
 from .checkpoint import read_checkpoint
 from .handlers import Checkpoint, Clock, OneCycle, ProgressBar, Scores, TensorBoard
@@ -227,9 +227,7 @@ def _heed(engine: Engine, interrupts: Interrupts) -> None:
         engine.terminate()
 
 
-def adam(
-    field: ContinuousField, rate: float, weights: Mapping[str, Tensor]
-) -> torch.optim.Optimizer:
+def adam(field: OperatorField, rate: float, weights: Mapping[str, Tensor]) -> torch.optim.Optimizer:
     """The optimizer of ``field``, each group with the highest rate that suits its part.
 
     Args:

@@ -67,7 +67,8 @@ def fit_family(
 
     Args:
         images: two or more, each (C, *spatial), on one grid.
-        config: how to fit; an ``encoding`` must make a :class:`~oinr_monai.SplineField`, for each.
+        config: how to fit, preset "balanced" if None; an ``encoding`` must make a
+            :class:`~oinr_monai.SplineField`, for each.
         times: times of the images, rising, in any unit.
         motion: find how the images move; otherwise blends fade one into the other.
         checkpoint: file that keeps the state of the fit, which goes on from it if it exists.
@@ -81,7 +82,7 @@ def fit_family(
     Raises:
         ValueError: if an image is unfit, they differ in shape or place, or times do not rise.
     """
-    config = config or FitConfig()
+    config = config or FitConfig("balanced")
     watch = Watch(checkpoint, progress=progress)
     with learning() as interrupts:
         descent = _FamilyFit(images, config, times, motion)

@@ -59,8 +59,24 @@ PRESETS: dict[str, Preset] = {
 CHANNELS = (16, 16)
 
 
-# Nothing is trained: the operator hands on the spline through the samples.
+# Nothing is trained: the function is the spline through the samples.
 EXACT = "exact"
+
+
+# Peak rate of the effective weights.
+RATE = 3e-2
+
+
+# Settings of training alone, and what they are where they are not given.
+TRAINING = {
+    **dict.fromkeys(("steps", "seconds", "channels", "encoding", "network", "places")),
+    "kernel_size": 1,
+    "learning_rate": RATE,
+}
+
+
+# Degrees of that spline, the usual one first.
+DEGREES = (3, 5)
 
 
 # In a plane, closer knots with fewer channels are worth 1.6 dB in 5 s, and closer ones still 4 to
@@ -76,9 +92,10 @@ class FitConfig:
     """How to fit. Every default follows the image; nothing needs to be set.
 
     Args:
-        preset: "fast", "balanced" or "best", quality against time and size; or "exact", that trains
-            nothing: the input function is the quintic B-spline through all samples, handed on by
-            the operator, one number a voxel; for derivatives of images with little noise.
+        preset: "exact", which trains nothing: the function is the B-spline through all samples, one
+            number a voxel; or "fast", "balanced" or "best", which train an operator and what it
+            reads, quality against time and size. If None, "exact", or "balanced" where something is
+            given that only training uses: ``steps`` to ``learning_rate``.
         steps: steps to take, instead of the preset's number; 0 leaves the start as it is.
         seconds: seconds to take, instead of steps; with both, whichever is spent first.
         channels: hidden channels of the operator, instead of 16 and 16.
@@ -92,17 +109,20 @@ class FitConfig:
         learning_rate: peak rate of the effective weights, omega_0 times the stored ones.
         seed: seed of the start and of the places looked at.
         device: "auto", "cpu" or "cuda".
+        degree: degree of the spline of preset "exact", 3 or 5.
 
     Raises:
-        ValueError: if a budget is negative, the preset is unknown, or "exact" is given a budget
-            or parts of its own.
+        ValueError: if a budget is negative, the preset or the degree is unknown, "exact" is given
+            what only training uses, or another preset a degree.
 
     Example:
+        >>> FitConfig().preset, FitConfig(seconds=5.0).preset
+        ('exact', 'balanced')
         >>> FitConfig(preset="fast", seconds=5.0).steps is None
         True
     """
 
-    preset: PresetName = "balanced"
+    preset: PresetName | None = None
     steps: int | None = None
     seconds: float | None = None
     channels: tuple[int, ...] | None = None
@@ -110,18 +130,22 @@ class FitConfig:
     encoding: Callable[[Grid], Field] | None = None
     network: Callable[..., LocalOperator | LatticeOperator] | None = None
     places: int | None = None
-    learning_rate: float = 3e-2
+    learning_rate: float = RATE
     seed: int = 0
     device: str = "auto"
+    degree: int = 3
 
     def __post_init__(self) -> None:
+        given = [name for name, usual in TRAINING.items() if getattr(self, name) != usual]
+        if self.preset is None:
+            object.__setattr__(self, "preset", "balanced" if given else EXACT)
         check_one_of("preset", self.preset, (*PRESETS, EXACT))
-        for name in ("steps", "seconds", "channels", "encoding", "network"):
-            if self.preset == EXACT and getattr(self, name) is not None:
-                raise ValueError(
-                    f'{name} must be None for preset "exact", which trains nothing, '
-                    f"got {getattr(self, name)}"
-                )
+        check_one_of("degree", self.degree, DEGREES if self.preset == EXACT else DEGREES[:1])
+        if self.preset == EXACT and given:
+            raise ValueError(
+                f'{given[0]} must be {TRAINING[given[0]]} for preset "exact", which trains '
+                f"nothing, got {getattr(self, given[0])}"
+            )
         if self.steps is not None and self.steps < 0:
             raise ValueError(f"steps must be 0 or more, got {self.steps}")
         check_positive(self, "seconds", "places", "learning_rate")
@@ -146,7 +170,7 @@ def preset_of(grid: Grid, config: FitConfig) -> Preset:
             f"preset must be one of {', '.join(PRESETS)} where something is trained, got 'exact'"
         )
     flat = sum(size > 1 for size in grid.shape) == 2
-    return (PRESETS | IN_A_PLANE if flat else PRESETS)[config.preset]
+    return (PRESETS | IN_A_PLANE if flat else PRESETS)[str(config.preset)]
 
 
 def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:

@@ -19,8 +19,9 @@ from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import interpolating_coefficients
 from oinr_monai.operators.conv import ConvOINR
 from oinr_monai.operators.operator import LatticeOperator, LocalOperator
-from oinr_monai.representation.continuous_field import ContinuousField
+from oinr_monai.representation.lineage import trained_field
 from oinr_monai.representation.neural_field import NeuralField, field_of
+from oinr_monai.representation.operator_field import OperatorField
 from oinr_monai.representation.registry import check_savable
 from oinr_monai.representation.representation import Representation
 
@@ -33,7 +34,7 @@ __all__ = ["begin", "build_family", "build_field"]
 
 def begin(
     grid: Grid, out_channels: int, config: FitConfig, start: Representation | None = None
-) -> ContinuousField:
+) -> OperatorField:
     """The field that a fit on ``grid`` begins with: drawn at random, or carried over.
 
     The operator is carried over as it is. Learned splines are too where the new knots lie as those
@@ -62,9 +63,9 @@ def begin(
         field = build_field(grid, out_channels, config)
     if start is None:
         return field
-    _check_kind(field, start, out_channels)
-    field.network.load_state_dict(start.field.network.state_dict())
-    pairs = zip(field.encoding.modules(), start.field.encoding.modules(), strict=True)
+    begun = _checked_start(field, start, out_channels)
+    field.network.load_state_dict(begun.network.state_dict())
+    pairs = zip(field.encoding.modules(), begun.encoding.modules(), strict=True)
     # A fitted field that the operator reads is given, and not what a fit starts from.
     given = {part for signal in field.signals() for part in signal.modules()}
     with torch.no_grad():
@@ -74,8 +75,9 @@ def begin(
     return field
 
 
-def _check_kind(field: ContinuousField, start: Representation, out_channels: int) -> None:
-    old, dims = start.field, field.network.spatial_dims
+def _checked_start(field: OperatorField, start: Representation, out_channels: int) -> OperatorField:
+    """The start's field, of the kind of ``field``."""
+    old, dims = trained_field(start, "start"), field.network.spatial_dims
     if old.network.spatial_dims != dims:
         raise ValueError(
             f"start must have {dims} spatial dimensions as the image, got "
@@ -92,9 +94,10 @@ def _check_kind(field: ContinuousField, start: Representation, out_channels: int
             f"start must be of the kind that the settings make, {_named(field)}, got "
             f"{_named(old)}; give the settings of the start, preset {settings.get('preset')!r}"
         )
+    return old
 
 
-def _kind(field: ContinuousField) -> object:
+def _kind(field: OperatorField) -> object:
     # What must agree for the same weights to mean the same; nodes move with the grid.
     operator = field.network.arguments()
     told = {name: v for name, v in operator.items() if name not in ("kernel", "spacing")}
@@ -102,7 +105,7 @@ def _kind(field: ContinuousField) -> object:
     return type(field.network), told, shapes, [type(each) for each in field.encoding.modules()]
 
 
-def _named(field: ContinuousField) -> str:
+def _named(field: OperatorField) -> str:
     channels = (field.network.in_channels, *field.hidden_channels, field.network.out_channels)
     names = f"{type(field.network).__name__} on {type(field.encoding).__name__}"
     return f"{names} with channels {'-'.join(map(str, channels))}"
@@ -127,7 +130,7 @@ def _knots(field: SplineField) -> object:
     return parts, tuple(field.coefficients.shape)
 
 
-def build_field(grid: Grid, out_channels: int, config: FitConfig) -> ContinuousField:
+def build_field(grid: Grid, out_channels: int, config: FitConfig) -> OperatorField:
     """The untrained field that :func:`fit` starts from, on ``grid``.
 
     Args:

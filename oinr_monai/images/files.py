@@ -80,6 +80,7 @@ def read_image(
     stored = np.dtype(np.float64) if raw.scaled else raw.values.dtype
     sign = "u" if stored.kind == "i" and values.min() >= 0 else ""
     meta = {"filename_or_obj": str(path), "space": "RAS", STORED_DTYPE: f"{sign}{stored.name}"}
+    meta |= raw.scaling
     if raw.time is not None:
         meta |= raw.time.meta()
     if path.is_file():

@@ -14,16 +14,19 @@ from oinr_monai.grids.grid import Grid
 
 from .time_axis import TIME_AXIS
 
-__all__ = ["KEPT", "SOURCE_MARK", "STORED_DTYPE", "inherit", "placed"]
+__all__ = ["KEPT", "SOURCE_MARK", "STORED_DTYPE", "STORED_SCALING", "inherit", "placed"]
 
 # Key in a MetaTensor's meta: the type of the voxels in the file, unsigned where none is negative.
 STORED_DTYPE = "stored_dtype"
+
+# Key of slope and intercept by which whole numbers in the file become intensities.
+STORED_SCALING = "stored_scaling"
 
 # Key of what tells the file from others, so that nobody writes over it what was made of it.
 SOURCE_MARK = "source_mark"
 
 # What is said of the values.
-VALUES = (STORED_DTYPE, TIME_AXIS)
+VALUES = (STORED_DTYPE, STORED_SCALING, TIME_AXIS)
 
 # What ``.oinr`` files keep, so that each is a JSON value.
 KEPT = (*VALUES, SOURCE_MARK)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .meta import STORED_SCALING
 from .time_axis import TimeAxis
 
 __all__ = [
@@ -48,6 +49,12 @@ class RawImage:
     def scaled(self) -> bool:
         """Whether intensities are others than the values."""
         return self.slope != 1 or self.intercept != 0
+
+    @property
+    def scaling(self) -> dict[str, Any]:
+        """Slope and intercept, as a MetaTensor's ``meta``, where they are of whole numbers."""
+        whole = self.scaled and self.values.dtype.kind in "iu"
+        return {STORED_SCALING: [float(self.slope), float(self.intercept)]} if whole else {}
 
     def check(self, path: Path) -> None:
         """Refuse what is no image of real numbers with voxels and a place."""

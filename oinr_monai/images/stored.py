@@ -22,7 +22,7 @@ from oinr_monai.grids.tiles import slabs
 
 from .arrays import intensities
 from .identity import digest_of_image, file_mark
-from .meta import SOURCE_MARK, STORED_DTYPE
+from .meta import SOURCE_MARK, STORED_DTYPE, STORED_SCALING
 from .nifti import read_nifti
 from .scratch import Scratch
 from .time_axis import TimeAxis
@@ -69,6 +69,11 @@ class StoredImage:
         check_positive(self, "memory")
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, and voxels along each axis."""
+        return tuple(map(int, self.values.shape))
+
+    @property
     def channels(self) -> int:
         """Number of channels."""
         return int(self.values.shape[0])
@@ -83,6 +88,8 @@ class StoredImage:
         """What it says of itself, as a MetaTensor's ``meta``: file, pixel depth and times."""
         plain = self.slope == 1 and self.intercept == 0
         known: dict[str, Any] = {} if self.time is None else self.time.meta()
+        if not plain and np.dtype(self.values.dtype).kind in "iu":
+            known[STORED_SCALING] = [float(self.slope), float(self.intercept)]
         if self.source is not None:
             known[ImageMetaKey.FILENAME_OR_OBJ] = self.source
             if Path(self.source).is_file():

@@ -9,7 +9,7 @@ from monai.transforms import Randomizable, Transform
 from torch import Tensor
 
 from oinr_monai.analysis.occupancy import OccupancyConfig, fit_occupancy
-from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.fitting.presets import EXACT, FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.representation.representation import Representation
 
@@ -38,12 +38,12 @@ class FitOINR(Transform):
     and in loaders' workers (on the CPU: a forked worker cannot use CUDA).
 
     Args:
-        config: how to fit.
+        config: how to fit; in closed form if None.
 
     Example:
         >>> import torch
         >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, :, None].expand(1, 16, 16)
-        >>> FitOINR(FitConfig(preset="fast", steps=20))(wave).grid.shape
+        >>> FitOINR()(wave).grid.shape
         (16, 16)
     """
 
@@ -89,13 +89,21 @@ class RandFitOINR(Randomizable, Transform):
     """:class:`FitOINR` from a random start: another representation of the same image each time.
 
     Args:
-        config: how to fit; its seed is replaced by a random one.
+        config: how to fit, preset "balanced" if None; its seed is replaced by a random one.
+
+    Raises:
+        ValueError: if nothing would be trained, where one start is as any other.
     """
 
     backend = BACKEND
 
     def __init__(self, config: FitConfig | None = None) -> None:
-        self.config = config or FitConfig()
+        self.config = config or FitConfig("balanced")
+        if self.config.preset == EXACT:
+            raise ValueError(
+                'config must train something for random starts, got preset "exact"; take "fast", '
+                '"balanced" or "best"'
+            )
         self.seed = self.config.seed
 
     def randomize(self, data: object = None) -> None:

@@ -31,7 +31,8 @@ class OINRInferer(Inferer):
     is fitted comes from ``config`` and ``network``. A host may have turned gradients off.
 
     Args:
-        config: how to fit, how to denoise, or how to fit masks and label maps.
+        config: how to fit, in closed form if None, how to denoise, or how to fit masks and label
+            maps.
         answer: what to ask each representation, an array transform such as ``DeriveOINR()`` or any
             function of one; ``SampleOINR()`` if None.
         network: makes a new operator for each volume, as :class:`FitConfig` says; in a bundle a
@@ -39,8 +40,7 @@ class OINRInferer(Inferer):
 
     Example:
         >>> wave = torch.sin(torch.linspace(0, 6, 16))[None, None, :, None].expand(1, 1, 16, 16)
-        >>> config = FitConfig(preset="fast", steps=20)
-        >>> OINRInferer(config, answer=SampleOINR(factor=2))(wave).shape
+        >>> OINRInferer(answer=SampleOINR(factor=2))(wave).shape
         torch.Size([1, 1, 31, 31])
     """
 
@@ -50,7 +50,7 @@ class OINRInferer(Inferer):
         answer: Callable[[Representation], MetaTensor] | None = None,
         network: Callable[..., LocalOperator] | None = None,
     ) -> None:
-        config = config or FitConfig()
+        config = config or FitConfig(network=network)
         if network is not None:
             if not isinstance(config, FitConfig):
                 kind = type(config).__name__

@@ -1,53 +1,27 @@
-"""What a representation asks of the field in it: the signal of an operator, at any place."""
+"""What a representation asks of the field in it: a signal at any place, with its derivatives."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from oinr_monai.fields.field import Field
 from oinr_monai.grids.positions import Positions
-from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 
 __all__ = ["ContinuousField"]
 
 
 class ContinuousField(Field):
-    """The signal of an operator on a field: a field again, which another operator may read.
+    """A signal as a function: that of an operator on a field, or the spline through samples.
 
-    Args:
-        encoding: input function f.
-        network: operator; its ``in_channels`` are the channels of ``encoding``.
-        spacing: distance between the operator's nodes along each axis, in mm.
-
-    Raises:
-        ValueError: if the two disagree, or the spacing is not positive.
+    It is a field again, which another operator may read. ``spacing`` is the distance between its
+    nodes along each axis, in mm.
     """
 
-    def __init__(
-        self, encoding: Field, network: LocalOperator | LatticeOperator, spacing: Sequence[float]
-    ) -> None:
-        super().__init__()
-        if encoding.channels != network.in_channels:
-            raise ValueError(
-                f"network must read {encoding.channels} channels, "
-                f"got in_channels={network.in_channels}"
-            )
-        if encoding.spatial_dims != network.spatial_dims:
-            raise ValueError(
-                f"network must have {encoding.spatial_dims} spatial dimensions, "
-                f"got {network.spatial_dims}"
-            )
-        if len(spacing) != network.spatial_dims or not min(spacing) > 0:
-            raise ValueError(
-                f"spacing must be {network.spatial_dims} positive numbers, one per axis, got "
-                f"{tuple(spacing)}"
-            )
-        self.spatial_dims, self.channels = network.spatial_dims, network.out_channels
-        self.encoding, self.network = encoding, network
-        self.spacing = tuple(map(float, spacing))
+    spacing: tuple[float, ...]
 
     @abstractmethod
     def forward(
@@ -68,7 +42,7 @@ class ContinuousField(Field):
 
     @abstractmethod
     def with_spacing(self, spacing: Sequence[float]) -> ContinuousField:
-        """The same field and operator, sharing their parameters, with nodes at ``spacing``."""
+        """The same function, sharing its parameters, with nodes at ``spacing`` if they can move."""
 
     @property
     @abstractmethod
@@ -86,9 +60,20 @@ class ContinuousField(Field):
             part.settle()
 
     def signals(self) -> list[ContinuousField]:
-        """The signals of other operators that are among what the operator reads."""
-        return [part for part in self.encoding.modules() if isinstance(part, ContinuousField)]
+        """The signals that are among what an operator reads."""
+        every = (part for part in self.modules() if part is not self)
+        return [part for part in every if isinstance(part, ContinuousField)]
 
     @abstractmethod
     def numbers(self, order: int, scattered: bool) -> int:
         """Numbers that an answer at one place holds at once, about."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where answers are worked out."""
+        return next(self.parameters()).device
+
+    @property
+    def size(self) -> int:
+        """Numbers that it is made of."""
+        return sum(p.numel() for p in self.parameters())

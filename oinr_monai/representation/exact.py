@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.samples import Samples
 from oinr_monai.images.intensity import IntensityScale
-from oinr_monai.operators.conv import ConvOINR
 
-from .neural_field import NeuralField
+from .held_samples import HeldSamples
 from .representation import Representation
+from .sampled_field import SampledField
 
-__all__ = ["spline_field", "spline_representation"]
+__all__ = ["sampled_representation", "spline_representation"]
 
-# Slope of the sines through which values pass as they are: off by slope² z³ / 6 at z standard
-# deviations, less than rounding.
-SLOPE = 1e-4
-
-# Degree of the spline, and the samples over which its prefilter falls to rounding: 0.43 to their
-# power, the largest pole of the quintic's.
-DEGREE, DECAY = 5, 20
+# Degree of the spline through a restored image, which is smooth: its derivatives are closer to
+# those of a smooth image than the cubic's.
+DEGREE = 5
 
 
 def spline_representation(
-    values: Tensor, grid: Grid, info: Mapping[str, Any] | None = None
+    values: Tensor, grid: Grid, info: Mapping[str, Any] | None = None, degree: int = DEGREE
 ) -> Representation:
-    """The quintic B-spline through an image as a representation, to be asked anywhere and saved.
+    """The B-spline through an image as a representation, to be asked anywhere and saved.
 
-    Its input function is the spline, and its operator hands that on. It agrees with the image to
-    rounding at the voxel centres, and its derivatives are closer to those of a smooth image than
-    the cubic's: their errors fall with the fifth and fourth power of the spacing. At the
-    borders the image is continued by its point reflections, which keep its slope.
+    It agrees with the image to rounding at the voxel centres. At the borders the image is continued
+    by its point reflections, which keep its slope. Errors of first and second derivatives fall with
+    the fifth and fourth power of the spacing at degree 5, with the third and second at degree 3.
 
     References:
         Unser, "Splines: a perfect fit for signal and image processing", IEEE Signal Processing
@@ -46,43 +39,61 @@ def spline_representation(
         values: the image (C, *grid.shape).
         grid: where its voxels lie.
         info: settings and scores of what made the image, an :class:`Info` or JSON values.
+        degree: of the spline, 3 or 5.
 
     Example:
+        >>> import torch
         >>> image = torch.rand(1, 6, 7)
         >>> representation = spline_representation(image, Grid((6, 7), torch.eye(4)))
         >>> torch.allclose(representation.sample().as_tensor(), image, atol=1e-5)
         True
     """
     scale = IntensityScale.of(values)
-    return Representation(spline_field(scale.standardise(values), grid), grid, scale, info)
+    found = sampled_representation(HeldSamples.of(values), grid, scale, degree)
+    found.info = info or {}
+    return found
 
 
-def spline_field(values: Tensor, grid: Grid) -> NeuralField:
-    """The quintic B-spline through ``values`` (C, *grid.shape), over mm along the grid's axes."""
-    spacing, channels = grid.spacing.tolist(), len(values)
-    # One voxel of margin, so that a single slice has all its knots as well.
-    splines = SplineField(grid.extent.tolist(), spacing, channels, margin=spacing, degree=DEGREE)
-    splines.coefficients.requires_grad_(False).copy_(_coefficients(values))
-    return NeuralField(splines, _hand_on(grid.spatial_dims, channels), spacing)
+def sampled_representation(
+    samples: Samples, grid: Grid, scale: IntensityScale, degree: int
+) -> Representation:
+    """The B-spline through samples, wherever they are, as a representation.
+
+    Args:
+        samples: the image (C, *grid.shape).
+        grid: where its voxels lie.
+        scale: its intensity scale.
+        degree: of the spline, 3 or 5.
+    """
+    if scale.wide:  # intensities that float32 does not hold, but their standardised copy
+        kept = Standardised(samples, scale)
+        samples = HeldSamples.of(kept.whole()) if isinstance(samples, HeldSamples) else kept
+        field = SampledField(samples, grid.spacing.tolist(), degree=degree)
+    else:
+        field = SampledField(samples, grid.spacing.tolist(), scale.mean, scale.std, degree)
+    return Representation(field, grid, scale)
 
 
-def _coefficients(image: Tensor) -> Tensor:
-    # Of knots at the samples and three more beyond each border (one of margin, two of the degree).
-    from scipy.ndimage import spline_filter
+class Standardised:
+    """Samples of which each box is standardised as it is read.
 
-    beyond = DECAY + 3
-    kept = (slice(DECAY, -DECAY),) * (image.ndim - 1)
-    found = []
-    for each in image.double().cpu().numpy():
-        continued = np.pad(each, beyond, mode="reflect", reflect_type="odd")
-        found.append(spline_filter(continued, order=DEGREE, mode="mirror")[kept])
-    return torch.from_numpy(np.stack(found)).to(image)
+    Args:
+        samples: the samples.
+        scale: by what.
+    """
 
+    def __init__(self, samples: Samples, scale: IntensityScale) -> None:
+        self.samples, self.scale = samples, scale
 
-@torch.no_grad()
-def _hand_on(dims: int, channels: int) -> ConvOINR:
-    operator = ConvOINR(dims, channels, channels, (channels,), kernel_size=1, omega_0=1.0)
-    for layer, slope in ((operator.first, SLOPE), (operator.last, 1 / SLOPE)):
-        layer.start(0.0, 0.0)
-        layer.weight.flatten(1).copy_(slope * torch.eye(channels))
-    return operator
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, and samples along each axis."""
+        return self.samples.shape
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> Tensor:
+        """Samples (C, *box) from ``start`` to ``stop - 1``."""
+        return self.scale.standardise(self.samples.read(start, stop))
+
+    def whole(self) -> Tensor:
+        """All of them."""
+        return self.read([0] * (len(self.shape) - 1), self.shape[1:])

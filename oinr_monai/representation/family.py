@@ -13,6 +13,7 @@ from oinr_monai.coding.tensor_file import short_path
 from oinr_monai.fields.family import FamilyField
 
 from .neural_field import NeuralField
+from .operator_field import OperatorField
 from .representation import Representation
 
 __all__ = ["Family", "weights_at"]
@@ -42,8 +43,7 @@ class Family:
     representation: Representation
 
     def __post_init__(self) -> None:
-        if not isinstance(self.representation.field.encoding, FamilyField):
-            name = type(self.representation.field.encoding).__name__
+        if (name := _without_members(self.representation)) is not None:
             raise ValueError(
                 f"representation must have a FamilyField, got {name}; make one with fit_family"
             )
@@ -51,7 +51,7 @@ class Family:
     @property
     def encoding(self) -> FamilyField:
         """The input functions of the members."""
-        return cast("FamilyField", self.representation.field.encoding)
+        return cast("FamilyField", cast("NeuralField", self.representation.field).encoding)
 
     @property
     def times(self) -> tuple[float, ...] | None:
@@ -102,13 +102,19 @@ class Family:
             ValueError: if it is damaged, or the representation of a single image.
         """
         whole = Representation.load(path)
-        if not isinstance(whole.field.encoding, FamilyField):
-            name = type(whole.field.encoding).__name__
+        if (name := _without_members(whole)) is not None:
             raise ValueError(
                 f"{short_path(Path(path))} must be of a family, got one image on a {name}; make "
                 "one with fit_family or `oinr interpolate`"
             )
         return cls(whole)
+
+
+def _without_members(representation: Representation) -> str | None:
+    """Of what it is instead, if it is of no family."""
+    field = representation.field
+    encoding = field.encoding if isinstance(field, OperatorField) else field
+    return None if isinstance(encoding, FamilyField) else type(encoding).__name__
 
 
 def weights_at(times: Sequence[float], time: float) -> list[float]:

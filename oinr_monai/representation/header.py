@@ -16,12 +16,15 @@ from oinr_monai.images.intensity import IntensityScale
 from .arguments import check_names, fits, mapping_of, told
 from .info import WALL_TIMES, Info
 
-__all__ = ["FORMAT_VERSION", "Header"]
+__all__ = ["FORMAT_VERSION", "Header", "SampledHeader"]
 
 FORMAT_VERSION = 1
 
 REQUIRED = {"format_version", "encoding", "network", "grid", "scale"}
 OPTIONAL = {"spacing", "info"}
+
+# Items of the header of samples.
+SAMPLED = {"degree", "quality", "grid", "scale", "mean", "std", "info"}
 
 # Voxels along an axis and in all, beyond any image.
 LONGEST_AXIS, MOST_VOXELS = 1 << 31, 1 << 40
@@ -82,13 +85,87 @@ class Header:
             "encoding": self.encoding,
             "network": self.network,
             "spacing": list(self.spacing),
-            "grid": {"shape": list(self.grid.shape), "affine": self.grid.affine.tolist()},
-            "scale": asdict(self.scale),
-            "info": {name: v for name, v in self.info.items() if name not in WALL_TIMES},
+            **_of_image(self.grid, self.scale, self.info),
         }
         items = json.loads(json.dumps(items))
         Header.of(items)
         return cast("dict[str, Any]", items)
+
+
+@dataclass(frozen=True)
+class SampledHeader:
+    """What an .oinr file of samples says beside them.
+
+    Args:
+        degree: of the spline through the samples.
+        quality: what was promised of them when they were coded.
+        grid: where they lie.
+        scale: intensity scale of the image.
+        mean: of each channel, by which samples are standardised.
+        std: of each channel.
+        info: settings and scores of the fit.
+    """
+
+    degree: int
+    quality: str
+    grid: Grid
+    scale: IntensityScale
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    info: Info
+
+    @classmethod
+    def of(cls, items: Mapping[str, Any]) -> SampledHeader:
+        """The header that these JSON values are.
+
+        Raises:
+            ValueError: if one is missing, of another type or length, or out of its range.
+        """
+        check_names("header", items, SAMPLED)
+        degree = items["degree"]
+        if type(degree) is not int:
+            raise ValueError(f"degree must be a whole number, got {told(degree)}")
+        return cls(
+            degree,
+            _text("quality", items["quality"]),
+            _grid(items["grid"]),
+            _scale(items["scale"]),
+            _numbers("mean", items["mean"]),
+            _numbers("std", items["std"]),
+            Info.of(mapping_of("info", items["info"])),
+        )
+
+    def items(self) -> dict[str, Any]:
+        """The header as JSON values, of which :meth:`of` makes it again.
+
+        Raises:
+            ValueError: if it is one that would not be read.
+            TypeError: if ``info`` holds what JSON does not.
+        """
+        items = {
+            "degree": self.degree,
+            "quality": self.quality,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            **_of_image(self.grid, self.scale, self.info),
+        }
+        items = json.loads(json.dumps(items))
+        SampledHeader.of(items)
+        return cast("dict[str, Any]", items)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {told(value)}")
+    return value
+
+
+def _of_image(grid: Grid, scale: IntensityScale, info: Info) -> dict[str, Any]:
+    return {
+        "grid": {"shape": list(grid.shape), "affine": grid.affine.tolist()},
+        "scale": asdict(scale),
+        "info": {name: value for name, value in info.items() if name not in WALL_TIMES},
+    }
 
 
 def _numbers(name: str, value: object) -> tuple[float, ...]:

@@ -37,8 +37,8 @@ class InMonai(ABC):
     field: ContinuousField
 
     @abstractmethod
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a file."""
+    def save_exactly(self, path: str | os.PathLike[str]) -> None:
+        """Write a file that loses nothing."""
 
     @abstractmethod
     def of_field(self, field: ContinuousField) -> Self:
@@ -47,7 +47,7 @@ class InMonai(ABC):
     def __reduce__(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
         with TemporaryDirectory() as folder:
             path = Path(folder, "representation.oinr")
-            self.save(path)
+            self.save_exactly(path)
             content = np.fromfile(path, dtype=np.uint8)
         beside = {name: self.info[name] for name in WALL_TIMES if name in self.info}
         return revived, (torch.from_numpy(content), self.meta, self.applied_operations, beside)

@@ -24,7 +24,7 @@ __all__ = ["WALL_TIMES", "Info", "Occupancy", "ShortDescent"]
 WALL_TIMES = ("seconds",)
 
 # Numbers that must be finite; a score is infinite where there is no error.
-FINITE = ("times", "weights")
+FINITE = ("times", "weights", "stored_scaling")
 
 # Settings that are read again.
 SETTINGS = {"preset": str, "seed": int}
@@ -92,6 +92,7 @@ class Info(dict[str, Any]):
         source_mark: what tells the file of the image from others.
         fitted: parameters that it moved, if not all.
         stored_dtype: type of the voxels in the file of the image.
+        stored_scaling: slope and intercept that made intensities of them, where they did.
         time_axis: of the image's channels.
         times: of the members of a family; empty where they have no order.
         weights: of the members in a blend.
@@ -129,6 +130,7 @@ class Info(dict[str, Any]):
     source_mark: str | None = None
     fitted: tuple[str, ...] | None = None
     stored_dtype: str | None = None
+    stored_scaling: tuple[float, ...] | None = None
     time_axis: TimeAxis | None = None
     times: tuple[float, ...] | None = None
     weights: tuple[float, ...] | None = None

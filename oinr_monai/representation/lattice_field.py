@@ -15,12 +15,12 @@ from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.splines import CubicInterpolant
 from oinr_monai.operators.operator import LatticeOperator
 
-from .continuous_field import ContinuousField
+from .operator_field import OperatorField
 
 __all__ = ["LatticeField"]
 
 
-class LatticeField(ContinuousField):
+class LatticeField(OperatorField):
     """The signal of an operator from whole lattices to whole lattices, such as a wavelet operator.
 
     Its answer is known at the voxel centres of the fitted grid alone. In between it is the cubic
@@ -60,12 +60,7 @@ class LatticeField(ContinuousField):
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, field and operator as they are: the caller describes them."""
-        return {
-            "encoding": self.encoding,
-            "network": self.network,
-            "spacing": list(self.spacing),
-            "shape": list(self.shape),
-        }
+        return {**super().arguments(), "shape": list(self.shape)}
 
     def with_spacing(self, spacing: Sequence[float]) -> LatticeField:
         """This field itself: it has the one lattice."""

@@ -5,9 +5,25 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from .operator_field import OperatorField
 from .representation import Representation
 
-__all__ = ["digest", "fitted_names", "origin"]
+__all__ = ["digest", "fitted_names", "origin", "trained_field"]
+
+
+def trained_field(representation: Representation, name: str = "representation") -> OperatorField:
+    """The field of a fit, with weights that were trained.
+
+    Raises:
+        ValueError: if it has none, with what the argument is called.
+    """
+    field = representation.field
+    if not isinstance(field, OperatorField):
+        raise ValueError(
+            f"{name} must be a fit that was trained, got a {type(field).__name__}; fit it with "
+            'preset="fast", "balanced" or "best"'
+        )
+    return field
 
 
 def fitted_names(representation: Representation) -> list[str]:
@@ -16,7 +32,7 @@ def fitted_names(representation: Representation) -> list[str]:
     They stand in the order of the field's state: those of the input function come first, then those
     of the operator's layers.
     """
-    known = [name for name, _ in representation.field.named_parameters()]
+    known = [name for name, _ in trained_field(representation).named_parameters()]
     fitted = representation.info.fitted
     chosen = known if fitted is None else fitted
     missing = sorted(set(chosen) - set(known))

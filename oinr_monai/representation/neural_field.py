@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 
 from .continuous_field import ContinuousField
 from .lattice_field import LatticeField
+from .operator_field import OperatorField
 
 __all__ = ["NeuralField", "few_threads", "field_of"]
 
@@ -31,7 +32,7 @@ CACHED_NUMBERS = 1 << 19
 SLAB_NUMBERS = 1 << 20
 
 
-class NeuralField(ContinuousField):
+class NeuralField(OperatorField):
     """The signal of a local operator, which reads the field around each place.
 
     Where only the first layer of the operator is wider than one voxel, every place is answered in
@@ -61,14 +62,6 @@ class NeuralField(ContinuousField):
     def __init__(self, encoding: Field, network: LocalOperator, spacing: Sequence[float]) -> None:
         super().__init__(encoding, network.unpadded().with_spacing(spacing), spacing)
         self.network: LocalOperator
-
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments, field and operator as they are: the caller describes them."""
-        return {
-            "encoding": self.encoding,
-            "network": self.network,
-            "spacing": list(self.spacing),
-        }
 
     def with_spacing(self, spacing: Sequence[float]) -> NeuralField:
         """The same field and operator, sharing their parameters, with nodes at ``spacing``."""
@@ -199,7 +192,7 @@ def field_of(
     operator: LocalOperator | LatticeOperator,
     spacing: Sequence[float],
     shape: Sequence[int],
-) -> ContinuousField:
+) -> OperatorField:
     """The continuous function of an operator of either kind, fitted on a grid of ``shape``."""
     if isinstance(operator, LocalOperator):
         return NeuralField(field, operator, spacing)

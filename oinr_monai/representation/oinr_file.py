@@ -34,11 +34,12 @@ from .continuous_field import ContinuousField
 from .header import FORMAT_VERSION, Header
 from .info import Info
 from .neural_field import field_of
+from .operator_field import OperatorField
 from .plug_ins import PlugInError
 from .registry import build, check_whole, describe
 from .smoothed_field import SmoothedField
 
-__all__ = ["Contents", "read_oinr", "write_oinr"]
+__all__ = ["Contents", "check_labels", "format_version", "read_oinr", "write_oinr"]
 
 OINR = FileKind("oinr", "{path} must be a whole .oinr file: {reason}; fit the image again")
 
@@ -84,6 +85,10 @@ def write_oinr(path: str | os.PathLike[str], contents: Contents) -> None:
         OSError: if it cannot be written.
     """
     field = contents.field
+    if not isinstance(field, OperatorField):
+        raise ValueError(
+            f"representation must be of an operator to be saved so, got {type(field).__name__}"
+        )
     header = Header(
         describe(field.encoding),
         describe(field.network),
@@ -98,6 +103,22 @@ def write_oinr(path: str | os.PathLike[str], contents: Contents) -> None:
     write_tensor_file(path, OINR.key, items, field.state_dict())
 
 
+def format_version(path: str | os.PathLike[str]) -> object:
+    """The format version that a file says it has.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or not an .oinr file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{short_path(path)} must be an existing .oinr file; write one with `oinr fit`"
+        )
+    with open_tensor_file(path, OINR) as file:
+        return file.header.get("format_version")
+
+
 def read_oinr(path: str | os.PathLike[str]) -> Contents:
     """Read a file, which may come from anywhere.
 
@@ -109,10 +130,6 @@ def read_oinr(path: str | os.PathLike[str]) -> Contents:
         ValueError: if it is damaged, of a newer format, or not an .oinr file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{short_path(path)} must be an existing .oinr file; write one with `oinr fit`"
-        )
     with open_tensor_file(path, OINR) as file:
         _check_version(path, file.header)
         header = Header.of(file.header)
@@ -154,7 +171,7 @@ class _Few(TorchFunctionMode):
         return args[0] if func in FILLED else func(*args, **(kwargs or {}))
 
 
-def _built(path: Path, header: Header, tensors: int) -> ContinuousField:
+def _built(path: Path, header: Header, tensors: int) -> OperatorField:
     """The field without memory, on the meta device."""
     with torch.device("meta"), _Few(tensors):
         try:
@@ -172,7 +189,7 @@ def _built(path: Path, header: Header, tensors: int) -> ContinuousField:
 # ---- parts that must agree ----------------------------------------------------------------------
 
 
-def _check_parts(field: ContinuousField, header: Header) -> None:
+def _check_parts(field: OperatorField, header: Header) -> None:
     """Raise ValueError where field, grid, scale and info contradict each other."""
     operator, dims = field.network, header.grid.spatial_dims
     if operator.spatial_dims != dims:
@@ -230,7 +247,7 @@ def _check_extent(field: nn.Module, grid: Grid) -> None:
         raise ValueError(f"extent must be that of the grid, {told(wanted)} mm, got {told(found)}")
 
 
-def _check_info(field: ContinuousField, header: Header) -> None:
+def _check_info(field: OperatorField, header: Header) -> None:
     info, channels = header.info, len(header.scale.mean)
     parameters = sum(p.numel() for p in field.parameters())
     # Blends tell those of their family, and signals read as fields may have shared some.
@@ -241,12 +258,13 @@ def _check_info(field: ContinuousField, header: Header) -> None:
     if not set(info.fitted or ()) <= names:
         raise ValueError(f"info fitted must name parameters, got {told(info.fitted)}")
     if info.occupancy is not None:
-        _check_labels(info.occupancy.labels, channels)
+        check_labels(info.occupancy.labels, channels)
     if isinstance(field.encoding, FamilyField) and info.times:
         _check_times(info.times, len(field.encoding.members))
 
 
-def _check_labels(labels: tuple[int, ...], channels: int) -> None:
+def check_labels(labels: tuple[int, ...], channels: int) -> None:
+    """Raise ValueError if labels are not those of so many channels, ascending."""
     if len(labels) != channels or list(labels) != sorted(set(labels)):
         raise ValueError(
             f"info occupancy must have labels of {channels} channels, got {told(labels)}"

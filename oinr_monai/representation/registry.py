@@ -17,9 +17,11 @@ from oinr_monai.operators.kernels import KernelNetwork
 from oinr_monai.operators.operator import Operator
 
 from .arguments import check_arguments, told
+from .held_samples import HeldSamples
 from .lattice_field import LatticeField
 from .neural_field import NeuralField
 from .plug_ins import PlugInError, group_of, plugged_in
+from .sampled_field import SampledField
 from .smoothed_field import SmoothedField
 
 __all__ = [
@@ -45,10 +47,10 @@ OPERATORS = _offered(operators, Operator)
 
 KERNELS = _offered(operators, KernelNetwork)
 
-# Fields that are the signal of an operator on another field.
-SIGNALS = {cls.__name__: cls for cls in (LatticeField, NeuralField, SmoothedField)}
+# Fields that are the signal of an operator on another field, or of samples.
+SIGNALS = {cls.__name__: cls for cls in (LatticeField, NeuralField, SampledField, SmoothedField)}
 
-OURS = {**FIELDS, **SIGNALS, **OPERATORS, **KERNELS}
+OURS = {**FIELDS, **SIGNALS, **OPERATORS, **KERNELS, "HeldSamples": HeldSamples}
 
 
 def describe(module: nn.Module) -> dict[str, Any]:

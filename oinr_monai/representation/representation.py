@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,10 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from torch import Tensor
 
+from oinr_monai.coding.decoder import FORMAT_VERSION as SAMPLED
+from oinr_monai.coding.decoder import CodedSamples
+from oinr_monai.coding.encoder import Coded
+from oinr_monai.coding.quality import Lossless, Quality
 from oinr_monai.grids.checks import check_room
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
@@ -25,7 +30,9 @@ from oinr_monai.images.meta import KEPT, inherit
 from .continuous_field import ContinuousField
 from .in_monai import InMonai
 from .info import Info
-from .oinr_file import Contents, read_oinr, write_oinr
+from .oinr_file import Contents, format_version, read_oinr, write_oinr
+from .sampled_field import SampledField
+from .sampled_file import read_sampled, write_sampled
 from .smoothed_field import SmoothedField
 from .world import all_of, flatten_border, symmetric, turn_twice
 
@@ -142,7 +149,7 @@ class Representation(InMonai):
         Returns:
             Tensors (C, *grid.shape), (C, D, *grid.shape) and (C, D, D, *grid.shape).
         """
-        dims, channels = self.grid.spatial_dims, self.field.network.out_channels
+        dims, channels = self.grid.spatial_dims, self.field.channels
         flat = self.map(lambda jet: torch.cat([p.flatten(0, p.ndim - dims - 1) for p in jet]), grid)
         value, gradient, hessian = flat.as_tensor().split(
             [channels, channels * dims, channels * dims**2]
@@ -200,12 +207,21 @@ class Representation(InMonai):
         Raises:
             ValueError: if there is no such layer.
         """
+        self.check_layers()
         depth = len(self.field.hidden_channels)
         layer = depth if layer is None else layer
         if not 1 <= layer <= depth:
             raise ValueError(f"layer must be 1 to {depth}, got {layer}")
         grid = grid or self.grid
         return self._image(grid, self._on_grid(grid, 0, lambda jet: jet.value, layer))
+
+    def check_layers(self) -> None:
+        """Raise ValueError if it has no hidden layers, whose activations :meth:`features` are."""
+        if not self.field.hidden_channels:
+            raise ValueError(
+                "representation must have hidden layers for features, got an image in closed form; "
+                'fit it with preset="fast", "balanced" or "best"'
+            )
 
     # ---- what an answer is made of --------------------------------------------------------------
 
@@ -315,12 +331,12 @@ class Representation(InMonai):
 
     @property
     def _device(self) -> torch.device:
-        return next(self.field.network.parameters()).device
+        return self.field.device
 
     @property
     def parameters(self) -> int:
-        """Numbers that were fitted."""
-        return sum(p.numel() for p in self.field.parameters())
+        """Numbers that it is made of: what was fitted, or the samples of an image."""
+        return self.field.size
 
     def to(self, target: torch.device | torch.dtype | str) -> Representation:
         """A copy on another device or in another floating-point type."""
@@ -335,14 +351,26 @@ class Representation(InMonai):
         """
         return self.of_field(self.field.with_spacing(spacing))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], quality: Quality | None = None) -> Coded | None:
         """Write one safetensors file with a JSON header, complete or not at all.
 
-        Wall times, ``info["seconds"]``, are not kept, so that the same fit is the same file.
+        An image in closed form is kept as its samples, coded (format version 2), anything else as
+        its weights (version 1). Wall times, ``info["seconds"]``, are not kept, so that the same fit
+        is the same file.
+
+        Args:
+            path: the file.
+            quality: what is promised of the samples, and checked: ``Lossless()``,
+                ``MaxError(...)``, ``Psnr(...)`` or ``Bits(...)`` of :mod:`oinr_monai.coding`. If
+                None, whole numbers keep every bit, others are off by at most 1e-5 of their range,
+                and those of a file are copied as they are.
+
+        Returns:
+            What came of coding samples: bytes and errors; None where none was coded.
 
         Raises:
             ValueError: if it was smoothed, or would not be read again: a number is not finite, or
-                its parts disagree.
+                its parts disagree; if the quality cannot be met, or weights are given one.
             OSError: if the file cannot be written.
         """
         if isinstance(self.field, SmoothedField):
@@ -350,18 +378,33 @@ class Representation(InMonai):
                 "representation must be saved as it was fitted, got it smoothed; save the one that "
                 "smoothed() was asked of"
             )
-        write_oinr(path, Contents(self.field, self.grid, self.scale, self.info))
+        contents = Contents(self.field, self.grid, self.scale, self.info)
+        if isinstance(self.field, SampledField):
+            return write_sampled(path, contents, self.field, quality)
+        if quality is not None:
+            raise ValueError(
+                f"quality must be None for weights, which are kept as they are, got {quality}"
+            )
+        write_oinr(path, contents)
+        return None
+
+    def save_exactly(self, path: str | os.PathLike[str]) -> None:
+        """Write a file that answers as this does, to the last bit."""
+        field = self.field
+        apart = isinstance(field, SampledField) and not isinstance(field.samples, CodedSamples)
+        self.save(path, Lossless() if apart else None)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Representation:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote; samples are read where they are asked for.
 
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if it is not a representation, damaged, of a newer format, or of a plug-in
                 that is not installed.
         """
-        held = read_oinr(path)
+        sampled = format_version(path) == SAMPLED
+        held = read_sampled(Path(path)) if sampled else read_oinr(path)
         return cls(held.field, held.grid, held.scale, held.info, source=str(path))
 
     def __repr__(self) -> str:

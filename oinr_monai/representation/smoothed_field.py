@@ -12,7 +12,7 @@ derivatives of this very sum, exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -65,7 +65,9 @@ class SmoothedField(ContinuousField):
     ) -> None:
         if not sigma > 0:
             raise ValueError(f"sigma must be positive, got {sigma}")
-        super().__init__(field.encoding, field.network, field.spacing)
+        super().__init__()
+        self.spatial_dims, self.channels = field.spatial_dims, field.channels
+        self.spacing = field.spacing
         if not self.spatial_dims == len(shape) == len(spacing) or min(shape) < 1:
             raise ValueError(
                 f"shape and spacing must be of {self.spatial_dims} axes, got {tuple(shape)} and "
@@ -73,8 +75,10 @@ class SmoothedField(ContinuousField):
             )
         if not min(spacing) > 0:
             raise ValueError(f"spacing must be positive, got {tuple(spacing)}")
-        # A tuple, lest the field's weights count twice.
+        # A tuple: what the field is made of keeps the names that files know.
         self._smoothed, self.sigma, self.shape = (field,), float(sigma), tuple(shape)
+        for name, part in field.named_children():
+            self.add_module(name, part)
         self.voxels = tuple(map(float, spacing))
         self.parts = [parts_of_a_voxel(self.sigma, h) for h in self.voxels]
         self._kept: dict[object, Tensor] = {}
@@ -99,6 +103,22 @@ class SmoothedField(ContinuousField):
         return SmoothedField(field, self.sigma, self.shape, self.voxels)
 
     @property
+    def device(self) -> torch.device:
+        """Where answers are worked out."""
+        return self.field.device
+
+    @property
+    def size(self) -> int:
+        """Numbers that the field is made of."""
+        return self.field.size
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> SmoothedField:
+        # What the field has beside its parts moves as well.
+        self.field._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @property
     def hidden_channels(self) -> tuple[int, ...]:
         """Channels of each hidden layer that can be read."""
         return self.field.hidden_channels
@@ -110,7 +130,7 @@ class SmoothedField(ContinuousField):
 
     def numbers(self, order: int, scattered: bool) -> int:
         """Numbers that an answer at one place holds at once, about."""
-        channels = max(self.network.out_channels, *self.hidden_channels)
+        channels = max([self.channels, *self.hidden_channels])
         around = math.prod(2 * reach + 2 for reach in self._reach) if scattered else 1
         return channels * around * jet_size(len(self.shape), order)
 
@@ -173,15 +193,15 @@ class SmoothedField(ContinuousField):
 
     def _all_nodes(self, counts: Sequence[int], layer: int | None) -> Tensor:
         # What was kept holds as long as no parameter has changed or moved.
-        state = (layer, *((p.data_ptr(), p._version) for p in self.parameters()))
+        parts = [*self.field.parameters(), *self.field.buffers()]
+        state = (layer, self.device, *((p.data_ptr(), p.dtype, p._version) for p in parts))
         if state not in self._kept:
             self._kept = {state: self._answer([0] * len(counts), counts, layer)}
         return self._kept[state]
 
     def _answer(self, starts: Sequence[int], stops: Sequence[int], layer: int | None) -> Tensor:
-        like = next(self.network.parameters())
         axes = [
-            torch.arange(start, stop, dtype=torch.float64, device=like.device) * q
+            torch.arange(start, stop, dtype=torch.float64, device=self.device) * q
             for start, stop, q in zip(starts, stops, self._steps, strict=True)
         ]
         lattice, numbers = Lattice(tuple(axes)), self.field.numbers(0, False)
@@ -189,7 +209,7 @@ class SmoothedField(ContinuousField):
         def values(tile: Tile) -> Tensor:
             return self.field(lattice.part(tile), 0, layer)[0]
 
-        return put_together(lattice.shape, numbers, values, like.device)
+        return put_together(lattice.shape, numbers, values, self.device)
 
     # ---- sums over nodes -------------------------------------------------------------------------
 

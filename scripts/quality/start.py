@@ -20,6 +20,7 @@ from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 
 from oinr_monai import FitConfig, Grid, Representation, fit, learn_start
 from oinr_monai.fitting.presets import PresetName
+from oinr_monai.representation.lineage import trained_field
 from scripts.shared.pictures import brain
 from scripts.shared.problem import load_image
 from scripts.shared.report import MEASURED, Report
@@ -61,7 +62,7 @@ def in_world(template: MetaTensor, like: MetaTensor) -> MetaTensor:
 def operator_of(start: Representation, image: Tensor, config: FitConfig) -> Representation:
     """A random start with the operator of another one."""
     begun = fit(image, replace(config, steps=0))
-    begun.field.network.load_state_dict(start.field.network.state_dict())
+    trained_field(begun).network.load_state_dict(trained_field(start).network.state_dict())
     return begun
 
 

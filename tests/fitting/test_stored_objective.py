@@ -116,8 +116,8 @@ def test_errors_name_the_rule() -> None:
     quick = FitConfig(preset="fast", steps=1)
     with pytest.raises(ValueError, match="mask must be None for an image on disk"):
         fit(image, quick, mask=torch.ones(40, 40, 40))
-    with pytest.raises(ValueError, match="preset must train something"):
-        fit(image, FitConfig(preset="exact"))
+    with pytest.raises(ValueError, match="mask must be None for an image on disk"):
+        fit(image, mask=torch.ones(40, 40, 40))
     wavelets = FitConfig(steps=1, network=partial(CZOINR, channels=4, levels=1))
     with pytest.raises(ValueError, match="network must be a local operator for an image on disk"):
         fit(image, wavelets)

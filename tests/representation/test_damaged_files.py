@@ -72,7 +72,6 @@ MAGNET = partial(MAGNet, steerable=True)
 
 KINDS: dict[str, Callable[[], Representation]] = {
     "splines": lambda: fitted((9, 8, 7)),
-    "exact": lambda: fit(image(7, 6, 5), FitConfig("exact")),
     "a signal": lambda: fitted((30,), kernel_size=1),
     "continuous kernels": lambda: fitted(
         (12, 11),

@@ -62,6 +62,7 @@ ALL = Info(
     source_mark="8-1-2",
     fitted=("encoding.coefficients",),
     stored_dtype="uint16",
+    stored_scaling=(0.5, -1024.0),
     time_axis=TimeAxis(2.0, 1.0, "sec"),
     times=(),
     weights=(0.5, 0.5),
@@ -175,4 +176,7 @@ def test_whatever_makes_it_states_its_items(made_by: str, tmp_path: Path) -> Non
     assert not made.info.others
     made.save(tmp_path / "made.oinr")
     kept = Representation.load(tmp_path / "made.oinr").info
-    assert kept == {name: value for name, value in made.info.items() if name != "seconds"}
+    left = {"seconds"}
+    if made_by == "exact":  # of samples that the file holds to within 1e-5 of their range
+        left |= {"psnr_grid", "psnr_between"}
+    assert kept == {name: value for name, value in made.info.items() if name not in left}
