@@ -4,4 +4,5 @@ import sys
 
 from oinr_monai.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes that work for this one import it too
+    sys.exit(main())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import about, show
-from .inputs import check_grid, chosen_grid, grid_like, load_representation, place_of, read_mask
+from .inputs import check_grid, chosen_grid, grid_like, load_representation, place_of
 from .options import (
     IMAGE_SUFFIXES,
     Device,
@@ -128,6 +128,7 @@ def evaluate(
     import torch
 
     from oinr_monai.images.files import read_image
+    from oinr_monai.images.masks import read_mask
     from oinr_monai.images.metrics import mse, psnr, ssim
 
     reference = read_image(image, uid or (), finite=mask is None)

@@ -1,104 +1,177 @@
-"""The commands ``oinr cohort``: many images, listed in a table, fitted in one run."""
+"""The commands ``oinr cohort``: one task on many scans, here or on a cluster."""
 
 from __future__ import annotations
 
-import csv
+import functools
+import inspect
+import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from .console import message_of, say, show
-from .inputs import check_budget, check_grid, device_of
+from .inputs import check_budget, device_of, load_representation
+from .leaving import INTERRUPTED
 from .options import Command, Commands, Device, Json, Overwrite, Preset, Seconds, Seed, Steps
-from .outputs import check_folder, check_output, check_unused
-from .tables import read_rows
+from .outputs import check_folder, check_unused
 
 if TYPE_CHECKING:
-    from monai.data import MetaTensor
+    from oinr_monai.cohort import Cohort, Engine, Task
 
-    from oinr_monai.fitting.presets import FitConfig
-    from oinr_monai.representation.representation import Representation
-
-__all__ = ["Subject", "cohort", "read_manifest"]
-
-# Voxels that are read before they are fitted: 64 MiB of each shape.
-VOXELS_AT_ONCE = 1 << 24
-
-# What ``info`` and status.csv both have, in the order of the latter.
-SCORES = ("psnr_grid", "psnr_between", "steps", "seconds")
-
-# What a subject may fail by; the others go on.
-FAILURES = (ValueError, OSError, RuntimeError, MemoryError)
+__all__ = ["cohort"]
 
 cohort = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
-    help="Many images, listed in a CSV file with columns subject,image.",
+    help="Many scans: those of a table, or that a pattern of file names finds.",
 )
 
-Manifest = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MANIFEST.csv", help="Columns subject,image[,series]; paths relative to it."
-    ),
-]
+
+def _run(  # noqa: PLR0913
+    task: Task,
+    manifest: Annotated[
+        str,
+        typer.Argument(
+            metavar="MANIFEST.csv|PATTERN",
+            help="Columns subject,image[,mask,labels,series], or such as 'scans/*/t1.nii.gz'.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
+    ],
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Processes of engine local; 1 is this one.")
+    ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto", help="A Ray cluster that runs; else one of its own."
+        ),
+    ] = None,
+    cpus: Annotated[float, typer.Option(metavar="N", help="Cores for each scan.")] = 1.0,
+    gpus: Annotated[
+        float, typer.Option(min=0, metavar="N", help="GPUs for each scan, with Ray.")
+    ] = 0.0,
+    memory: Annotated[
+        float | None, typer.Option(min=1, metavar="MIB", help="Memory for each scan, with Ray.")
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How often a scan is begun again that was lost.")
+    ] = 2,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="The I-th of N parts, for job arrays.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    from oinr_monai.cohort import Cohort, LocalEngine, RayEngine
+
+    with_ray = engine == "ray"
+    if not with_ray and (address is not None or gpus or memory is not None):
+        raise ValueError("--address, --gpus and --memory must go with --engine ray")
+    if with_ray and workers != 1:
+        raise ValueError(f"--workers must go with --engine local, got {workers}; Ray has its own")
+    threads = max(int(cpus), 1) if workers > 1 else None
+    where: Engine = (
+        RayEngine(address, cpus, gpus, memory, retries)
+        if with_ray
+        else LocalEngine(workers, threads, retries)
+    )
+    subjects, table = _part(Cohort.of(manifest), shard)
+    check_folder(output)
+    _check_outputs(subjects, task, output, table, Path(manifest), overwrite)
+    _mapped(subjects, task, output, where, table, as_json)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One row of a manifest.
+def _mapped(
+    subjects: Cohort, task: Task, output: Path, engine: Engine, table: str, as_json: bool
+) -> None:
+    from oinr_monai.cohort.status import read_table
 
-    Args:
-        subject: its name, which names its files.
-        image: path of its image.
-        label: its label, or None where the manifest has none.
-        series: UID of the series, where its image is a DICOM folder that holds several.
-    """
-
-    subject: str
-    image: Path
-    label: str | None
-    series: str | None = None
-
-
-def read_manifest(path: Path) -> list[Subject]:
-    """The rows of a manifest, each subject once.
-
-    Raises:
-        ValueError: if columns are missing, a row is not whole, or a subject occurs twice or cannot
-            name a file; the message names the file and the line.
-    """
-    rows = read_rows(path, ("subject", "image"))
-    subjects = [_subject(path, line, row) for line, row in enumerate(rows, start=2)]
-    names = [each.subject for each in subjects]
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise ValueError(f"{path}: each subject must occur once, got {twice!r} again")
-    return subjects
+    started, interrupted = time.monotonic(), False
+    try:
+        progress = not as_json and sys.stderr.isatty()
+        rows = subjects.map(task, output, engine, table=table, progress=progress)
+    except KeyboardInterrupt:
+        rows, interrupted = read_table(output / table), True
+    except OSError as error:  # what is done is there, and stays
+        say(message_of(error))
+        raise typer.Exit(1) from None
+    counts = {each: sum(row.status == each for row in rows) for each in ENDED}
+    seconds = round(time.monotonic() - started, 3)
+    path = str(output / table)
+    show({"output": str(output), "status": path, **counts, "seconds": seconds}, as_json)
+    if interrupted:
+        say("interrupted; repeat the command to go on")
+        raise typer.Exit(INTERRUPTED)
+    if counts["failed"]:
+        say(f"{counts['failed']} of {len(rows)} subjects failed; see {path}")
+        raise typer.Exit(1)
 
 
-def _subject(path: Path, line: int, row: dict[str, str | None]) -> Subject:
-    name, image = (row["subject"] or "").strip(), (row["image"] or "").strip()
-    if not name or not image:
-        raise ValueError(f"{path}: line {line} must have a subject and an image")
-    if Path(name).name != name or name.startswith("."):
-        raise ValueError(f"{path}: line {line}: the subject must be able to name a file: {name!r}")
-    series = (row.get("series") or "").strip() or None
-    return Subject(name, path.parent / image, row.get("label"), series)
+ENDED = ("done", "skipped", "failed")
+
+
+def _part(every: Cohort, shard: str | None) -> tuple[Cohort, str]:
+    """The subjects of a shard, and the name of its table."""
+    if shard is None:
+        return every, "status.csv"
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
+    index, count = (int(each) for each in found.groups()) if found else (0, 0)
+    if not 1 <= index <= count <= len(every.subjects):
+        raise ValueError(
+            f"--shard must be I/N, 1/N to N/N of at most {len(every.subjects)}, got {shard!r}"
+        )
+    return every.shard(index, count), f"status-{index}-of-{count}.csv"
+
+
+def _check_outputs(
+    subjects: Cohort, task: Task, output: Path, table: str, manifest: Path, overwrite: bool
+) -> None:
+    inputs = [manifest, *(path for each in subjects.subjects for path in each.files())]
+    known = {each.resolve() for each in inputs}
+    for name in (table, *(f"{each.name}{task.suffix}" for each in subjects.subjects)):
+        with suppress(OSError, ValueError):  # a name that no file can have fails its row
+            if (output / name).resolve() in known:
+                check_unused(output / name, [output / name], overwrite)
+
+
+def _on_engine(command: Callable[..., Task]) -> Callable[..., None]:
+    """The command that does the task which ``command`` makes of its own options."""
+    own, common = inspect.signature(command).parameters, inspect.signature(_run).parameters
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        task = command(**{name: options.pop(name) for name in own})
+        _run(task, **options)
+
+    (_, manifest, output, *rest) = common.values()
+    hints = {
+        name: hint
+        for function in (_run, command)
+        for name, hint in get_type_hints(function, None, {"Task": object}, True).items()
+    }
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            each.replace(kind=each.KEYWORD_ONLY, annotation=hints[each.name])
+            for each in (manifest, output, *own.values(), *rest)
+        ]
+    )
+    run.__annotations__ = hints
+    return run
 
 
 @cohort.command("fit", cls=Command)
-def fit_cohort(  # noqa: PLR0913
-    manifest: Manifest,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for SUBJECT.oinr files.")
-    ],
+@_on_engine
+def fit_cohort(
     init: Annotated[
         Path | None, typer.Option(metavar="REP.oinr", help="Fit that each begins with.")
     ] = None,
@@ -107,208 +180,91 @@ def fit_cohort(  # noqa: PLR0913
     seconds: Seconds = None,
     seed: Seed = 0,
     device: Device = "auto",
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Fit a representation to each image; those of one shape go together.
+) -> Task:
+    """Fit a representation to each image.
 
-    Subjects that are there already, of the same image and with the same settings, are skipped. What
+    Subjects that are there already, of the same files and with the same settings, are skipped. What
     became of each is in DIR/status.csv. Ends with 0 if all are there, with 1 if any failed.
     """
     check_budget(steps, seconds)
-    if preset == "exact":
-        raise ValueError('--preset must train something for a cohort, got "exact"')
-    subjects = read_manifest(manifest)
-    check_folder(output)
-    for name in ("status.csv", *(f"{each.subject}.oinr" for each in subjects)):
-        with suppress(OSError):  # a name that no file can have fails its row
-            check_unused(output / name, [manifest, init], overwrite)
+    from oinr_monai.cohort import FitTask
     from oinr_monai.fitting.presets import FitConfig
-    from oinr_monai.representation.representation import Representation
 
+    if init is not None:
+        load_representation(init, "cpu")
     config = FitConfig(
         preset=preset, steps=steps, seconds=seconds, seed=seed, device=device_of(device)
     )
-    start = None if init is None else Representation.load(init)
-    output.mkdir(exist_ok=True)
-    started = time.monotonic()
-    run = _Run(output, config, start, progress=not as_json and sys.stderr.isatty())
-    interrupted = run.all(subjects)
-    counts = {status: run.count(status) for status in ("done", "skipped", "failed")}
+    return FitTask(config, init)
+
+
+@cohort.command("denoise", cls=Command)
+@_on_engine
+def denoise_cohort(
+    noise: Annotated[
+        Literal["gaussian", "rician"], typer.Option(help="Kind of noise.")
+    ] = "gaussian",
+    steps: Steps = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> Task:
+    """Remove the noise of each image, whose size is estimated."""
+    check_budget(steps, seconds)
+    from oinr_monai.cohort import DenoiseTask
+    from oinr_monai.restoration.denoising import DenoiseConfig
+    from oinr_monai.scanner.noise import GaussianNoise, RicianNoise
+
+    model = GaussianNoise() if noise == "gaussian" else RicianNoise()
+    return DenoiseTask(DenoiseConfig(model, steps, seconds, seed, device_of(device)))
+
+
+@cohort.command("super-resolve", cls=Command)
+@_on_engine
+def super_resolve_cohort(
+    steps: Steps = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> Task:
+    """Make the thick slices of each image fine; their spacing is their thickness."""
+    check_budget(steps, seconds)
+    from oinr_monai.cohort import SuperResolveTask
+    from oinr_monai.restoration.super_resolution import SuperResolveConfig
+
+    return SuperResolveTask(SuperResolveConfig(steps, seconds, seed, device_of(device)))
+
+
+@cohort.command("regions", cls=Command)
+@_on_engine
+def regions_cohort() -> Task:
+    """Summarise each region of each subject's label map, of column labels, as a table."""
+    from oinr_monai.cohort import FeaturesTask
+
+    return FeaturesTask()
+
+
+@cohort.command("status", cls=Command)
+def cohort_status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a cohort's results.")],
+    as_json: Json = False,
+) -> None:
+    """Show how far a cohort is: what is done, what failed and why, what is unlike the rest."""
+    from oinr_monai.cohort import read_status, summary
+
+    rows = list(read_status(folder).values())
+    if not rows:
+        raise ValueError(f"{folder}: must hold a status.csv, got none; `oinr cohort fit` writes it")
+    found = summary(rows)
+    left = None if found.seconds is None else found.counts["waiting"] * found.seconds
     show(
         {
-            "output": str(output),
-            "status": str(output / "status.csv"),
-            **counts,
-            "seconds": round(time.monotonic() - started, 3),
+            "subjects": len(rows),
+            **found.counts,
+            "seconds_a_subject": found.seconds,
+            "processor_seconds_left": left,
+            "failures": found.failed,
+            "outliers": found.outliers,
         },
         as_json,
     )
-    if interrupted:
-        say("interrupted; repeat the command to go on")
-        raise typer.Exit(130)
-    if counts["failed"]:
-        say(f"{counts['failed']} of {len(subjects)} subjects failed; see {output / 'status.csv'}")
-    if counts["failed"] or run.untold is not None:
-        raise typer.Exit(1)
-
-
-@dataclass
-class _Row:
-    # A line of status.csv; scores of what did not become a file stay empty.
-    subject: str
-    status: Literal["done", "failed", "skipped"]
-    psnr_grid: float | None = None
-    psnr_between: float | None = None
-    steps: int | None = None
-    seconds: float | None = None
-    message: str = ""
-
-    @classmethod
-    def of(cls, subject: str, status: Literal["done", "skipped"], info: dict[str, Any]) -> _Row:
-        scores: list[Any] = [info.get(name) for name in SCORES]
-        return cls(subject, status, *scores)
-
-
-@dataclass
-class _Run:
-    """One run over a manifest: what waits to be fitted together, and what became of the rest."""
-
-    output: Path
-    config: FitConfig
-    start: Representation | None
-    progress: bool
-    rows: dict[str, _Row] = field(default_factory=dict)
-    waiting: dict[object, list[tuple[Subject, MetaTensor]]] = field(default_factory=dict)
-    untold: OSError | None = None
-
-    def all(self, subjects: Sequence[Subject]) -> bool:
-        """Fit what is to be fitted; whether an interrupt came."""
-        interrupted = False
-        try:
-            for subject in subjects:
-                self._take(subject)
-            for together in list(self.waiting):
-                self._fit(together)
-        except KeyboardInterrupt:
-            interrupted = True
-        for subject in subjects:
-            self.rows.setdefault(
-                subject.subject, _Row(subject.subject, "failed", message="interrupted")
-            )
-        self.rows = {each.subject: self.rows[each.subject] for each in subjects}
-        self._write()
-        return interrupted
-
-    def count(self, status: str) -> int:
-        """Subjects of this status."""
-        return sum(row.status == status for row in self.rows.values())
-
-    def _take(self, subject: Subject) -> None:
-        try:
-            check_output(self._path(subject), (".oinr",))
-            image, digest = _read(subject.image, subject.series)
-        except FAILURES as error:
-            self._fail([subject], error)
-            return
-        known = self._known(subject, digest)
-        if known is not None:
-            self.rows[subject.subject] = _Row.of(subject.subject, "skipped", known)
-            return
-        spacing = tuple(f"{h:.6g}" for h in check_grid(subject.image, image).spacing.tolist())
-        together = (tuple(image.shape), spacing)
-        group = self.waiting.setdefault(together, [])
-        group.append((subject, image))
-        if len(group) * image.numel() >= VOXELS_AT_ONCE:
-            self._fit(together)
-
-    def _known(self, subject: Subject, image: str) -> dict[str, Any] | None:
-        # What is known of a fit that is there, of this image and as it is wanted.
-        from oinr_monai.representation.info import Info
-        from oinr_monai.representation.lineage import digest
-        from oinr_monai.representation.representation import Representation
-
-        try:
-            info = Representation.load(self._path(subject)).info
-        except (OSError, ValueError):
-            return None
-        start = None if self.start is None else digest(self.start)
-        wanted = Info(settings=self.config.settings(), image=image, start=start)
-        same = [info.get(name) == wanted.get(name) for name in ("settings", "image", "start")]
-        return info if all(same) else None
-
-    def _path(self, subject: Subject) -> Path:
-        return self.output / f"{subject.subject}.oinr"
-
-    def _fit(self, together: object) -> None:
-        from oinr_monai.fitting.cohort import fit_many
-
-        group = self.waiting.pop(together)
-        try:
-            found = fit_many(
-                [image for _, image in group], self.config, start=self.start, progress=self.progress
-            )
-        except FAILURES as error:
-            self._fail([subject for subject, _ in group], error)
-            return
-        for (subject, _), representation in zip(group, found, strict=False):
-            if not representation.info.interrupted:
-                self._save(subject, representation)
-        self._write()
-        if found[-1].info.interrupted:
-            raise KeyboardInterrupt
-
-    def _save(self, subject: Subject, representation: Representation) -> None:
-        try:
-            representation.save(self._path(subject))
-        except OSError as error:
-            self._fail([subject], error)
-        else:
-            self.rows[subject.subject] = _Row.of(subject.subject, "done", representation.info)
-
-    def _fail(self, subjects: Sequence[Subject], error: Exception) -> None:
-        message = " ".join(message_of(error).split())
-        for each in subjects:
-            self.rows[each.subject] = _Row(each.subject, "failed", message=message)
-
-    def _write(self) -> None:
-        """Write what became of each so far; where that cannot be written, it is said once."""
-        try:
-            self._write_rows()
-        except OSError as error:
-            if self.untold is None:
-                say(message_of(error))
-            self.untold = error
-        else:
-            self.untold = None
-
-    def _write_rows(self) -> None:
-        from oinr_monai.images.replacing import replacing
-
-        with (
-            replacing(self.output / "status.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, list(_Row.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(self._cells())
-
-    def _cells(self) -> Iterator[dict[str, Any]]:
-        for row in self.rows.values():
-            yield {
-                name: f"{value:.4f}" if isinstance(value, float) else value
-                for name, value in asdict(row).items()
-            }
-
-
-def _read(path: Path, series: str | None) -> tuple[MetaTensor, str]:
-    """The image, and what tells it from any other."""
-    from oinr_monai.images.files import read_image
-    from oinr_monai.images.scans import checked_scans
-
-    from .console import about
-
-    image = read_image(path, [series] if series else ())
-    with about(path):
-        (scan,) = checked_scans([image], None)
-    return image, scan.digest

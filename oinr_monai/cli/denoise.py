@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_grid, device_of, read_mask
+from .inputs import check_budget, check_grid, device_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid
 from .target import Belonging, Deidentify, Dicom, Target
@@ -77,6 +77,7 @@ def denoise(  # noqa: PLR0913
     from dataclasses import replace
 
     from oinr_monai.images.files import read_image
+    from oinr_monai.images.masks import read_mask
     from oinr_monai.restoration.denoising import DenoiseConfig
     from oinr_monai.scanner.noise_level import FEWEST_REPEATS
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_grid, device_of, load_representation, marked, read_mask
+from .inputs import check_budget, check_grid, device_of, load_representation, marked
 from .keeping import Resume, kept, stopped
 from .options import Device, Json, Overwrite, Seconds, Seed, SeriesUid, Steps
 from .outputs import check_output
@@ -96,6 +96,7 @@ def fit(  # noqa: PLR0913
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.images.files import read_image
     from oinr_monai.images.labels import read_labels
+    from oinr_monai.images.masks import read_mask
 
     read = read_labels if labels else partial(read_image, finite=mask is None)
     volumes, grid = _opened(images, memory, partial(read, series=uid or ()))

@@ -12,7 +12,6 @@ from .options import WIDEST
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
-    from torch import Tensor
 
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
@@ -28,7 +27,6 @@ __all__ = [
     "marked",
     "place_of",
     "profile_of",
-    "read_mask",
 ]
 
 
@@ -93,20 +91,6 @@ def marked(images: Sequence[MetaTensor]) -> list[MetaTensor]:
     if marks:
         images[0].meta[SOURCE_MARK] = "+".join(marks)
     return list(images)
-
-
-def read_mask(path: Path, image: MetaTensor) -> Tensor:
-    """Where the mask is nonzero, on the image's own voxels (*spatial)."""
-    from oinr_monai.grids.grid import Grid
-    from oinr_monai.images.files import read_image
-
-    mask = read_image(path)
-    shape, wanted = tuple(mask.shape), (1, *image.shape[1:])
-    if shape != wanted:
-        raise ValueError(f"{path}: the mask must have the image's shape {wanted}, got {shape}")
-    if not Grid.from_image(mask).same_places(Grid.from_image(image)):
-        raise ValueError(f"{path}: the mask must have the image's affine; resample it onto it")
-    return mask.as_tensor()[0] != 0
 
 
 def chosen_grid(

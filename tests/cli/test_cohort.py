@@ -14,9 +14,8 @@ import pytest
 
 from oinr_monai import Representation
 from oinr_monai.cli.app import main
-from oinr_monai.cli.cohort import read_manifest
-from oinr_monai.fitting import cohort
 from oinr_monai.fitting import objective as descent
+from oinr_monai.fitting import single
 from tests.cli.scans import blob, save_nifti
 
 FAST = ["--preset", "fast", "--device", "cpu", "--steps", "8"]
@@ -155,21 +154,20 @@ def test_an_interrupt_keeps_what_is_whole(
     manifest: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the second group of images."""
-    loss, calls = cohort.weighted_mse, iter(range(10**6))
+    loss, calls = single.weighted_mse, iter(range(10**6))
 
     def patched(signal: object, label: object) -> object:
-        if next(calls) == 12:
+        if next(calls) == 2:
             raise KeyboardInterrupt
         return loss(signal, label)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cohort, "weighted_mse", patched)
+        patch.setattr(single, "weighted_mse", patched)
         code, folder = fit_cohort(manifest)
     assert code == 130
     assert "repeat the command to go on" in capfd.readouterr().err
     rows = status(folder)
-    assert [row["status"] for row in rows.values()] == ["done", "failed", "done", "done"]
-    assert rows["s1"]["message"] == "interrupted"
+    assert [row["status"] for row in rows.values()] == ["done", "waiting", "done", "done"]
     code, folder = fit_cohort(manifest)
     assert code == 0
     assert [r["status"] for r in status(folder).values()] == [
@@ -178,23 +176,6 @@ def test_an_interrupt_keeps_what_is_whole(
         "skipped",
         "skipped",
     ]
-
-
-def test_images_are_read_as_few_as_fit_together(
-    run: Callable[..., Any], manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from oinr_monai.cli import cohort as cli_cohort
-
-    seen, fit_many = [], cohort.fit_many
-
-    def watched(images: list[Any], *rest: Any, **options: Any) -> Any:
-        seen.append(len(images))
-        return fit_many(images, *rest, **options)
-
-    monkeypatch.setattr(cohort, "fit_many", watched)
-    monkeypatch.setattr(cli_cohort, "VOXELS_AT_ONCE", 2 * 12 * 11 * 5)
-    run("cohort", "fit", manifest, "-o", tmp_path / "fits", *FAST)
-    assert sorted(seen) == [1, 1, 2]
 
 
 def test_fit_takes_a_start(run: Callable[..., Any], manifest: Path, tmp_path: Path) -> None:
@@ -208,9 +189,9 @@ def test_fit_takes_a_start(run: Callable[..., Any], manifest: Path, tmp_path: Pa
 
 
 MANIFESTS = {
-    "": "must have columns subject,image separated by commas, and at least one row",
+    "": "must have columns subject,image and at least one row",
     "subject,image\n": "at least one row",
-    "name,image\na,b\n": "must have columns subject,image",
+    "who,image\na,b\n": "must have columns subject,image, got 'who', 'image'",
     "subject,image\na,b\na,c\n": "each subject must occur once, got 'a' again",
     "subject,image\na,b\n,c\n": "line 3 must have a subject and an image",
     "subject,image\na\n": "line 2 must have a subject and an image",
@@ -246,10 +227,4 @@ def test_a_missing_manifest(refused: Callable[..., str]) -> None:
 
 def test_not_a_text(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00\x01")
-    assert "must be a CSV file in UTF-8" in refused("cohort", "fit", "m.csv", "-o", "fits")
-
-
-def test_manifests_are_read_with_labels(manifest: Path) -> None:
-    subjects = read_manifest(manifest)
-    assert [each.label for each in subjects] == ["0", "1", "0", "1"]
-    assert subjects[0].image == manifest.parent / "scans/0.nii.gz"
+    assert "must be a table in UTF-8" in refused("cohort", "fit", "m.csv", "-o", "fits")

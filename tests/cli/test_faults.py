@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from oinr_monai import Representation
-from oinr_monai.cli import cohort
 from oinr_monai.cli.app import main
+from oinr_monai.cohort import cohort
 from tests.cli.scans import FAST, blob, save_nifti
 from tests.cli.test_cohort import fit_cohort, manifest, status
 
@@ -99,7 +99,7 @@ def _damaged(folder: Path) -> None:
     [
         ("s" * 252, Path.mkdir, "File name too long"),
         ("a\0b", Path.mkdir, "null"),
-        ("s0", _folder, "is a folder"),
+        ("s0", _folder, "Is a directory"),
         ("s0", _damaged, None),
     ],
 )
@@ -128,10 +128,10 @@ def test_a_cohort_on_a_full_disk_goes_on(manifest: Path, capfd: pytest.CaptureFi
 def test_a_cohort_whose_status_cannot_be_written_says_so_once(
     manifest: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def full(run: cohort._Run) -> None:
+    def full(*rows: object) -> None:
         raise OSError(28, "No space left on device", "status.csv")
 
-    monkeypatch.setattr(cohort._Run, "_write_rows", full)
+    monkeypatch.setattr(cohort, "write_status", full)
     code, folder = fit_cohort(manifest)
     assert (code, len(list(folder.glob("*.oinr")))) == (1, 4)
     assert (
@@ -147,7 +147,7 @@ def test_a_cohort_whose_status_cannot_be_written_says_so_once(
         (["simulate", "SCAN", "-o", "a.nii.gz", "--spacing", "5", "--seed", f"{10**26}"], "--seed"),
         (["derive", "REP", "-o", "maps", "--sigma", "1e9"], "at most 10000"),
         (["evaluate", "REP", "--image", "far.nii.gz"], "far.nii.gz: grid must overlap"),
-        (["cohort", "fit", "semicolons.csv", "-o", "fits"], "got 1 rows of 'subject;image'"),
+        (["cohort", "fit", "latin.csv", "-o", "fits"], "latin.csv: must be a table in UTF-8"),
         (["cohort", "features", "semicolons.csv", "-o", "a.csv"], "rows of 'subject;image'"),
         (
             ["cohort", "features", "latin.csv", "-o", "a.csv"],

@@ -1,0 +1,26 @@
+"""A cohort is many scans on which one task is done, on this machine or on a cluster."""
+
+from .cohort import Cohort
+from .engine import Engine, LocalEngine, RayEngine
+from .manifest import Subject, find_images, read_manifest
+from .status import Row, Summary, read_status, summary
+from .task import DenoiseTask, FeaturesTask, FitTask, SuperResolveTask, Task
+
+__all__ = [
+    "Cohort",
+    "DenoiseTask",
+    "Engine",
+    "FeaturesTask",
+    "FitTask",
+    "LocalEngine",
+    "RayEngine",
+    "Row",
+    "Subject",
+    "Summary",
+    "SuperResolveTask",
+    "Task",
+    "find_images",
+    "read_manifest",
+    "read_status",
+    "summary",
+]

@@ -1,0 +1,266 @@
+"""What is done with each subject of a cohort."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from monai.data import MetaTensor
+from torch import Tensor
+
+from oinr_monai.analysis.regions import region_features
+from oinr_monai.fitting.cohort import fit_many
+from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.fitting.single import fit
+from oinr_monai.images.files import read_grid, read_image, write_image
+from oinr_monai.images.labels import read_labels
+from oinr_monai.images.masks import read_mask
+from oinr_monai.images.scans import checked_scans
+from oinr_monai.representation.info import Info
+from oinr_monai.representation.representation import Representation
+from oinr_monai.restoration.denoising import DenoiseConfig, denoise
+from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
+
+from .digests import digest_of_files
+from .manifest import Subject
+
+__all__ = ["FAILURES", "DenoiseTask", "FeaturesTask", "FitTask", "SuperResolveTask", "Task"]
+
+
+# What a subject may fail by; the others go on.
+FAILURES = (ValueError, OSError, RuntimeError, MemoryError)
+
+# Voxels up to which images are fitted together, and how many of them: a fit of a small one is
+# mostly overhead, of 28 x 28 pixels five sixths (docs/measured/cohort.md), of one of 32^3 little.
+SMALL, TOGETHER = 1 << 15, 64
+
+
+class Task(ABC):
+    """Makes one file of a subject.
+
+    It goes to whatever process works on it, and has no state.
+    """
+
+    @property
+    @abstractmethod
+    def suffix(self) -> str:
+        """How the name of its file ends."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that decides what it makes of the same files, as JSON values."""
+
+    @abstractmethod
+    def make(self, subject: Subject, output: Path) -> Info:
+        """Write the file, complete or not at all; what is known of it.
+
+        Raises:
+            ValueError: if the subject's files are no good.
+            OSError: if they cannot be read, or the file not written.
+        """
+
+    def groups(self, subjects: Sequence[Subject]) -> list[tuple[Subject, ...]]:
+        """The subjects by those that go together: each by itself, unless a task is quicker so."""
+        return [(each,) for each in subjects]
+
+    def make_all(self, together: Mapping[Path, Subject]) -> Iterator[tuple[Path, Info | Exception]]:
+        """Write the files of subjects that go together; what is known of each, or its error."""
+        for output, subject in together.items():
+            try:
+                yield output, self.make(subject, output)
+            except FAILURES as error:
+                yield output, error
+
+
+@dataclass(frozen=True)
+class FitTask(Task):
+    """A representation of each image.
+
+    Args:
+        config: how to fit.
+        start: file of a fit that each begins with.
+    """
+
+    config: FitConfig = field(default_factory=FitConfig)
+    start: Path | None = None
+
+    def groups(self, subjects: Sequence[Subject]) -> list[tuple[Subject, ...]]:
+        """Small images of one shape and spacing go together, where something is trained.
+
+        Which ones does not depend on the order of the subjects, so that the results do not either.
+        """
+        found: dict[object, list[Subject]] = {}
+        for each in sorted(subjects, key=lambda subject: subject.name):
+            found.setdefault(self._alike(each), []).append(each)
+        return [tuple(some) for each in found.values() for some in _parts(each)]
+
+    def _alike(self, subject: Subject) -> object:
+        # What images must share to go together, or what no other subject has.
+        if self.config.preset == "exact" or subject.mask is not None:
+            return subject.name
+        try:
+            grid = read_grid(subject.image, [subject.series] if subject.series else ())
+        except FAILURES:
+            return subject.name
+        alike = grid.shape, *(f"{h:.6g}" for h in grid.spacing.tolist())
+        return alike if math.prod(grid.shape) <= SMALL else subject.name
+
+    def make_all(self, together: Mapping[Path, Subject]) -> Iterator[tuple[Path, Info | Exception]]:
+        """Fit and save each, all at once where they go together."""
+        if len(together) == 1:
+            yield from super().make_all(together)
+            return
+        images: dict[Path, MetaTensor] = {}
+        for output, subject in together.items():
+            try:
+                images[output] = checked(_image(subject))
+            except FAILURES as error:
+                yield output, error
+        yield from self._fitted(images)
+
+    def _fitted(self, images: Mapping[Path, MetaTensor]) -> Iterator[tuple[Path, Info | Exception]]:
+        try:
+            start = None if self.start is None else Representation.load(self.start)
+            found = fit_many(list(images.values()), self.config, start=start)
+        except FAILURES as error:
+            yield from ((output, error) for output in images)
+            return
+        for output, made in zip(images, found, strict=False):
+            _whole(made)
+            try:
+                made.save(output)
+                yield output, made.info
+            except FAILURES as error:
+                yield output, error
+
+    @property
+    def suffix(self) -> str:
+        """Of a representation."""
+        return ".oinr"
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the fit, and which start it has."""
+        return {
+            "fit": self.config.settings(),
+            "start": None if self.start is None else digest_of_files([self.start]),
+        }
+
+    def make(self, subject: Subject, output: Path) -> Info:
+        """Fit and save."""
+        start = None if self.start is None else Representation.load(self.start)
+        image = _image(subject)
+        made = fit(image, self.config, start=start, mask=_mask(subject, image))
+        _whole(made)
+        made.save(output)
+        return made.info
+
+
+@dataclass(frozen=True)
+class DenoiseTask(Task):
+    """Each image without its noise.
+
+    Args:
+        config: how to denoise.
+    """
+
+    config: DenoiseConfig
+
+    @property
+    def suffix(self) -> str:
+        """Of an image."""
+        return ".nii.gz"
+
+    def settings(self) -> dict[str, Any]:
+        """Those of denoising."""
+        return {"denoise": _plain(self.config)}
+
+    def make(self, subject: Subject, output: Path) -> Info:
+        """Denoise and write."""
+        image = _image(subject)
+        return _written(denoise(image, self.config, mask=_mask(subject, image)), output)
+
+
+@dataclass(frozen=True)
+class SuperResolveTask(Task):
+    """Each stack of thick slices made fine.
+
+    Args:
+        config: how to make it fine.
+    """
+
+    config: SuperResolveConfig
+
+    @property
+    def suffix(self) -> str:
+        """Of an image."""
+        return ".nii.gz"
+
+    def settings(self) -> dict[str, Any]:
+        """Those of super-resolution."""
+        return {"super_resolve": _plain(self.config)}
+
+    def make(self, subject: Subject, output: Path) -> Info:
+        """Make it fine and write it."""
+        return _written(super_resolve(_image(subject), self.config), output)
+
+
+@dataclass(frozen=True)
+class FeaturesTask(Task):
+    """What is in each region of the label map of each subject, as a table."""
+
+    @property
+    def suffix(self) -> str:
+        """Of a table."""
+        return ".csv"
+
+    def settings(self) -> dict[str, Any]:
+        """None."""
+        return {"features": {}}
+
+    def make(self, subject: Subject, output: Path) -> Info:
+        """Summarise the regions and write the table."""
+        if subject.labels is None:
+            raise ValueError(f"{subject.name}: labels must be in the manifest, got none")
+        made = fit(_image(subject), FitConfig(preset="exact"))
+        region_features(made, read_labels(subject.labels)).save(output)
+        return made.info
+
+
+def _parts(subjects: Sequence[Subject]) -> list[Sequence[Subject]]:
+    return [subjects[i : i + TOGETHER] for i in range(0, len(subjects), TOGETHER)]
+
+
+def checked(image: MetaTensor) -> MetaTensor:
+    """The image, or the error that a fit of it would end with."""
+    checked_scans([image], None)
+    return image
+
+
+def _image(subject: Subject) -> MetaTensor:
+    # With a mask, what lies outside it need not be finite.
+    series = [subject.series] if subject.series else ()
+    return read_image(subject.image, series, finite=subject.mask is None)
+
+
+def _mask(subject: Subject, image: MetaTensor) -> Tensor | None:
+    return None if subject.mask is None else read_mask(subject.mask, image)
+
+
+def _written(answer: Representation, output: Path) -> Info:
+    _whole(answer)
+    write_image(output, answer.sample())
+    return answer.info
+
+
+def _whole(answer: Representation) -> None:
+    # An interrupt ends the run: what is half done is no result.
+    if answer.info.interrupted:
+        raise KeyboardInterrupt
+
+
+def _plain(config: DenoiseConfig | SuperResolveConfig) -> dict[str, Any]:
+    return {each.name: repr(getattr(config, each.name)) for each in fields(config)}

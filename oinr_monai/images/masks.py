@@ -1,0 +1,29 @@
+"""Masks: which voxels of an image count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai.data import MetaTensor
+from torch import Tensor
+
+from oinr_monai.grids.grid import Grid
+
+from .files import read_image
+
+__all__ = ["read_mask"]
+
+
+def read_mask(path: Path, image: MetaTensor) -> Tensor:
+    """Where the mask is nonzero, on the image's own voxels (*spatial).
+
+    Raises:
+        ValueError: if the mask has another shape or lies elsewhere; the message names the file.
+    """
+    mask = read_image(path)
+    shape, wanted = tuple(mask.shape), (1, *image.shape[1:])
+    if shape != wanted:
+        raise ValueError(f"{path}: the mask must have the image's shape {wanted}, got {shape}")
+    if not Grid.from_image(mask).same_places(Grid.from_image(image)):
+        raise ValueError(f"{path}: the mask must have the image's affine; resample it onto it")
+    return mask.as_tensor()[0] != 0

@@ -1,0 +1,280 @@
+"""Each subject once, the same bits from any engine, and nothing made twice or lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from oinr_monai.cohort import (
+    Cohort,
+    FitTask,
+    LocalEngine,
+    RayEngine,
+    Row,
+    Subject,
+    Task,
+    find_images,
+    read_manifest,
+    read_status,
+    summary,
+)
+from oinr_monai.cohort.status import write_status
+from oinr_monai.fitting.presets import FitConfig
+from oinr_monai.images.notes import ImageNote
+from oinr_monai.representation.info import Info
+
+
+@dataclass(frozen=True)
+class Copies(Task):
+    """Writes what the image holds, in capitals; counts how often it was asked to."""
+
+    mark: str = ""
+
+    @property
+    def suffix(self) -> str:
+        return ".txt"
+
+    def settings(self) -> dict[str, Any]:
+        return {"mark": self.mark}
+
+    def make(self, subject: Subject, output: Path) -> Info:
+        text = subject.image.read_text()
+        with subject.image.with_suffix(".asked").open("a") as asked:
+            asked.write("x")
+        if "bad" in text:
+            raise ValueError("text must be good,\ngot bad")
+        if "die" in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        output.write_text(text.upper() + self.mark)
+        return Info(psnr_grid=float(len(text)))
+
+
+def asked(image: Path) -> int:
+    marks = image.with_suffix(".asked")
+    return len(marks.read_text()) if marks.exists() else 0
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Cohort:
+    subjects = []
+    for i in range(5):
+        path = tmp_path / f"{i}.in"
+        path.write_text(f"text {i}")
+        subjects.append(Subject(f"s{i}", path))
+    return Cohort(tuple(subjects))
+
+
+def states(rows: list[Row]) -> list[str]:
+    return [row.status for row in rows]
+
+
+def test_what_is_there_is_not_made_again(cohort: Cohort, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert states(cohort.map(Copies(), out)) == ["done"] * 5
+    assert states(cohort.map(Copies(), out)) == ["skipped"] * 5
+    assert [asked(each.image) for each in cohort.subjects] == [1] * 5
+    # A byte of an input, a result that was damaged, one that is gone, another setting.
+    cohort.subjects[0].image.write_text("text!0")
+    (out / "s1.txt").write_text("damaged")
+    (out / "s2.txt").unlink()
+    expected = ["done", "done", "done", "skipped", "skipped"]
+    assert states(cohort.map(Copies(), out)) == expected
+    assert states(cohort.map(Copies("!"), out)) == ["done"] * 5
+    assert (out / "s4.txt").read_text() == "TEXT 4!"
+
+
+def test_an_image_that_moved_is_the_same_image(cohort: Cohort, tmp_path: Path) -> None:
+    cohort.map(Copies(), tmp_path / "out")
+    moved = [each.image.rename(each.image.with_suffix(".moved")) for each in cohort.subjects]
+    later = Cohort(tuple(Subject(f"s{i}", path) for i, path in enumerate(moved)))
+    assert states(later.map(Copies(), tmp_path / "out")) == ["skipped"] * 5
+
+
+def test_a_run_that_ended_early_forgets_nothing(cohort: Cohort, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cohort.map(Copies(), out)
+
+    class Cut(LocalEngine):
+        def run(self, work: Any, jobs: Any) -> Iterator[Any]:
+            yield from super().run(work, jobs[:2])
+            raise KeyboardInterrupt
+
+    cohort.subjects[0].image.write_text("other")
+    with pytest.raises(KeyboardInterrupt):
+        cohort.map(Copies(), out, Cut())
+    assert states(list(read_status(out).values())) == ["done", "skipped", *["waiting"] * 3]
+    assert states(cohort.map(Copies(), out)) == ["skipped"] * 5
+
+
+def test_one_that_is_bad_fails_its_row_in_one_line(cohort: Cohort, tmp_path: Path) -> None:
+    cohort.subjects[1].image.write_text("bad")
+    cohort.subjects[3].image.unlink()
+    rows = cohort.map(Copies(), tmp_path / "out")
+    assert states(rows) == ["done", "failed", "done", "failed", "done"]
+    assert rows[1].message == "text must be good, got bad"
+    assert "No such file" in rows[3].message
+    assert summary(rows).failed.keys() == {"s1", "s3"}
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_its_own_subject_alone(cohort: Cohort, tmp_path: Path) -> None:
+    cohort.subjects[2].image.write_text("die")
+    rows = cohort.map(Copies(), tmp_path / "out", LocalEngine(workers=2, threads=1, retries=1))
+    assert states(rows) == ["done", "done", "failed", "done", "done"]
+    assert "ended, each time" in rows[2].message
+    assert [asked(each.image) for each in cohort.subjects] == [1, 1, 2, 1, 1]
+
+
+def test_shards_share_the_subjects_out(cohort: Cohort, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for i in (1, 2):
+        cohort.shard(i, 2).map(Copies(), out, table=f"status-{i}-of-2.csv")
+    assert sorted(read_status(out)) == ["s0", "s1", "s2", "s3", "s4"]
+    assert [asked(each.image) for each in cohort.subjects] == [1] * 5
+    assert states(cohort.map(Copies(), out)) == ["skipped"] * 5
+
+
+def test_names_that_are_one_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must occur once, got 'A' again"):
+        Cohort((Subject("a", tmp_path), Subject("A", tmp_path)))
+    with pytest.raises(ValueError, match="must be one or more"):
+        Cohort(())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("subject,image,Age\na,x.nii,31\n", ""),
+        ("\ufeffSubject;Image;Age\r\na;x.nii;31\r\n", "semicolons"),
+        ("participant_id,Image,Age\na,x.nii,31\n", "'participant_id' is taken for subject"),
+    ],
+)
+def test_tables_as_people_write_them(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(text, encoding="utf-8")
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", ImageNote)
+        (found,) = read_manifest(path)
+    assert [said in str(each.message) for each in notes] == [True] * (said != "")
+    assert (found.name, found.image, found.others) == ("a", tmp_path / "x.nii", {"Age": "31"})
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "..", ".a", "a\\b"])
+def test_no_subject_leaves_the_folder(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(f"subject,image\n{name},x.nii\n")
+    with pytest.raises(ValueError, match="line 2: the subject must be able to name a file"):
+        read_manifest(path)
+
+
+def test_a_pattern_names_subjects_by_what_differs(tmp_path: Path) -> None:
+    for name in ("s1/a/t1.nii.gz", "s2/b/t1.nii.gz", "s2/c/t1.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [s.name for s in find_images("s2/*/t1.nii.gz", tmp_path)] == ["b", "c"]
+    assert [s.name for s in find_images("*/*/t1.nii.gz", tmp_path)] == ["a", "b", "c"]
+    (tmp_path / "s1/b").mkdir()
+    (tmp_path / "s1/b/t1.nii.gz").touch()
+    names = [s.name for s in find_images(str(tmp_path / "*/*/t1.nii.gz"))]
+    assert names == ["s1_a", "s1_b", "s2_b", "s2_c"]
+    with pytest.raises(ValueError, match="must match a file"):
+        find_images("*.mgz", tmp_path)
+
+
+def test_tables_of_status_come_back(tmp_path: Path) -> None:
+    rows = [
+        Row("a", "done", 40.25, None, 7, 1.5, "", "k", "r"),
+        Row("b", "failed", message='a, "b"\nc'),
+        Row("c"),
+    ]
+    write_status(tmp_path / "status.csv", rows)
+    assert list(read_status(tmp_path).values()) == rows
+
+
+def scans(folder: Path, shapes: list[tuple[int, ...]]) -> Cohort:
+    folder.mkdir()
+    for i, shape in enumerate(shapes):
+        values = np.random.default_rng(i).normal(100, 20, shape).astype("f4")
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / f"s{i}.nii")
+    return Cohort(tuple(Subject(p.stem, p) for p in sorted(folder.glob("*.nii"))))
+
+
+TRAINED = FitTask(FitConfig(preset="fast", steps=4, device="cpu"))
+
+
+def test_order_and_what_is_there_do_not_change_a_bit(tmp_path: Path) -> None:
+    cohort = scans(tmp_path / "scans", [(6, 7, 8), (6, 7, 8), (5, 6, 7), (6, 7, 8)])
+    first, second = tmp_path / "first", tmp_path / "second"
+    cohort.map(TRAINED, first)
+    Cohort(cohort.subjects[::-1]).map(TRAINED, second)
+    bits = {path.name: path.read_bytes() for path in first.glob("*.oinr")}
+    assert bits == {path.name: path.read_bytes() for path in second.glob("*.oinr")}
+    (first / "s1.oinr").unlink()
+    rows = cohort.map(TRAINED, first)
+    assert states(rows) == ["skipped", "done", "skipped", "skipped"]
+    assert bits == {path.name: path.read_bytes() for path in first.glob("*.oinr")}
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from oinr_monai.cohort import Cohort, LocalEngine
+from tests.cohort.test_cohort import Copies, Subject
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    cohort = Cohort(tuple(Subject(p.stem, p) for p in sorted(folder.glob("*.in"))))
+    cohort.map(Copies(), folder / "out", LocalEngine(workers=2, threads=1))
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_began_them(tmp_path: Path) -> None:
+    for i in range(400):
+        (tmp_path / f"{i:03d}.in").write_text("text")
+    (tmp_path / "run.py").write_text(KILLED)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path)]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(root)})
+    while not list((tmp_path / "out").glob("*.txt")):
+        time.sleep(0.05)
+    workers = _children(process.pid)
+    assert workers
+    process.kill()
+    process.wait()
+    ends = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    found = [int(each) for each in text.split()]
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    more = [int(c) for t in threads for c in (t / "children").read_text().split()]
+    return sorted({*found, *more})
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bits_and_leaves_no_process(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    cohort = scans(tmp_path / "scans", [(6, 7, 8), (6, 7, 8), (5, 6, 7)])
+    here, there = tmp_path / "here", tmp_path / "there"
+    cohort.map(TRAINED, here)
+    assert states(cohort.map(TRAINED, there, RayEngine(retries=0))) == ["done"] * 3
+    for path in here.glob("*.oinr"):
+        assert path.read_bytes() == (there / path.name).read_bytes()
+    told = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in told.splitlines() if "raylet" in line or "gcs_server" in line]
