@@ -127,6 +127,7 @@ def _interpolate() -> dict[str, Any]:
             config |= {"at": None, "factor": "$2 if @at is None else None", "motion": True}
         elif key not in (*UNUSED, "spacing"):
             config[key] = value
+    config["preset"] = "balanced"
     config["inferer"] = BETWEEN
     config["postprocessing"]["transforms"][0]["output_postfix"] = "interpolated"
     return config
@@ -170,6 +171,8 @@ def _inference(other: dict[str, Any]) -> dict[str, Any]:
         config |= {key: value} if key != "factor" else other["constants"]
     if "fit" in other:
         config["fit"] = other["fit"]
+    if "trained" in other:
+        config["preset"] = other["trained"]
     for key in other.get("without", ()):
         del config[key]
     config["answer"] = {**other["answer"], "factor": "@factor", "spacing": "@spacing"}

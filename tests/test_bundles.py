@@ -440,7 +440,6 @@ def test_pictures_become_png(
         "inference",
         image=str(tmp_path / f"picture{suffix}"),
         output_dir=str(tmp_path),
-        steps=400,
     )
     with Image.open(tmp_path / "picture_sampled.png") as picture:
         assert picture.size == (27, 33)

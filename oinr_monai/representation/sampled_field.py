@@ -136,7 +136,6 @@ class SampledField(ContinuousField):
         self._kept = self._state, self.coefficients
 
     @property
-    @torch.no_grad()
     def coefficients(self) -> Tensor:
         """Those of all knots (C, *shape + 2 beyond), worked out once and kept."""
         if self._kept is not None and (torch.compiler.is_exporting() or self._holds):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 # What differs: constants and the question in inference.json, and what metadata.json says of it.
-# "fit" replaces how to fit, "without" names keys that then mean nothing, "saved" says how to write.
+# "fit" replaces how to fit, "trained" is the preset of what must be trained, "without" names keys that then mean nothing, "saved" says how to write.
 OTHERS: dict[str, dict[str, Any]] = {
     "volume_oinr_derivatives": {
         "constants": {
@@ -39,6 +39,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "volume_oinr_features": {
         "constants": {"layer": None, "factor": None},
         "answer": {"_target_": "oinr_monai.FeaturesOINR", "layer": "@layer"},
+        "trained": "balanced",
         "postfix": "features",
         "metadata": {
             "name": "Volume O-INR features",
@@ -75,6 +76,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "volume_oinr_occupancy": {
         "constants": {"smoothing": 3.5, "factor": None},
         "answer": {"_target_": "oinr_monai.LabelsOINR"},
+        "trained": "balanced",
         "fit": {
             "_target_": "oinr_monai.OccupancyConfig",
             "fit": {

@@ -199,3 +199,12 @@ def test_arguments_that_contradict(change: dict[str, object], message: str) -> N
     arguments = {"samples": HeldSamples((1, 4, 5)), "spacing": (1.0, 1.0), **change}
     with pytest.raises(ValueError, match=message):
         SampledField(**arguments)
+
+
+def test_far_outside_a_mask_the_image_goes_on() -> None:
+    image, mask = noise(120, 9), torch.zeros(120, 9, dtype=torch.bool)
+    mask[60:63, 2:7] = True
+    found = fit(torch.where(mask, image, torch.nan)[None], mask=mask).sample().as_tensor()
+    assert bool(torch.isfinite(found).all())
+    torch.testing.assert_close(found[:, :36], found[:, 36:37].expand(1, 36, 9), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[0, 0, 2:7], image[60, 2:7], rtol=0, atol=1e-5)
