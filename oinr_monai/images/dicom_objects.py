@@ -108,7 +108,9 @@ def _parametric_map(
         slope=1.0,
         intercept=0.0,
     )
-    shown = highdicom.VOILUTTransformation((low + high) / 2, (high - low) or 1.0)
+    shown = highdicom.VOILUTTransformation(
+        (low + high) / 2, (high - low) or 1.0, voi_lut_function="LINEAR_EXACT"
+    )
     with quiet_pydicom():
         found = highdicom.pm.ParametricMap(
             pixel_array=values,

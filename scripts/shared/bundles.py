@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 # What differs: constants and the question in inference.json, and what metadata.json says of it.
-# "fit" replaces how to fit, "trained" is the preset of what must be trained, "without" names keys that then mean nothing, "saved" says how to write.
+# "fit" replaces how to fit, "trained" is the preset of what must be trained, "without" names keys
+# that then mean nothing, "saved" says how to write.
 OTHERS: dict[str, dict[str, Any]] = {
     "volume_oinr_derivatives": {
         "constants": {
