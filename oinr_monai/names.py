@@ -67,12 +67,15 @@ from .plugin import (
 from .plugin.aliases import *  # noqa: F403 (names that MONAI users know)
 from .representation import Family, NeuralField, Representation, WorldSignal, export_signal
 from .restoration import (
+    CarriedOperator,
     DenoiseConfig,
+    LearnSuperResolutionConfig,
     SuperResolveConfig,
     add_photon_noise,
     denoise,
     fuse,
     interpolate_slices,
+    learn_super_resolution,
     super_resolve,
 )
 from .scanner import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, simulate_slices
@@ -80,6 +83,7 @@ from .scanner import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, simula
 __all__ = [
     "CZOINR",
     "CKConvOINR",
+    "CarriedOperator",
     "ConvOINR",
     "CoordinateField",
     "DenoiseConfig",
@@ -110,6 +114,7 @@ __all__ = [
     "JointField",
     "LabelsOINR",
     "LabelsOINRd",
+    "LearnSuperResolutionConfig",
     "NeuralField",
     "NoiseField",
     "NoiseModel",
@@ -148,6 +153,7 @@ __all__ = [
     "label_surface",
     "learn_operator",
     "learn_start",
+    "learn_super_resolution",
     "modulate",
     "open_image",
     "region_features",

@@ -17,6 +17,7 @@ import oinr_monai
 PUBLIC = [
     "CKConvOINR",
     "CZOINR",
+    "CarriedOperator",
     "ConvOINR",
     "CoordinateField",
     "DenoiseConfig",
@@ -47,6 +48,7 @@ PUBLIC = [
     "JointField",
     "LabelsOINR",
     "LabelsOINRd",
+    "LearnSuperResolutionConfig",
     "NeuralField",
     "NoiseField",
     "NoiseModel",
@@ -85,6 +87,7 @@ PUBLIC = [
     "label_surface",
     "learn_operator",
     "learn_start",
+    "learn_super_resolution",
     "modulate",
     "open_image",
     "region_features",

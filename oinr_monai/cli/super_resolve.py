@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
+    from oinr_monai.restoration.carried_operator import CarriedOperator
     from oinr_monai.scanner.profiles import SliceProfile
 
 __all__ = ["Thickness", "super_resolve"]
@@ -65,10 +66,17 @@ def super_resolve(  # noqa: PLR0913
         typer.Option("--slice-profile", help="How a slice weighs what lies across it; boxcar."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Steps to learn from, not the default.")
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Steps to learn; 0 takes OPERATOR's answer as it is."
+        ),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds to learn from one image, not steps.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="OPERATOR", help="What learn_super_resolution saved, to begin with."),
     ] = None,
     uid: SeriesUid = None,
     resume: Resume = False,
@@ -93,7 +101,7 @@ def super_resolve(  # noqa: PLR0913
     from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
     from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
-    config = SuperResolveConfig(steps, seconds, seed, device_of(device))
+    config = SuperResolveConfig(steps, seconds, seed, device_of(device), _started(start))
     volumes = marked([read_image(image, uid or ()) for image in images])
     grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     with options("spacing"):
@@ -122,6 +130,14 @@ def super_resolve(  # noqa: PLR0913
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
     show({"output": str(output), **place, **scores}, as_json)
+
+
+def _started(path: Path | None) -> CarriedOperator | None:
+    from oinr_monai.restoration.carried_operator import CarriedOperator
+
+    if path is not None and not path.is_file():
+        raise ValueError(f"--start must be a file, got {path}, no such file")
+    return None if path is None else CarriedOperator.load(path)
 
 
 def _fused(

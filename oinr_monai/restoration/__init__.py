@@ -1,16 +1,21 @@
 """Restoration undoes what the scanner did to an image, and what noise did."""
 
+from .carried_operator import CarriedOperator
 from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .fusion import fuse
 from .interpolation import interpolate_slices
+from .operator_learning import LearnSuperResolutionConfig, learn_super_resolution
 from .super_resolution import SuperResolveConfig, super_resolve
 
 __all__ = [
+    "CarriedOperator",
     "DenoiseConfig",
+    "LearnSuperResolutionConfig",
     "SuperResolveConfig",
     "add_photon_noise",
     "denoise",
     "fuse",
     "interpolate_slices",
+    "learn_super_resolution",
     "super_resolve",
 ]

@@ -33,6 +33,11 @@ __all__ = ["SliceOperator"]
 TILE_PLACES = 2_000_000
 
 
+# Coarse voxels by which an image is continued, beyond which there are zeros, as around the patches
+# that are learned from: there, what is one coarse voxel from the zeros counts.
+BORDER = 3
+
+
 # Slope of the last activation on its negative side; chosen by hand.
 LEAK = 0.1
 
@@ -89,16 +94,17 @@ class SliceOperator(nn.Module):
 
         The image is continued beyond its borders by their own values.
         """
-        dims, halo = self.spatial_dims, self.radius
         plane = math.prod(coarse.shape[2:])
         rows = max(TILE_PLACES // plane, 1)
-        padded = F.pad(coarse[None], (halo,) * 2 * dims, mode="replicate")
+        padded = F.pad(coarse[None], (BORDER,) * 2 * self.spatial_dims, mode="replicate")
         parts = []
         for start in range(0, coarse.shape[1], rows):
             stop = min(start + rows, coarse.shape[1])
-            answer = self(padded[:, :, start : stop + 2 * halo])[0].float()
-            inner = zip((stop - start, *coarse.shape[2:]), self.factor, strict=True)
-            window = [slice(halo * f, (halo + n) * f) for n, f in inner]
+            low = max(start + BORDER - self.radius, 0)
+            answer = self(padded[:, :, low : stop + BORDER + self.radius])[0].float()
+            first = (start + BORDER - low, *[BORDER] * (self.spatial_dims - 1))
+            inner = zip(first, (stop - start, *coarse.shape[2:]), self.factor, strict=True)
+            window = [slice(a * f, (a + n) * f) for a, n, f in inner]
             parts.append(answer[(slice(None), *window)])
         return torch.cat(parts, dim=1)
 

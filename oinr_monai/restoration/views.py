@@ -17,6 +17,7 @@ from oinr_monai.scanner.resampling import Resampling
 from oinr_monai.scanner.slices import SliceStack, fine_grid, thickest_axis
 
 from .pairs import AxisModel, Pair, resample_axis, rotated
+from .pose import Pose
 
 __all__ = ["View", "isotropic_view", "slice_view"]
 
@@ -27,8 +28,8 @@ SLACK = 0.02
 # Axes within the slices are sharp up to this factor of the smallest spacing.
 SHARP = 1.25
 
-# Coarse voxels that the pairs are made of at a time, and the fewest along a degraded axis.
-PART_PLACES, FEWEST = 1_000_000, 3
+# The fewest coarse voxels along a degraded axis.
+FEWEST = 3
 
 # Range of the angles of turned pairs: at 0 and 90 degrees the image is its own.
 ANGLES = (math.radians(20), math.radians(70))
@@ -66,9 +67,21 @@ class View(ABC):
     def pairs(self, image: Tensor, generator: torch.Generator) -> list[Pair]:
         """Pairs to learn from, of the latest estimate or of the image itself."""
 
-    def part(self, coarse: Tensor, generator: torch.Generator) -> Tensor:
+    @abstractmethod
+    def posed(self, pose: Pose) -> View:
+        """The same view of an image that was turned into a pose."""
+
+    def part(self, coarse: Tensor, places: int, generator: torch.Generator) -> Tensor:
         """What the next pairs are made of: the whole image."""
         return coarse
+
+    @property
+    def order_keys(self) -> list[float]:
+        """A number for each axis, larger for those that are coarser."""
+        return [
+            f * 1e3 + round(h, 6)
+            for f, h in zip(self.factor, self.grid.spacing.tolist(), strict=True)
+        ]
 
     @property
     def swaps(self) -> list[tuple[int, int]]:
@@ -122,6 +135,12 @@ class View(ABC):
         return float((seen - coarse).double().square().mean().sqrt())
 
     @property
+    def across(self) -> tuple[float, SliceProfile]:
+        """Spacing in mm and profile along the first axis that is made finer."""
+        pairs = zip(self.grid.spacing.tolist(), self.profiles, strict=True)
+        return next((h, p) for h, p in pairs if p is not None)
+
+    @property
     def _asks_lattice(self) -> bool:
         same = torch.allclose(self.result.affine, self.lattice.affine, rtol=0, atol=1e-9)
         return same and self.result.shape == self.lattice.shape
@@ -168,9 +187,15 @@ class _Slices(View):
                 f"got {max(reach.values())}"
             )
 
-    def part(self, coarse: Tensor, generator: torch.Generator) -> Tensor:
+    def posed(self, pose: Pose) -> View:
+        """The same view of an image that was turned into a pose."""
+        axis, factor = pose.order.index(self.axis), self.factor[self.axis]
+        grids = pose.grid(self.grid), pose.grid(self.result)
+        return _Slices(*grids, axis, self.profile, factor)
+
+    def part(self, coarse: Tensor, places: int, generator: torch.Generator) -> Tensor:
         """All slices of a random part of large stacks, which the next pairs are made of."""
-        width = math.isqrt(PART_PLACES // coarse.shape[self.axis + 1]) + 1
+        width = math.isqrt(places // coarse.shape[self.axis + 1]) + 1
         for d in range(self.grid.spatial_dims):
             room = coarse.shape[d + 1] - width
             if d != self.axis and room > 0:
@@ -212,6 +237,12 @@ class _Isotropic(View):
     """All axes alike: what a coarser copy of the image misses is learnt for the image itself."""
 
     renews = False
+
+    def posed(self, pose: Pose) -> View:
+        """The same view of an image that was turned into a pose."""
+        factor = [self.factor[d] for d in pose.order]
+        profiles = [self.profiles[d] for d in pose.order]
+        return _Isotropic(pose.grid(self.grid), pose.grid(self.result), factor, profiles)
 
     def pairs(self, image: Tensor, generator: torch.Generator) -> list[Pair]:
         """The image beside a copy of itself that is coarser by the factor."""

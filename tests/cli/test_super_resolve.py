@@ -12,6 +12,7 @@ import pytest
 
 from oinr_monai.cli.app import main
 from tests.cli.scans import blob, load_values, oblique_affine, save_nifti
+from tests.restoration.test_carried_operator import operator
 
 SHAPE = (18, 16, 14)
 
@@ -188,6 +189,21 @@ def test_super_resolve_keeps_the_function(
     run("sample", tmp_path / "fine.oinr", "-o", tmp_path / "sampled.nii.gz")
     sampled, wanted = (load_values(tmp_path / f"{n}.nii.gz") for n in ("sampled", "fine"))
     np.testing.assert_allclose(sampled, wanted, atol=1e-3)
+
+
+def test_super_resolve_begins_with_an_operator(
+    run: Callable[..., Any], refused: Callable[..., str], axial: Path, tmp_path: Path
+) -> None:
+    start, output = tmp_path / "start.safetensors", tmp_path / "fine.nii.gz"
+    operator().save(start)
+    common = ("super-resolve", axial, "--start", start, "--device", "cpu", "-o", output)
+    assert run(*common, "--steps", 0)["steps"] == 0
+    assert run(*common, "--steps", 2, "--overwrite")["steps"] == 2
+    start.write_bytes(b"no operator")
+    assert "start must be an operator" in refused(*common, "--overwrite")
+    start.unlink()
+    assert "no such file" in refused(*common, "--overwrite")
+    assert "steps must be positive" in refused("super-resolve", axial, "-o", "a.nii", "--steps", 0)
 
 
 def test_super_resolve_refuses_stacks_apart(

@@ -167,12 +167,12 @@ def test_any_spacing_may_be_asked():
 
 
 def test_an_interrupt_gives_the_best_so_far(monkeypatch):
-    from oinr_monai.restoration import super_resolution
+    from oinr_monai.restoration import slice_descent
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(super_resolution._Averaging, "_update", interrupted)
+    monkeypatch.setattr(slice_descent.Averaging, "_update", interrupted)
     result = super_resolve(stack(), QUICK)
     assert result.info["interrupted"]
     assert bool(torch.isfinite(result.sample()).all())

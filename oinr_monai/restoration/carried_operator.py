@@ -1,0 +1,191 @@
+r"""An operator of super-resolution that carries over from scan to scan.
+
+Its weights are functions of what it is told of a scan: features are scaled and moved by a small
+network of it (feature-wise modulation), and the last layer answers at any place within a coarse
+voxel, by polynomials of the offset,
+
+.. math:: G[y](x_i + \delta) = \sum_b P_b(\delta) \sum_o W_{bo} h(x_i + o \circ s) .
+
+For one scan all of that is constant, and folds into the plain weights of a
+:class:`~oinr_monai.restoration.slice_operator.SliceOperator`, which costs no more than one that
+learned from that scan alone, and goes on learning in the same way.
+
+References:
+    Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+    Chen, Liu and Wang, "Learning Continuous Image Representation with Local Implicit Image
+    Function", CVPR 2021 (answers at any offset).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from oinr_monai.coding.tensor_file import (
+    FileKind,
+    check_finite,
+    open_tensor_file,
+    write_tensor_file,
+)
+from oinr_monai.fitting.checkpoint import fingerprint
+
+from .slice_operator import SliceOperator
+from .told import Told
+
+__all__ = ["CarriedOperator"]
+
+# Polynomials of the offset: as many as places that a factor of 8 asks for. This and the next are
+# chosen by hand.
+DEGREES = 8
+
+# Width of the network of what is told.
+TELLING = 32
+
+
+# The most of each that a file may ask for: many times what ours have.
+WIDEST, DEEPEST = 512, 64
+
+KIND = FileKind(
+    "carried_operator",
+    "start must be an operator that learn_super_resolution made and saved, got {path} ({reason})",
+)
+
+
+@final
+class CarriedOperator(nn.Module):
+    """One set of weights for slices of any spacing, profile and noise; the slices lie along axis 2.
+
+    It starts as zero, whatever it is told.
+
+    Args:
+        width: channels of the blocks.
+        blocks: number of blocks.
+
+    Example:
+        >>> from oinr_monai.scanner.profiles import Boxcar
+        >>> carried = CarriedOperator(width=8, blocks=1)
+        >>> plain = carried.at(factor=3, told=Told.of(2.5, Boxcar(2.5), 2.5))
+        >>> plain(torch.zeros(1, 1, 6, 7, 5)).shape
+        torch.Size([1, 1, 6, 7, 15])
+    """
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        self.width = width
+        self._plain: dict[int, SliceOperator] = {}
+        self.body = SliceOperator(3, 1, (1, 1, DEGREES), width, blocks)
+        # A gain and a move for each channel of the head and of the first half of each block, and a
+        # gain for each that the tail reads.
+        last = nn.Linear(TELLING, width * (2 * (blocks + 1) + 1))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.telling = nn.Sequential(
+            nn.Linear(Told.COUNT, TELLING), nn.SiLU(), nn.Linear(TELLING, TELLING), nn.SiLU(), last
+        )
+
+    def __repr__(self) -> str:
+        digest = fingerprint(*self.state_dict().values())
+        return f"{type(self).__name__}({self.width}, {len(self.blocks)}, {digest})"
+
+    @property
+    def blocks(self) -> nn.Sequential:
+        """The blocks."""
+        return self.body.blocks
+
+    @property
+    def tail(self) -> nn.Module:
+        """The last layer."""
+        return self.body.tail
+
+    def weights(self, factor: int, told: Told) -> dict[str, Tensor]:
+        """Weights of the plain operator for one kind of scan, by name."""
+        device = self.body.head.weight.device
+        changes = self.telling(told.numbers().to(device)).unflatten(0, (-1, self.width))
+        weights: dict[str, Tensor] = dict(self.body.named_parameters())
+        names = ["head", *(f"blocks.{i}.first" for i in range(len(self.blocks)))]
+        for name, gain, move in zip(names, changes[:-1:2], changes[1:-1:2], strict=True):
+            weights |= _changed(name, weights, 1 + gain, move)
+        gain, tail = 1 + changes[-1], weights["tail.weight"]
+        polynomials = legendre(factor).to(device)
+        weights["tail.weight"] = torch.einsum("fb,bi...->fi...", polynomials, tail) * _column(gain)
+        weights["tail.bias"] = polynomials @ weights["tail.bias"]
+        return weights
+
+    def at(self, factor: int, told: Told) -> SliceOperator:
+        """The plain operator for one kind of scan, with ``factor`` places in each slice."""
+        plain = SliceOperator(3, 1, (1, 1, factor), self.width, len(self.blocks))
+        plain.load_state_dict({n: w.detach() for n, w in self.weights(factor, told).items()})
+        return plain
+
+    def forward(self, coarse: Tensor, factor: int, told: Told) -> Tensor:
+        """Map (B, 1, *coarse) to (B, 1, *fine), with a gradient."""
+        if factor not in self._plain:
+            with torch.device("meta"):
+                plain = SliceOperator(3, 1, (1, 1, factor), self.width, len(self.blocks))
+            self._plain[factor] = plain
+        return functional_call(self._plain[factor], self.weights(factor, told), (coarse,))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the operator, complete or not at all.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        header = {"width": self.width, "blocks": len(self.blocks)}
+        write_tensor_file(path, KIND.key, header, self.state_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CarriedOperator:
+        """Read an operator, from a file that may hold anything.
+
+        Raises:
+            OSError: if there is no such file.
+            ValueError: if it holds no such operator, or is damaged.
+        """
+        with open_tensor_file(Path(path), KIND) as file:
+            if sorted(file.header) != ["blocks", "width"]:
+                raise ValueError("other items than blocks and width")
+            for name, most in (("width", WIDEST), ("blocks", DEEPEST)):
+                value = file.header[name]
+                if type(value) is not int or not 1 <= value <= most:
+                    raise ValueError(f"{name} must be 1 to {most}")
+            with torch.device("meta"):
+                operator = cls(**file.header)
+            weights = file.tensors(operator.state_dict())
+            for name, weight in weights.items():
+                check_finite(name, weight)
+        operator.load_state_dict(weights, assign=True)
+        return operator.requires_grad_(False)
+
+
+def _changed(
+    name: str, weights: dict[str, Tensor], gain: Tensor, move: Tensor
+) -> dict[str, Tensor]:
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return {
+        f"{name}.weight": weight * gain.view(-1, *[1] * (weight.ndim - 1)),
+        f"{name}.bias": bias * gain + move,
+    }
+
+
+def _column(gain: Tensor) -> Tensor:
+    return gain.view(1, -1, 1, 1, 1)
+
+
+def legendre(factor: int) -> Tensor:
+    """Normalised Legendre polynomials (factor, DEGREES) at the middles of equal parts of a voxel.
+
+    Example:
+        >>> legendre(2)[:, 0].tolist()
+        [1.0, 1.0]
+    """
+    x = (2 * torch.arange(factor, dtype=torch.float64) + 1) / factor - 1
+    rows = [torch.ones_like(x), x]
+    for n in range(1, DEGREES - 1):
+        rows.append(((2 * n + 1) * x * rows[n] - n * rows[n - 1]) / (n + 1))
+    return torch.stack([(2 * n + 1) ** 0.5 * row for n, row in enumerate(rows)], dim=1).float()

@@ -1,0 +1,254 @@
+"""The descent of an operator towards what the slices of one image lack."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from oinr_monai.fitting.checkpoint import fingerprint
+from oinr_monai.fitting.descent import Descent
+from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
+from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.images.identity import digest_of_image
+from oinr_monai.images.intensity import IntensityScale
+from oinr_monai.images.metrics import peak_ratio
+from oinr_monai.representation.exact import spline_representation
+from oinr_monai.representation.info import Info
+from oinr_monai.representation.representation import Representation
+
+from .averaging import Averaging
+from .momentum import OrthogonalMomentum
+from .pairs import PATCH_PLACES, draw_patches, scored
+from .pose import Pose
+from .slice_operator import SliceOperator
+from .told import Told
+from .views import View
+
+if TYPE_CHECKING:
+    from .super_resolution import SuperResolveConfig
+
+__all__ = ["SliceDescent"]
+
+# Channels and blocks of an operator that learns from nothing, for each number of dimensions; this
+# and what has no other reason is chosen by hand.
+OPERATORS = {2: (64, 4), 3: (40, 4)}
+
+# Peak learning rate from nothing and of what was carried over, the part of the budget in which it
+# rises, and the memory of averaged weights.
+RATE, CARRIED_RATE, RISE, MEMORY = 2e-3, 1e-3, 0.1, 0.995
+
+# Parts of the budget after which the estimate that the pairs are made of is renewed.
+RENEWALS = (0.15, 0.3, 0.5, 0.7)
+
+# The most that an estimate is sharpened by before pairs are made of it.
+ROUGHEST = 2.0
+
+# Patches that the averaged weights are scored on, and the times.
+HELD_OUT, SCORES = 8, 10
+
+# A step on a patch costs as much as asking about so many; and what a second is taken for, in steps,
+# before the first.
+PASSES, STEPS_A_SECOND = 3, 20
+
+# Parts of the budget that all estimates, and the mirrored answers at the end, may take.
+ESTIMATES, ANSWERS = 0.15, 0.1
+
+# The fewest and the most coarse voxels that pairs are made of at a time.
+PARTS = (200_000, 1_000_000)
+
+
+class SliceDescent(Descent):
+    """The descent of an operator towards what the slices of one image lack.
+
+    Args:
+        image: (C, *spatial).
+        view: of the image.
+        config: how long to learn.
+        started: reading of ``time.monotonic`` when it began.
+    """
+
+    title, rise = "super-resolve", RISE
+
+    def __init__(
+        self, image: Tensor, view: View, config: SuperResolveConfig, started: float
+    ) -> None:
+        self.image, self.config, self.asked = image, config, view
+        self.pose = Pose.of(image, view.order_keys, view.mirrors)
+        self.view = view.posed(self.pose)
+        self.device = chosen_device(config.device)
+        self.scale = IntensityScale.of(image)
+        standard = self.scale.standardise(image)
+        self.coarse = self.pose.turned(standard).contiguous().to(self.device)
+        self.carried = carries(view, len(image), config)
+        self.operator = self._operator().to(self.device)
+        self.average = copy.deepcopy(self.operator).requires_grad_(False)
+        self.averaging = Averaging(self.operator, self.average, MEMORY)
+        self.reduced = gains_from_bfloat16(self.device)
+        clock = Clock(*config.budget(), started=started)
+        self.due = list(RENEWALS) if view.renews else []
+        optimizer = OrthogonalMomentum(self.operator, CARRIED_RATE if self.carried else RATE)
+        best = BestWeights(self.average, self._score, clock, times=SCORES)
+        both = nn.ModuleList([self.operator, self.average])
+        super().__init__(both, optimizer, clock, config.seed, best)
+        self._renew(1.0)
+
+    @property
+    def identity(self) -> object:
+        """The image, the grids and profiles between which the operator goes, and the settings."""
+        grids = fingerprint(self.image, self.asked.grid.affine, self.asked.result.affine)
+        return grids, self.asked.result.shape, repr(self.asked.profiles), self.config
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """A coarse patch, and what it misses."""
+        if self.due and self.clock.fraction >= self.due[0]:
+            self.due.pop(0)
+            self._renew(self._roughness())
+        coarse, missing = next(self.patches)
+        return coarse.to(self.device), missing.to(self.device)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Absolute error of the answer, scored as the view says."""
+        coarse, missing = batch
+        factor = self.view.factor
+        with self._precision():
+            answer = self.operator(coarse)
+        return (scored(answer.float(), factor) - scored(missing, factor)).abs().mean()
+
+    def between(self) -> list[Any]:
+        """The running mean of the weights."""
+        return [self.averaging]
+
+    def state(self) -> dict[str, Any]:
+        """Also the running mean's steps, and what the pairs in use were made with."""
+        pairs = {"averaged": self.averaging.steps, "renewals": len(self.due), **self.renewed}
+        return {**super().state(), "pairs": pairs}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Make the pairs anew that were in use."""
+        pairs = state["pairs"]
+        self.clock.step = pairs["step"]
+        self.average.load_state_dict(pairs["weights"])
+        self._renew(pairs["roughness"])
+        super().restore(state)
+        self.averaging.steps = pairs["averaged"]
+        del self.due[: len(self.due) - pairs["renewals"]]
+
+    def result(self, interrupted: bool) -> Representation:
+        """The fine image."""
+        fine = self.view.guess(self.coarse) + self._shrinkage() * self._ensemble()
+        fine = self.pose.back(self.view.answer(fine, self.coarse)).contiguous().cpu()
+        values = self.scale.restore(fine)
+        return spline_representation(values, self.asked.result, self._info(values, interrupted))
+
+    def _operator(self) -> SliceOperator:
+        dims, start = self.asked.grid.spatial_dims, self.config.start
+        if self.carried and start is not None:
+            factor, spacing, profile = self.view.factor[-1], *self.view.across
+            within = float(self.view.grid.spacing[:-1].min())
+            return start.at(factor, Told.of(spacing / within, profile, spacing))
+        width, blocks = OPERATORS[dims]
+        with seeded(self.config.seed):
+            return SliceOperator(dims, len(self.coarse), self.view.factor, width, blocks)
+
+    def _renew(self, roughness: float) -> None:
+        """Make the pairs of the latest estimate."""
+        weights = copy.deepcopy(self.average.state_dict())
+        self.renewed = {"step": self.clock.step, "weights": weights, "roughness": roughness}
+        self.generator.manual_seed((1 << 63) - 1 - ((self.seed << 32) + self.clock.step))
+        room = self._affordable(ESTIMATES) / (1 + len(RENEWALS))
+        places = round(min(max(room, PARTS[0]), PARTS[1]))
+        estimate = coarse = self.view.part(self.coarse, places, self.generator)
+        if self.view.renews:
+            estimate = self.view.guess(coarse)
+            if self.clock.step or self.carried:
+                sharper = estimate + roughness * self._whole(coarse)
+                estimate = self.view.keep_data(sharper, coarse)
+        pairs = self.view.pairs(estimate, self.generator)
+        self.patches = draw_patches(pairs, self.generator, self.view.mirrors, self.view.swaps)
+        self.held_out = [next(self.patches) for _ in range(HELD_OUT)]
+        # Another estimate is another task: scores before it do not compare.
+        self.best.best, self.best.due = -math.inf, self.clock.fraction
+        self.best.take()
+
+    def _affordable(self, part: float) -> float:
+        """Coarse voxels that may be asked about in a part of the budget."""
+        clock = self.clock
+        if clock.steps is not None:
+            steps = float(clock.steps)
+        elif clock.step:
+            steps = clock.step / clock.fraction
+        else:
+            steps = STEPS_A_SECOND * (clock.seconds or 0.0)
+        return part * steps * PASSES * PATCH_PLACES
+
+    def _roughness(self) -> float:
+        # A mean of what is possible is smoother than the truth. Pairs should be as rough as the
+        # image, so that the operator meets there what it will meet in the image.
+        answered, missing = (
+            sum(float(each.square().sum()) for each in values)
+            for values in zip(*self._answers(), strict=True)
+        )
+        return min(max((missing / answered) ** 0.5, 1.0), ROUGHEST) if answered > 0 else 1.0
+
+    def _answers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        factor = self.view.factor
+        for coarse, missing in self.held_out:
+            with torch.no_grad(), self._precision():
+                answer = self.average(coarse.to(self.device)).float()
+            yield scored(answer, factor), scored(missing.to(self.device), factor)
+
+    def _score(self) -> float:
+        errors = [float((answer - missing).square().mean()) for answer, missing in self._answers()]
+        span = float(self.coarse.max() - self.coarse.min())
+        return peak_ratio(sum(errors) / len(errors), span)
+
+    def _shrinkage(self) -> float:
+        # How much of its answer to believe, by least squares: none of what would do harm.
+        agreement = [(float((a * m).sum()), float((a * a).sum())) for a, m in self._answers()]
+        gain, size = (sum(each) for each in zip(*agreement, strict=True))
+        return min(max(gain / size, 0.0), 1.0) if size > 0 else 0.0
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced)
+
+    def _whole(self, coarse: Tensor) -> Tensor:
+        with self._precision():
+            return self.average.whole(coarse)
+
+    def _ensemble(self) -> Tensor:
+        # The mean over mirror images of the image that the scanner sees alike: over all of them,
+        # where that is a small part of what learning took.
+        room, mirrors = ANSWERS * self.clock.step * PASSES * PATCH_PLACES, self.view.mirrors
+        while mirrors and 2 ** len(mirrors) * self.coarse[0].numel() > room:
+            mirrors = mirrors[1:]
+        total = torch.zeros((), device=self.device)
+        for turned in product((False, True), repeat=len(mirrors)):
+            axes = [d + 1 for d, flip in zip(mirrors, turned, strict=True) if flip]
+            total = total + self._whole(self.coarse.flip(axes)).flip(axes)
+        return total / 2 ** len(mirrors)
+
+    def _info(self, values: Tensor, interrupted: bool) -> Info:
+        residual = self.asked.residual(values, self.image)
+        return replace(
+            self.taken(interrupted),
+            settings=self.config.settings(),
+            image=digest_of_image([self.image], self.asked.grid),
+            factor=tuple(self.asked.factor),
+            profile=next(repr(p) for p in self.asked.profiles if p is not None),
+            data_residual=math.nan if residual is None else residual,
+            psnr_pairs=round(self.best.best, 3),
+        )
+
+
+def carries(view: View, channels: int, config: SuperResolveConfig) -> bool:
+    """Whether an operator of other scans has anything to say: of slices in 3-D with one channel."""
+    return (
+        config.start is not None and view.renews and view.grid.spatial_dims == 3 and channels == 1
+    )
