@@ -39,6 +39,7 @@ SOURCE = BUNDLES / "volume_oinr_representation"
 PICTURES = BUNDLES / "image_oinr_representation"
 SEQUENCES = BUNDLES / "sequence_oinr_interpolation"
 SLICES = BUNDLES / "mri_oinr_super_resolution"
+SHIPPED = BUNDLES.parent / "oinr_monai/restoration/super_resolution.safetensors"
 SAME_IN_2D = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.json")
 SAME = (
     *SAME_IN_2D,
@@ -92,9 +93,14 @@ def _made_of_sequences() -> dict[str, bytes]:
 
 
 def _made_of_slices() -> dict[str, bytes]:
-    files = {path: (SOURCE / path).read_bytes() for path in SAME}
+    same = (path for path in SAME if path != "docs/data_license.txt")
+    files = {path: (SOURCE / path).read_bytes() for path in same}
     config: dict[str, Any] = {}
-    constants = {"slice_axis": None, "slice_thickness": None, "profile": None, "seconds": None}
+    constants: dict[str, Any] = dict.fromkeys(("slice_axis", "slice_thickness", "profile"))
+    constants |= {
+        "seconds": None,
+        "start": "$@bundle_root + '/models/super_resolution.safetensors'",
+    }
     for key, value in _read("inference").items():
         if key == "factor":
             config |= constants
@@ -104,6 +110,7 @@ def _made_of_slices() -> dict[str, bytes]:
             config[key] = value
     config["postprocessing"]["transforms"][0]["output_postfix"] = "super_resolved"
     files["configs/inference.json"] = _json(config)
+    files["models/super_resolution.safetensors"] = SHIPPED.read_bytes()
     metadata = {"metadata": METADATA_OF_SLICES, "answered": FINER_ANSWERED}
     files["configs/metadata.json"] = _json(_metadata(metadata))
     return files

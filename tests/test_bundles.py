@@ -309,7 +309,9 @@ def test_versions_and_files(name: str) -> None:
     for path in ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/logging.conf"):
         assert (BUNDLES / name / path).stat().st_size > 0
     assert not list((BUNDLES / name).rglob("*.py"))
-    assert [path.name for path in (BUNDLES / name / "models").iterdir()] == ["model.pt"]
+    shipped = ["super_resolution.safetensors"] if POSTFIX.get(name) == "super_resolved" else []
+    models = sorted(path.name for path in (BUNDLES / name / "models").iterdir())
+    assert models == ["model.pt", *shipped]
 
 
 # ---- the configs agree --------------------------------------------------------------------------

@@ -76,7 +76,9 @@ def super_resolve(  # noqa: PLR0913
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="OPERATOR", help="What learn_super_resolution saved, to begin with."),
+        typer.Option(
+            metavar="OPERATOR", help="What learn_super_resolution saved, to begin with; else ours."
+        ),
     ] = None,
     uid: SeriesUid = None,
     resume: Resume = False,
@@ -87,7 +89,7 @@ def super_resolve(  # noqa: PLR0913
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Make thick slices isotropic, learning from them alone, or fuse several stacks.
+    """Make thick slices isotropic, learning from them on, or fuse several stacks.
 
     Stacks are fused by least squares, at once: no budget, no seed, nothing to resume. An output
     REP.oinr keeps the answer as a function.
@@ -132,12 +134,12 @@ def super_resolve(  # noqa: PLR0913
     show({"output": str(output), **place, **scores}, as_json)
 
 
-def _started(path: Path | None) -> CarriedOperator | None:
-    from oinr_monai.restoration.carried_operator import CarriedOperator
+def _started(path: Path | None) -> CarriedOperator:
+    from oinr_monai.restoration.carried_operator import CarriedOperator, shipped_operator
 
     if path is not None and not path.is_file():
         raise ValueError(f"--start must be a file, got {path}, no such file")
-    return None if path is None else CarriedOperator.load(path)
+    return shipped_operator() if path is None else CarriedOperator.load(path)
 
 
 def _fused(

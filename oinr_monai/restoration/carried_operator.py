@@ -19,6 +19,8 @@ References:
 from __future__ import annotations
 
 import os
+from functools import cache
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import final
 
@@ -37,7 +39,7 @@ from oinr_monai.fitting.checkpoint import fingerprint
 from .slice_operator import SliceOperator
 from .told import Told
 
-__all__ = ["CarriedOperator"]
+__all__ = ["CarriedOperator", "shipped_operator"]
 
 # Polynomials of the offset: as many as places that a factor of 8 asks for. This and the next are
 # chosen by hand.
@@ -161,6 +163,18 @@ class CarriedOperator(nn.Module):
                 check_finite(name, weight)
         operator.load_state_dict(weights, assign=True)
         return operator.requires_grad_(False)
+
+
+@cache
+def shipped_operator() -> CarriedOperator:
+    """The operator that the package ships, which ``scripts/learn_super_resolution.py`` made.
+
+    Example:
+        >>> shipped_operator().width
+        48
+    """
+    with as_file(files("oinr_monai.restoration") / "super_resolution.safetensors") as path:
+        return CarriedOperator.load(path)
 
 
 def _changed(

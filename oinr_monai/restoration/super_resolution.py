@@ -1,7 +1,8 @@
 r"""Super-resolution of one image with an operator that learns from that image alone.
 
 A stack of thick slices y = A x is sharp within its slices and blurred across them. The operator G
-learns on the sharp axes what a slice profile takes away, and is then asked across the slices,
+begins with what other scans taught it (see :mod:`~oinr_monai.restoration.carried_operator`), learns
+on the sharp axes what a slice profile takes away, and is then asked across the slices,
 
 .. math:: \hat x = P_y\big( B y + G[y] \big), \qquad
           G = \arg\min_G E \big\| R v - B A R v - G[A R v] \big\|_1,
@@ -24,7 +25,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.profiles import SliceProfile
 
-from .carried_operator import CarriedOperator
+from .carried_operator import CarriedOperator, shipped_operator
 from .slice_descent import SliceDescent, carries
 from .views import View, isotropic_view, slice_view
 
@@ -66,9 +67,9 @@ class SuperResolveConfig:
             answer itself takes about a tenth more.
         seed: seed of the start, the patches and the rotations.
         device: "auto", "cpu" or "cuda".
-        start: an operator that learned from other scans, which goes on learning from this one; or
-            None, to learn from this one alone. Stacks of one channel in three dimensions can use
-            it; others do not.
+        start: an operator that learned from other scans, which goes on learning from this one; by
+            default the one that the package ships. None learns from this scan alone, as do images
+            that are no stack of one channel in three dimensions.
 
     Raises:
         ValueError: if a budget is not positive; ``steps`` may be 0 where there is a start.
@@ -82,7 +83,7 @@ class SuperResolveConfig:
     seconds: float | None = None
     seed: int = 0
     device: str = "auto"
-    start: CarriedOperator | None = None
+    start: CarriedOperator | None = field(default_factory=shipped_operator)
 
     def __post_init__(self) -> None:
         checked = ("seconds",) if self.steps == 0 and self.start is not None else BUDGETS

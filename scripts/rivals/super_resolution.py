@@ -115,10 +115,10 @@ def siren(seconds: float) -> Method:
 
 
 def ours(steps: int | None) -> Method:
-    """``super_resolve``, told the true profile."""
+    """``super_resolve``, learning from these slices alone, told the true profile."""
 
     def run(stack: Stack) -> Tensor:
-        config = SuperResolveConfig(steps=steps, device="cpu")
+        config = SuperResolveConfig(steps=steps, device="cpu", start=None)
         found = super_resolve(
             stack.image, config, spacing=stack.fine.spacing.tolist(), slice_axis=2,
             profile=stack.profile,

@@ -33,7 +33,7 @@ def test_folded_weights_answer_alike(factor):
 
 def test_it_starts_as_zero_whatever_it_is_told():
     plain = CarriedOperator(width=6, blocks=1).at(3, TOLD)
-    assert float(plain(torch.rand(1, 1, 4, 4, 4)).abs().max()) == 0
+    assert not bool(plain(torch.rand(1, 1, 4, 4, 4)).any())
 
 
 def test_answers_at_finer_places_go_through_the_same_polynomials():

@@ -122,11 +122,11 @@ def test_a_start_that_is_wrong_does_no_harm():
 
 
 def test_what_a_start_has_nothing_to_say_of_learns_from_nothing():
-    image, config = stack(channels=2), SuperResolveConfig(steps=2)
+    image, config = stack(channels=2), SuperResolveConfig(steps=2, start=None)
     plain = super_resolve(image, config).sample()
     started = super_resolve(image, SuperResolveConfig(steps=2, start=operator())).sample()
     assert torch.equal(plain, started)
     with pytest.raises(ValueError, match="steps must be positive for what is no stack"):
         super_resolve(image, SuperResolveConfig(steps=0, start=operator()))
     with pytest.raises(ValueError, match="steps must be positive, got 0"):
-        SuperResolveConfig(steps=0)
+        SuperResolveConfig(steps=0, start=None)
