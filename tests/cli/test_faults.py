@@ -75,9 +75,9 @@ def test_an_interrupt_as_a_fit_is_saved_does_not_cost_it(
 ) -> None:
     save = Representation.save
 
-    def interrupted(self: Representation, path: Path) -> None:
+    def interrupted(self: Representation, path: Path, quality: object = None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        save(self, path)
+        save(self, path, quality)
 
     monkeypatch.setattr(Representation, "save", interrupted)
     output = tmp_path / "a.oinr"
