@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,18 +22,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from scripts.shared.mutation import Mutation, mutations, with_mutation
 from scripts.shared.report import MEASURED, ROOT, Report
 
 COPIED = ("oinr_monai", "tests", "scripts", "bundles", "docs", "data")
-# A run of tests may take so many times longer than without a fault, and so many seconds more.
-PATIENCE, GRACE = 3.0, 20.0
-# Seconds after which tests count as too slow to try a fault with.
-LONGEST = 150.0
+# A folder's tests of what comes in and goes out lie in another.
+DOORS = {"images": "field"}
+# A run of tests may take so many times longer than without a fault, and so many seconds more, both
+# of processor time; on the clock so many times that, for a fault that makes them wait for ever.
+PATIENCE, GRACE, WAITING = 3.0, 20.0, 6.0
+# Seconds of processor time after which tests count as too slow to try a fault with.
+LONGEST = 300.0
 
 
 @dataclass(frozen=True)
@@ -73,25 +79,28 @@ class Copy:
             shutil.copy2(path, self.root)
 
     def tests_of(self, path: Path) -> tuple[Path, ...]:
-        """The tests that mirror a module, else those of its folder and those that name it."""
+        """The tests that mirror a module, else those that name it, then those of its folder."""
         room = path.relative_to("oinr_monai").parent
         mirror = Path("tests") / room / f"test_{path.stem}.py"
         if (self.root / mirror).is_file():
             return mirror, path
         name = ".".join(path.with_suffix("").parts)
-        files = [
-            each.relative_to(self.root)
-            for each in sorted((self.root / "tests").rglob("test_*.py"))
-            if each.parent == self.root / "tests" / room or name in each.read_text()
-        ]
+        every = sorted((self.root / "tests").rglob("test_*.py"))
+        named = [each for each in every if name in each.read_text()]
+        near = [self.root / "tests" / each for each in (room, DOORS.get(str(room), room))]
+        alike = [each for each in every if each.stem.split("_")[1] == path.stem.split("_")[0]]
+        beside = [each for each in every if each.parent in near]
+        files = [each.relative_to(self.root) for each in dict.fromkeys([*named, *alike, *beside])]
         return *files, path
 
     def seconds(self, tests: tuple[Path, ...]) -> float | None:
-        """What the tests take without a fault; None if they fail."""
+        """Processor time of the tests without a fault; None if they fail."""
         if tests not in self._seconds:
-            started = time.monotonic()
+            before = os.times()
             passed = self.passes(tests, LONGEST)
-            self._seconds[tests] = time.monotonic() - started if passed else None
+            after = os.times()
+            spent = sum(after[2:4]) - sum(before[2:4])
+            self._seconds[tests] = spent if passed else None
         return self._seconds[tests]
 
     def tried(self, path: Path, mutation: Mutation) -> Tried:
@@ -111,12 +120,15 @@ class Copy:
             os.utime(file, ns=(when.st_atime_ns, when.st_mtime_ns))
 
     def passes(self, tests: Sequence[Path], seconds: float) -> bool:
-        """Whether these tests pass within a time, in a process of their own."""
+        """Whether these tests pass within a processor time, in a process of their own."""
         child = os.fork()
         if not child:
             os.setsid()
+            # What a shell starts in the background ignores Ctrl-C, which is part of some tests.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            resource.setrlimit(resource.RLIMIT_CPU, (ceil(seconds), ceil(seconds) + 1))
             self._run(tests)
-        ends = time.monotonic() + seconds
+        ends = time.monotonic() + WAITING * seconds
         while time.monotonic() < ends:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
@@ -160,12 +172,15 @@ def modules(only: Path | None) -> list[Path]:
 
 
 def warm() -> None:
-    """Import once what every run of tests imports, the package aside."""
+    """Import once what every run of tests imports, the package aside.
+
+    What keeps the stream of errors as it is imported gets none of ours, where tests would read it.
+    """
     code = "import oinr_monai.cli.app, pytest, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     for name in done.stdout.split():
         if name.split(".")[0] not in ("__main__", "oinr_monai"):
-            with suppress(Exception):
+            with suppress(Exception), redirect_stderr(io.StringIO()):
                 importlib.import_module(name)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from oinr_monai.grids.checks import check_one_of
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
+from oinr_monai.images.arrays import narrowed
 from oinr_monai.images.meta import inherit
 from oinr_monai.representation.representation import Representation
 
@@ -213,4 +214,5 @@ def _structure(smoothed: Representation, grid: Grid, sigma: float) -> MetaTensor
     )
     spacing = grid.spacing.tolist()
     width = INTEGRATION * max(sigma, sum(spacing) / len(spacing))
-    return inherit(grid.to_image(smooth(image.as_tensor(), width, spacing)), image)
+    found = narrowed(smooth(image.as_tensor(), width, spacing).cpu().numpy())
+    return inherit(grid.to_image(torch.from_numpy(found)), image)

@@ -176,6 +176,8 @@ def _ratio(small: Tensor, large: Tensor) -> Tensor:
 def structure_tensor(jet: Jet) -> Tensor:
     r"""Products of the gradient's components :math:`g g^T` (C, D, D, *places), (intensity/mm)².
 
+    In float64, since float32 has no room for the square of every gradient that it holds.
+
     Smoothed over a neighbourhood (:func:`smooth`) they are the structure tensor, whose eigenvectors
     are the directions of greatest and of least change there.
 
@@ -183,7 +185,8 @@ def structure_tensor(jet: Jet) -> Tensor:
         Foerstner and Guelch, "A fast operator for detection and precise location of distinct
         points, corners and centres of circular features", ISPRS Intercommission Workshop 1987.
     """
-    return jet.gradient[:, :, None] * jet.gradient[:, None, :]
+    gradient = jet.gradient.double()
+    return gradient[:, :, None] * gradient[:, None, :]
 
 
 def smooth(image: Tensor, sigma: float, spacing: Sequence[float]) -> Tensor:

@@ -28,6 +28,7 @@ from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
+from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.stack import Signals
 from oinr_monai.operators.conv import ConvOINR
@@ -35,7 +36,6 @@ from oinr_monai.representation.info import ShortDescent
 from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
-from .checkpoint import fingerprint
 from .descent import Descent, Watch
 from .device import chosen_device, seeded
 from .handlers import Clock, LastWeights
@@ -191,8 +191,9 @@ class _OperatorFit(Descent):
     @property
     def identity(self) -> object:
         """The images, their labels and the settings."""
-        images = fingerprint(self.signals.values, self.labels, self.grid.affine)
-        return images, self.config, repr(self.field)
+        images = digest_of_image([self.signals.values.flatten(0, 1)], self.grid)
+        labels = None if self.labels is None else self.labels.tolist()
+        return images, labels, self.config, repr(self.field)
 
     def draw(self) -> tuple[Tensor, Tensor | None, float]:
         """Some of the images, their labels, and how far between their samples to look."""

@@ -15,6 +15,9 @@ __all__ = ["intensities", "narrowed", "plain_tensor"]
 # The part of an image's contrast that rounding to float32 may cost.
 _COST = 1e-5
 
+# Half the distance between the smallest numbers of float32.
+_LEAST = 2.0**-150
+
 
 def plain_tensor(values: Tensor | NDArray[Any], name: str = "image") -> Tensor:
     """The values as a tensor without meta data, whatever the array's strides and byte order.
@@ -67,7 +70,7 @@ def narrowed(values: NDArray[Any]) -> NDArray[np.floating[Any]]:
     """The values in float32; in float64 where float32 would cost a part of their contrast.
 
     That is so where they vary little around a large offset, as a frequency of 123 MHz does by
-    200 Hz. What float32 cannot reach becomes infinite.
+    200 Hz, and where they are smaller or larger than the numbers of float32.
 
     Example:
         >>> narrowed(np.array([1.1, 2.0])).dtype, narrowed(np.array([1e8 + 0.25, 1e8])).dtype
@@ -80,9 +83,11 @@ def narrowed(values: NDArray[Any]) -> NDArray[np.floating[Any]]:
         return single
     double = values.astype(np.float64)
     finite = np.isfinite(single)
+    if not finite.all() and np.isfinite(double[~finite]).any():
+        return double
     known = double if finite.all() else double[finite]
     if not known.size or (known == single[finite].reshape(known.shape)).all():
         return single
     low, high = float(known.min()), float(known.max())
-    rounding = max(abs(low), abs(high)) * 2.0**-24
+    rounding = max(max(abs(low), abs(high)) * 2.0**-24, _LEAST)
     return double if rounding > _COST * (high - low) > 0 else single

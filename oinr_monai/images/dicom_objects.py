@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from monai.data import MetaTensor
 
+from .arrays import narrowed
 from .dicom_files import quiet_pydicom
 from .dicom_reference import SOFTWARE, DicomReference
 from .dicom_series import Slices, new_folder, volume_and_slices
@@ -65,7 +66,7 @@ def write_segmentation(
 def write_parametric_maps(
     folder: Path, maps: Iterable[tuple[str, MetaTensor, str]], reference: DicomReference
 ) -> dict[str, list[str]]:
-    """Write maps as DICOM Parametric Maps in float32, each channel as an object of its own.
+    """Write maps as DICOM Parametric Maps, each channel as an object of its own.
 
     Args:
         folder: where; it must not exist, or be empty.
@@ -98,7 +99,7 @@ def _parametric_map(
 
     highdicom = need_highdicom()
     volume, slices = volume_and_slices(image)
-    values = volume.transpose(2, 1, 0).astype(np.float32)
+    values = narrowed(volume.transpose(2, 1, 0))
     low, high = float(values.min()), float(values.max())
     mapping = highdicom.pm.RealWorldValueMapping(
         lut_label=f"component {channel + 1}",

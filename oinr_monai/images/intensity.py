@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["IntensityScale", "column"]
+__all__ = ["IntensityScale", "check_contrast", "column"]
+
+# The least contrast that float32 holds to all its digits, and its largest number.
+LEAST_CONTRAST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,31 @@ class IntensityScale:
         """Map standardised values (C, ...) back to intensities, in float64 where they need it."""
         values = standardised.double() if self.wide else standardised
         return values * column(self.std, values) + column(self.mean, values)
+
+
+def check_contrast(name: str, low: float, high: float) -> None:
+    """Refuse intensities that do not vary, or by less or to more than float32 holds.
+
+    Args:
+        name: what the image is called in errors.
+        low: the smallest intensity.
+        high: the largest.
+
+    Raises:
+        ValueError: if they are so close, or so far away.
+
+    Example:
+        >>> check_contrast("image", 0.0, 1e-200)
+        Traceback (most recent call last):
+        ValueError: image must vary by 1.2e-38 or more, got 0.0 to 1e-200; multiply it
+    """
+    if high == low:
+        raise ValueError(f"{name} must vary, got the constant {low}")
+    got = f"got {low} to {high}"
+    if high - low < LEAST_CONTRAST:
+        raise ValueError(f"{name} must vary by {LEAST_CONTRAST:.1e} or more, {got}; multiply it")
+    if max(-low, high) > LARGEST:
+        raise ValueError(f"{name} must lie within {LARGEST:.1e} of 0, {got}; divide it")
 
 
 def column(values: tuple[float, ...], like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_one_of, check_shape
 
+from .intensity import check_contrast
 from .labels import as_labels
 
 __all__ = ["dice", "hfen", "iou", "mean_square", "mse", "peak_ratio", "psnr", "ssim"]
@@ -282,8 +283,7 @@ def _plain(tensor: Tensor) -> Tensor:
 def _range(reference: Tensor) -> tuple[float, float]:
     """The smallest value and the distance to the largest."""
     low, high = float(reference.min()), float(reference.max())
-    if not high > low:
-        raise ValueError(f"reference must vary, got {low} everywhere")
+    check_contrast("reference", low, high)
     return low, high - low
 
 

@@ -15,6 +15,7 @@ from oinr_monai.grids.grid import Grid
 
 from .arrays import narrowed, plain_tensor
 from .identity import digest_of_image
+from .intensity import check_contrast
 
 __all__ = ["Scan", "checked_scans"]
 
@@ -136,8 +137,7 @@ def _check_intensities(counted: Tensor) -> None:
         raise ValueError(
             f"image must be finite, got {wrong} NaN or infinite voxels; replace them first"
         )
-    if float(counted.max()) == float(counted.min()):
-        raise ValueError(f"image must vary, got the constant {float(counted.max())}")
+    check_contrast("image", float(counted.min()), float(counted.max()))
 
 
 def _checked_mask(mask: Tensor | np.ndarray | None, grid: Grid) -> Tensor | None:

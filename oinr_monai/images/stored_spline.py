@@ -17,7 +17,7 @@ from oinr_monai.grids.positions import Lattice, Positions, Scatter
 from oinr_monai.grids.splines import evaluate, interpolating_coefficients
 from oinr_monai.grids.tiles import edges, slabs
 
-from .intensity import IntensityScale
+from .intensity import IntensityScale, check_contrast
 from .scratch import Scratch
 from .stored import StoredImage
 
@@ -60,8 +60,8 @@ def scale_of(image: StoredImage) -> tuple[IntensityScale, Tensor]:
             torch.maximum(high, part.amax(1)) if count else part.amax(1),
         )
         count += n
-    if bool((high == low).all()):
-        raise ValueError(f"image must vary, got {float(low[0])} everywhere")
+    widest = int((high - low).argmax())
+    check_contrast("image", float(low[widest]), float(high[widest]))
     std = (squares / count).sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))
     scale = IntensityScale(tuple(mean.tolist()), tuple(std.tolist()), tuple(low.tolist()))

@@ -217,7 +217,7 @@ class ContinuousKernelIntegral(Integral):
         return f"{shape}, support={self.support} mm, spacing={self.spacing} mm"
 
 
-# A windowed kernel ends where its window has fallen to this, as in FlexConv.
+# A windowed kernel ends where its window has fallen to this, as that of Romero et al. does.
 WINDOW_END = 0.1
 
 

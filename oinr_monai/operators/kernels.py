@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SIREN", "KernelNetwork", "MLPNet", "RFNet"]
+__all__ = ["SIREN", "KernelNetwork", "MLPNet", "Oscillating", "RFNet"]
 
 MOST_LAYERS = 256
 
@@ -68,7 +68,34 @@ class KernelNetwork(nn.Module, ABC):
         return ", ".join(f"{name}={value}" for name, value in self.arguments().items())
 
 
-class SIREN(KernelNetwork):
+class Oscillating(KernelNetwork, ABC):
+    """A kernel network whose hidden units oscillate as fast as it is told.
+
+    Args:
+        spatial_dims: number of spatial dimensions D, 1 to 3.
+        out_channels: values C of the kernel at an offset.
+        hidden_channels: hidden units.
+        hidden_layers: layers of them.
+        omega_0: how fast: the higher, the rougher a kernel starts.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        out_channels: int,
+        hidden_channels: int,
+        hidden_layers: int,
+        omega_0: float,
+    ) -> None:
+        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers)
+        self.omega_0 = float(omega_0)
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values, but for the two that a layer decides."""
+        return {**super().arguments(), "omega_0": self.omega_0}
+
+
+class SIREN(Oscillating):
     r"""Sines of affine maps, :math:`h_{l+1} = \sin(\omega_0 (W_l h_l + b_l))`, from h_0 = o.
 
     References:
@@ -96,8 +123,7 @@ class SIREN(KernelNetwork):
         hidden_layers: int = 1,
         omega_0: float = 10.0,
     ) -> None:
-        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers)
-        self.omega_0 = float(omega_0)
+        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers, omega_0)
         widths = (spatial_dims, *[hidden_channels] * hidden_layers)
         layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
         self.layers = nn.ModuleList(layers)
@@ -113,10 +139,6 @@ class SIREN(KernelNetwork):
         for layer in self.layers:
             offsets = torch.sin(self.omega_0 * layer(offsets))
         return offsets
-
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, but for the two that a layer decides."""
-        return {**super().arguments(), "omega_0": self.omega_0}
 
 
 class MLPNet(KernelNetwork):
@@ -160,7 +182,7 @@ def _gelu_layers(widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-class RFNet(KernelNetwork):
+class RFNet(Oscillating):
     r"""An MLP on random Fourier features, :math:`h_1 = (\cos(Wo + b), \sin(Wo + b))`.
 
     References:
@@ -190,10 +212,9 @@ class RFNet(KernelNetwork):
         hidden_layers: int = 1,
         omega_0: float = 0.5,
     ) -> None:
-        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers)
+        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers, omega_0)
         if hidden_channels % 2:
             raise ValueError(f"hidden_channels must be even, got {hidden_channels}")
-        self.omega_0 = float(omega_0)
         self.frequencies = nn.Linear(spatial_dims, hidden_channels // 2)
         nn.init.normal_(self.frequencies.weight, std=2 * math.pi * self.omega_0)
         nn.init.uniform_(self.frequencies.bias, -math.pi, math.pi)
@@ -203,7 +224,3 @@ class RFNet(KernelNetwork):
         """Activations (N, hidden_channels) at offsets (N, D)."""
         phases = self.frequencies(offsets)
         return self.layers(torch.cat([phases.cos(), phases.sin()], dim=-1))
-
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, but for the two that a layer decides."""
-        return {**super().arguments(), "omega_0": self.omega_0}

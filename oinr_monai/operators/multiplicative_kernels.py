@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .kernels import KernelNetwork
+from .kernels import Oscillating
 
 __all__ = ["FourierNet", "GaborNet", "MAGNet"]
 
 
-class _MultiplicativeFilters(KernelNetwork):
+class _MultiplicativeFilters(Oscillating):
     r"""Products of filters, :math:`h_{l+1} = g_{l+1}(o) \circ (W_l h_l + b_l)`, from h_0 = g_0(o).
 
     References:
@@ -25,12 +25,11 @@ class _MultiplicativeFilters(KernelNetwork):
         self,
         spatial_dims: int,
         out_channels: int,
-        hidden_channels: int,
-        hidden_layers: int,
-        omega_0: float,
+        hidden_channels: int = 16,
+        hidden_layers: int = 1,
+        omega_0: float = 0.25,
     ) -> None:
-        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers)
-        self.omega_0 = float(omega_0)
+        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers, omega_0)
         self.filters = nn.ModuleList(self._filter(layer) for layer in range(hidden_layers + 1))
         linears = [nn.Linear(hidden_channels, hidden_channels) for _ in range(hidden_layers)]
         self.linears = nn.ModuleList(linears)
@@ -49,10 +48,6 @@ class _MultiplicativeFilters(KernelNetwork):
         for linear, window in zip(self.linears, self.filters[1:], strict=True):
             h = window(offsets) * linear(h)
         return h
-
-    def arguments(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values, but for the two that a layer decides."""
-        return {**super().arguments(), "omega_0": self.omega_0}
 
 
 class FourierNet(_MultiplicativeFilters):
@@ -109,16 +104,6 @@ class GaborNet(_MultiplicativeFilters):
         torch.Size([9, 8])
     """
 
-    def __init__(
-        self,
-        spatial_dims: int,
-        out_channels: int,
-        hidden_channels: int = 16,
-        hidden_layers: int = 1,
-        omega_0: float = 0.25,
-    ) -> None:
-        super().__init__(spatial_dims, out_channels, hidden_channels, hidden_layers, omega_0)
-
     def _filter(self, layer: int) -> nn.Module:
         wave = _Wave(self.spatial_dims, self.hidden_channels, self.omega_0)
         return _Gabor(wave, widths=1, shape=GABOR_SHAPE / (self.hidden_layers + 1), steerable=False)
@@ -170,8 +155,8 @@ class MAGNet(_MultiplicativeFilters):
         return {**super().arguments(), "steerable": self.steerable}
 
 
-# Shape of the Gamma distribution that windows draw their sharpness from, over the layers: that of
-# Fathony et al.
+# Shape of the Gamma distribution that windows draw their sharpness from: that from which Fathony et
+# al. draw its square, divided by the number of layers, and Romero et al. itself, by the layer's.
 GABOR_SHAPE = 6.0
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from oinr_monai.fitting.checkpoint import fingerprint
 from oinr_monai.fitting.descent import Descent
 from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock
@@ -102,8 +101,12 @@ class SliceDescent(Descent):
     @property
     def identity(self) -> object:
         """The image, the grids and profiles between which the operator goes, and the settings."""
-        grids = fingerprint(self.image, self.asked.grid.affine, self.asked.result.affine)
-        return grids, self.asked.result.shape, repr(self.asked.profiles), self.config
+        result = self.asked.result
+        place = result.shape, result.affine.tolist()
+        return self._digest(), place, repr(self.asked.profiles), self.config
+
+    def _digest(self) -> str:
+        return digest_of_image([self.image], self.asked.grid)
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """A coarse patch, and what it misses."""
@@ -239,7 +242,7 @@ class SliceDescent(Descent):
         return replace(
             self.taken(interrupted),
             settings=self.config.settings(),
-            image=digest_of_image([self.image], self.asked.grid),
+            image=self._digest(),
             factor=tuple(self.asked.factor),
             profile=next(repr(p) for p in self.asked.profiles if p is not None),
             data_residual=math.nan if residual is None else residual,

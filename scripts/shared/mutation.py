@@ -44,6 +44,7 @@ class Mutation:
     Args:
         number: which of those of its module.
         line: where it is.
+        within: the class and the function.
         kind: what is changed.
         before: the code that is changed.
         after: what it becomes.
@@ -51,6 +52,7 @@ class Mutation:
 
     number: int
     line: int
+    within: str
     kind: str
     before: str
     after: str
@@ -59,15 +61,15 @@ class Mutation:
 def mutations(source: str) -> list[Mutation]:
     """All faults that can be made in the functions of a module, in their order."""
     return [
-        Mutation(number, getattr(node, "lineno", 0), kind, ast.unparse(node), ast.unparse(made()))
-        for number, (node, kind, made) in enumerate(_faults(ast.parse(source)))
+        Mutation(number, getattr(node, "lineno", 0), place, kind, *map(ast.unparse, (node, made())))
+        for number, (node, place, kind, made) in enumerate(_faults(ast.parse(source)))
     ]
 
 
 def with_mutation(source: str, number: int) -> str:
     """The module with the fault of this number; its layout is lost."""
     tree = ast.parse(source)
-    node, _, made = list(_faults(tree))[number]
+    node, _, _, made = list(_faults(tree))[number]
     return ast.unparse(ast.fix_missing_locations(_Put(node, made()).visit(tree)))
 
 
@@ -79,25 +81,27 @@ class _Put(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
-Fault = tuple[ast.AST, str, Callable[[], ast.AST]]
+Fault = tuple[ast.AST, str, str, Callable[[], ast.AST]]
 
 
 def _faults(tree: ast.Module) -> Iterator[Fault]:
     for node in ast.iter_child_nodes(tree):
-        yield from _within(node, inside=False)
+        yield from _within(node, "", inside=False)
 
 
-def _within(node: ast.AST, inside: bool) -> Iterator[Fault]:
+def _within(node: ast.AST, place: str, inside: bool) -> Iterator[Fault]:
     if inside:
-        yield from _of(node)
+        yield from ((node, place, kind, made) for kind, made in _of(node))
     inside = inside or isinstance(node, ast.FunctionDef)
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        place = f"{place}.{node.name}".lstrip(".")
     for name, value in ast.iter_fields(node):
         # What is written of types and at the door of a command is no code of the function.
         if name in ("annotation", "returns", "decorator_list", "args") and not _called(node, name):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not _is_text(child):
-                yield from _within(child, inside)
+                yield from _within(child, place, inside)
 
 
 def _called(node: ast.AST, field: str) -> bool:
@@ -113,11 +117,11 @@ def _is_text(node: ast.AST) -> bool:
     )
 
 
-def _of(node: ast.AST) -> Iterator[Fault]:
+def _of(node: ast.AST) -> Iterator[tuple[str, Callable[[], ast.AST]]]:
     for kind, maker in MAKERS.items():
         made = maker(node)
         if made is not None:
-            yield node, kind, made
+            yield kind, made
 
 
 Maker = Callable[[ast.AST], Callable[[], ast.AST] | None]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tests.phantoms import GaussianBlob
 
 SHAPE = (16, 14, 12)
+LINEAR = ("gradient", "gradient_magnitude", "laplacian", "hessian", "hessian_eigenvalues")
 
 OPERATORS: dict[str, Callable[[], torch.nn.Module]] = {
     "ConvOINR": lambda: ConvOINR(3, 12, 2, (6, 5), kernel_size=3, omega_0=2.0),
@@ -168,6 +169,17 @@ def test_maps_hang_together() -> None:
     # The structure tensor is positive.
     tensor = by_channel["structure_tensor"].movedim(1, -1)[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]]
     assert float(torch.linalg.eigvalsh(tensor.unflatten(-1, (3, 3))).min()) > -1e-6
+
+
+@pytest.mark.parametrize("unit", [2.0**-100, 2.0**83])
+def test_every_map_is_finite_and_seen_in_any_unit(unit: float) -> None:
+    image, grid = torch.rand(1, 7, 6, 5, generator=torch.Generator().manual_seed(0)), Grid((7, 6, 5), torch.eye(4))
+    plain = dict(derivative_maps(spline_representation(image, grid), list(MAPS)))
+    for name, found in derivative_maps(spline_representation(unit * image, grid), list(MAPS)):
+        power = {"structure_tensor": 2, **dict.fromkeys(LINEAR, 1)}.get(name, 0)
+        wanted = plain[name].double()
+        error = (found.double() / unit**power - wanted).abs().max() / wanted.abs().max()
+        assert float(error) < 1e-3, name
 
 
 def test_several_scales_take_the_strongest_response() -> None:

@@ -197,6 +197,8 @@ def test_no_invariant_knows_the_unit_of_intensity(unit: float, generator: torch.
     other = Jet(*(unit * part for part in jet))
     for curvature in (mean_curvature, gaussian_curvature):
         torch.testing.assert_close(curvature(other), curvature(jet), rtol=1e-3, atol=1e-5)
+    squared = structure_tensor(other) / unit**2
+    torch.testing.assert_close(squared, structure_tensor(jet), rtol=1e-5, atol=1e-6)
     for linear in (gradient_magnitude, hessian_eigenvalues, laplacian):
         torch.testing.assert_close(linear(other) / unit, linear(jet), rtol=1e-4, atol=1e-5)
     seen, found = hessian_eigenvalues(jet), hessian_eigenvalues(other)

@@ -400,3 +400,4 @@ def test_what_counts_must_be_finite(
         assert reason in refused("denoise", image, "-o", "a.nii", "--sigma", 5, *options)
         assert reason in refused("evaluate", fitted, "--image", image, *options)
     assert reason in refused("fit", everything, "-o", "a.oinr", "--mask", image)
+    assert reason in refused("evaluate", fitted, "--image", everything, "--mask", image)

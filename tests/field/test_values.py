@@ -133,6 +133,23 @@ def test_ordinary_images_are_in_float32(tmp_path: Path) -> None:
     assert sampled(tmp_path / "b.nii").get_data_dtype() == np.float32
 
 
+@pytest.mark.parametrize(
+    ("unit", "reason"),
+    [(1e-200, "must vary by 1.2e-38 or more, got 0.0 to"), (1e200, "must lie within 3.4e+38 of 0")],
+)
+def test_what_float32_cannot_hold_is_told_as_it_is(
+    unit: float, reason: str, run: Callable[..., Any], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    image = save(tmp_path / "far.nii", counts() * unit)
+    np.testing.assert_array_equal(read_image(image).numpy()[0], counts() * unit)
+    for options in (EXACT, ["--memory", 64, "--steps", 2]):
+        assert reason in refused("fit", image, "-o", tmp_path / "far.oinr", *options)
+    for command in ("denoise", "super-resolve"):
+        assert reason in refused(command, image, "-o", tmp_path / "out.nii")
+    run("fit", save(tmp_path / "near.nii", counts()), "-o", tmp_path / "near.oinr", *EXACT)
+    assert reason in refused("evaluate", tmp_path / "near.oinr", "--image", image)
+
+
 # The same values by every door
 
 

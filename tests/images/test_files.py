@@ -398,8 +398,6 @@ def test_values_that_are_no_numbers(tmp_path: Path) -> None:
     voxels = ramp(4, 4, 4)
     voxels[0, 0, :3] = [math.nan, math.nan, math.inf]
     refuses(save_nifti(tmp_path / "a.nii.gz", voxels), "2 NaN and 1 infinite voxels; replace them")
-    huge = ramp(4, 4, 4).astype(np.float64) * 1e38
-    refuses(save_nifti(tmp_path / "b.nii", huge), "0 NaN and 60 infinite voxels")
     refuses(save_nifti(tmp_path / "c.nii", voxels.astype(np.complex64)), "voxels are complex64")
 
 
