@@ -2,15 +2,17 @@
 
 The package, its tests and its settings are copied to a temporary folder; the work tree is not
 touched. A fault is noticed if the tests that mirror its module, or the examples of its docstrings,
-fail or take too long; a module without tests of its own is tested by those of its folder, and
-those that name it. Writes
-``docs/measured/mutants.md``.
+fail or take too long; a module without tests of its own is tested by those that name it, then
+those of its folder. In the end the tests that noticed something must pass where there is no fault.
+What was found is kept in a CSV, so that a run that was broken off goes on; ``--again`` judges anew,
+on the package as it is now, what went unnoticed in it. Writes ``docs/measured/mutants.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import io
 import os
 import random
@@ -21,44 +23,73 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from scripts.shared.equivalent import CHANGES_NOTHING
 from scripts.shared.mutation import Mutation, mutations, with_mutation
 from scripts.shared.report import MEASURED, ROOT, Report
+from scripts.shared.rows import append_row, read_rows, write_rows
+
+if TYPE_CHECKING:
+    import pytest
 
 COPIED = ("oinr_monai", "tests", "scripts", "bundles", "docs", "data")
 # A folder's tests of what comes in and goes out lie in another.
 DOORS = {"images": "field"}
-# A run of tests may take so many times longer than without a fault, and so many seconds more, both
-# of processor time; on the clock so many times that, for a fault that makes them wait for ever.
-PATIENCE, GRACE, WAITING = 3.0, 20.0, 6.0
-# Seconds of processor time after which tests count as too slow to try a fault with.
-LONGEST = 300.0
+# Seconds of processor time that tests may take, twice what the slowest folder does, and so many
+# times that on the clock, for a fault that makes them wait for ever.
+LONGEST, WAITING = 300, 6
+# What noticed a fault that made tests take that long.
+TOO_LONG = "too long"
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one fault: whether it was noticed; None where its tests are no test of it."""
+    """What became of one fault.
 
-    path: Path
-    mutation: Mutation
-    noticed: bool | None
+    Args:
+        path: its module.
+        line: where it is.
+        within: the class and the function.
+        kind: what is changed.
+        before: the code that is changed.
+        after: what it becomes.
+        which: it is the one of this number among those that are alike in all this but the line.
+        by: the test that noticed it; none if empty.
+        sound: whether that test passes where there is no fault.
+    """
+
+    path: str
+    line: int
+    within: str
+    kind: str
+    before: str
+    after: str
+    which: int
+    by: str = ""
+    sound: int = 1
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """What tells it from others, wherever its line is now."""
+        return self.path, self.within, self.kind, self.before, self.after
+
+    @property
+    def reason(self) -> str | None:
+        """Why it changes nothing, if that is known."""
+        return CHANGES_NOTHING.get((self.path, self.within, self.before, self.after))
 
     @property
     def cells(self) -> tuple[str, ...]:
         """Its row of the table."""
-        where = f"`{self.path.relative_to('oinr_monai')}:{self.mutation.line}`"
-        shown = [f"`{each.splitlines()[0][:60]}`" for each in (self.mutation.before, self.after)]
-        return where, self.mutation.kind, *(each.replace("|", "\\|") for each in shown)
-
-    @property
-    def after(self) -> str:
-        """The code with the fault, in one line."""
-        return self.mutation.after or "pass"
+        where = f"`{self.path.removeprefix('oinr_monai/')}:{self.line}` {self.within}"
+        shown = (f"`{each.splitlines()[0][:60]}`" for each in (self.before, self.after or "pass"))
+        why = self.reason if not self.by and self.reason else f"`{self.by}`" if self.by else ""
+        return where, self.kind, *(each.replace("|", "\\|") for each in (*shown, why))
 
 
 class Copy:
@@ -71,74 +102,76 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.root = folder / "repository"
         self.root.mkdir()
-        self._seconds: dict[tuple[Path, ...], float | None] = {}
+        self._failed = folder / "failed"
         for name in COPIED:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, self.root / name, symlinks=True)
         for path in (*ROOT.glob("*.md"), *ROOT.glob("*.cfg"), *ROOT.glob("*.toml")):
             shutil.copy2(path, self.root)
 
-    def tests_of(self, path: Path) -> tuple[Path, ...]:
+    def tests_of(self, path: Path) -> tuple[str, ...]:
         """The tests that mirror a module, else those that name it, then those of its folder."""
         room = path.relative_to("oinr_monai").parent
         mirror = Path("tests") / room / f"test_{path.stem}.py"
         if (self.root / mirror).is_file():
-            return mirror, path
+            return str(mirror), str(path)
         name = ".".join(path.with_suffix("").parts)
         every = sorted((self.root / "tests").rglob("test_*.py"))
         named = [each for each in every if name in each.read_text()]
-        near = [self.root / "tests" / each for each in (room, DOORS.get(str(room), room))]
         alike = [each for each in every if each.stem.split("_")[1] == path.stem.split("_")[0]]
+        near = [self.root / "tests" / each for each in (room, DOORS.get(str(room), room))]
         beside = [each for each in every if each.parent in near]
-        files = [each.relative_to(self.root) for each in dict.fromkeys([*named, *alike, *beside])]
-        return *files, path
+        files = dict.fromkeys([*named, *alike, *beside])
+        return *(str(each.relative_to(self.root)) for each in files), str(path)
 
-    def seconds(self, tests: tuple[Path, ...]) -> float | None:
-        """Processor time of the tests without a fault; None if they fail."""
-        if tests not in self._seconds:
-            before = os.times()
-            passed = self.passes(tests, LONGEST)
-            after = os.times()
-            spent = sum(after[2:4]) - sum(before[2:4])
-            self._seconds[tests] = spent if passed else None
-        return self._seconds[tests]
+    def faults(self, path: Path) -> list[tuple[Mutation, Tried]]:
+        """All faults of a module, each with what is known of it before it is tried."""
+        found: list[tuple[Mutation, Tried]] = []
+        seen: dict[tuple[str, ...], int] = {}
+        for each in mutations((self.root / path).read_text()):
+            tried = Tried(
+                str(path), each.line, each.within, each.kind, each.before, each.after, which=0
+            )
+            number = seen[tried.alike] = seen.get(tried.alike, -1) + 1
+            found.append((each, replace(tried, which=number)))
+        return found
 
-    def tried(self, path: Path, mutation: Mutation) -> Tried:
-        """Make a fault, run the tests, and undo it."""
-        tests = self.tests_of(path)
-        usual = self.seconds(tests)
-        if usual is None:
-            return Tried(path, mutation, None)
-        file = self.root / path
+    def judged(self, mutation: Mutation, fault: Tried) -> Tried:
+        """Make a fault, run the tests until one notices it, and undo it."""
+        file = self.root / fault.path
         whole, when = file.read_text(), file.stat()
         file.write_text(with_mutation(whole, mutation.number))
         try:
-            return Tried(path, mutation, not self.passes(tests, PATIENCE * usual + GRACE))
+            failed = self.failing(self.tests_of(Path(fault.path)), fault.within.split("."))
         finally:
             file.write_text(whole)
             # What is compiled of it holds again.
             os.utime(file, ns=(when.st_atime_ns, when.st_mtime_ns))
+        return replace(fault, by=failed[0] if failed else "", sound=1)
 
-    def passes(self, tests: Sequence[Path], seconds: float) -> bool:
-        """Whether these tests pass within a processor time, in a process of their own."""
+    def failing(
+        self, tests: Sequence[str], words: Collection[str] = (), *, every: bool = False
+    ) -> list[str]:
+        """Those of the tests that fail, in a process of their own.
+
+        Args:
+            tests: files or tests.
+            words: names; the tests in which one occurs come first.
+            every: whether to go on after the first that fails.
+        """
+        self._failed.write_text("")
         child = os.fork()
         if not child:
             os.setsid()
             # What a shell starts in the background ignores Ctrl-C, which is part of some tests.
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            resource.setrlimit(resource.RLIMIT_CPU, (ceil(seconds), ceil(seconds) + 1))
-            self._run(tests)
-        ends = time.monotonic() + WAITING * seconds
-        while time.monotonic() < ends:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status) == 0
-            time.sleep(0.05)
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        return False
+            resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST + 1))
+            self._run(tests, _Told(self._failed, words), [] if every else ["-x"])
+        code = _ended(child)
+        failed = self._failed.read_text().split("\n")[:-1]
+        return failed or ([] if code in (0, 5) else [TOO_LONG if code < 0 else tests[0]])
 
-    def _run(self, tests: Sequence[Path]) -> None:
+    def _run(self, tests: Sequence[str], told: _Told, options: Sequence[str]) -> None:
         code = 70
         try:
             with Path(os.devnull).open("w") as nowhere:
@@ -152,14 +185,54 @@ class Copy:
                 del sys.modules[name]
             import pytest
 
-            code = int(pytest.main([*map(str, tests), "-x", "-q", "-p", "no:cacheprovider"]))
+            more = ["-q", "-p", "no:cacheprovider", *options]
+            code = int(pytest.main([*tests, *more], plugins=[told]))
         finally:
             os._exit(code)
 
 
-def chosen(root: Path, paths: Sequence[Path], count: int, seed: int) -> list[tuple[Path, Mutation]]:
+class _Told:
+    """Tells which tests fail, and lets those come first that name what is changed."""
+
+    def __init__(self, path: Path, words: Collection[str]) -> None:
+        self.path = path
+        self.words = [word.strip("_") for word in words if word.strip("_") != "init"]
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: not any(word in _source(item) for word in self.words))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:  # noqa: ANN401 (pytest's)
+        self._note(report)
+
+    def pytest_collectreport(self, report: Any) -> None:  # noqa: ANN401
+        self._note(report)
+
+    def _note(self, report: Any) -> None:  # noqa: ANN401
+        if report.failed:
+            with self.path.open("a") as file:
+                file.write(f"{report.nodeid}\n")
+
+
+def _source(item: pytest.Item) -> str:
+    function = getattr(item, "function", None)
+    return item.name if function is None else inspect.getsource(function)
+
+
+def _ended(child: int) -> int:
+    """Wait for a process; its exit code, less than 0 where it was stopped."""
+    ends = time.monotonic() + WAITING * LONGEST
+    while time.monotonic() < ends:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def chosen(copy: Copy, paths: Sequence[Path], count: int, seed: int) -> list[Tried]:
     """So many faults of these modules, each as likely as any other."""
-    every = [(path, each) for path in paths for each in mutations((root / path).read_text())]
+    every = [fault for path in paths for _, fault in copy.faults(path)]
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
@@ -169,6 +242,15 @@ def modules(only: Path | None) -> list[Path]:
         return [only.resolve().relative_to(ROOT)]
     found = sorted((ROOT / "oinr_monai").rglob("*.py"))
     return [each.relative_to(ROOT) for each in found if each.name != "__init__.py"]
+
+
+def there(copy: Copy, fault: Tried) -> tuple[Mutation, Tried] | None:
+    """The fault in the package as it is now; None where its code is no more."""
+    if not (copy.root / fault.path).is_file():
+        return None
+    found = copy.faults(Path(fault.path))
+    key = (fault.alike, fault.which)
+    return next((each for each in found if (each[1].alike, each[1].which) == key), None)
 
 
 def warm() -> None:
@@ -184,19 +266,36 @@ def warm() -> None:
                 importlib.import_module(name)
 
 
+def sound(copy: Copy, tried: Sequence[Tried]) -> list[Tried]:
+    """The same, but with a mark on those whose test fails without a fault too."""
+    tests = sorted({each.by for each in tried if each.by not in ("", TOO_LONG)})
+    failing = copy.failing(tests, every=True) if tests else []
+    return [replace(each, sound=int(each.by not in failing)) for each in tried]
+
+
 def report(tried: Sequence[Tried], folder: Path) -> None:
     """Write the page."""
-    known = [each for each in tried if each.noticed is not None]
-    noticed = sum(bool(each.noticed) for each in known)
+    known = [each for each in tried if each.sound]
+    noticed = [each for each in known if each.by]
+    missed = [each for each in known if not each.by]
+    same = [each for each in missed if each.reason]
     page = Report("mutants", "Do the tests notice?", folder)
-    page.made(f"{noticed} of {len(known)} faults were noticed by the tests of their module")
-    head = ("where", "what", "before", "after")
-    for title, wanted in (("Not noticed", False), ("Noticed", True), ("Not tried", None)):
-        rows = [each.cells for each in tried if each.noticed is wanted]
+    page.made(
+        f"{len(noticed)} of {len(known)} faults were noticed by the tests of their module, "
+        f"{len(same)} change nothing",
+        without=("--again",),
+    )
+    parts = {
+        "Not noticed": (("", [each for each in missed if not each.reason])),
+        "Not noticed, since nothing changes": ("why", same),
+        "Noticed": ("by", noticed),
+        "Not judged: the tests fail without a fault": ("by", [e for e in tried if not e.sound]),
+    }
+    for title, (last, rows) in parts.items():
         if rows:
             page.heading(title)
-            page.table(head, rows, text=len(head))
-    page.write()
+            page.table(("where", "what", "before", "after", last), [r.cells for r in rows], text=5)
+    page.write(tried)
 
 
 def main() -> None:
@@ -207,18 +306,30 @@ def main() -> None:
     parser.add_argument("--package-file", type=Path, help="the one module to make faults in")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="when to stop")
     parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the page")
+    parser.add_argument("--again", action="store_true", help="judge anew what went unnoticed")
     options = parser.parse_args()
     ends = time.monotonic() + 60 * options.minutes
+    rows = options.output / "mutants.csv"
+    options.output.mkdir(parents=True, exist_ok=True)
+    before = read_rows(rows, Tried)
     warm()
-    tried: list[Tried] = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
-        paths = modules(options.package_file)
-        for path, mutation in chosen(copy.root, paths, options.count, options.seed):
-            if time.monotonic() > ends:
-                break
-            tried.append(copy.tried(path, mutation))
-            print(tried[-1].noticed, *tried[-1].cells, flush=True)
+        if options.again:
+            faults, kept = [e for e in before if not e.by], [e for e in before if e.by]
+            write_rows(rows, kept)
+        else:
+            paths = modules(options.package_file)
+            faults, kept = chosen(copy, paths, options.count, options.seed), before
+        done = {(each.alike, each.which) for each in kept}
+        for fault in faults:
+            if (fault.alike, fault.which) in done or time.monotonic() > ends:
+                continue
+            now = there(copy, fault)
+            judged = copy.judged(*now) if now else fault
+            append_row(rows, judged)
+            print(bool(judged.by), *judged.cells, flush=True)
+        tried = sound(copy, read_rows(rows, Tried))
     report(tried, options.output)
 
 

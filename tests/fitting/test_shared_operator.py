@@ -87,6 +87,16 @@ def test_result_is_kept_in_a_file_and_knows_its_start(
     assert not operator.info["labels"]
 
 
+def test_a_descent_of_many_steps_does_not_diverge_however_strong_the_operator_becomes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(1, 14, 13, generator=generator).cumsum(1) for _ in range(6)]
+    shape = {"channels": (8, 8), "field_channels": 4, "batch": 2, "descent": 6}
+    operator = learn_operator(images, OperatorConfig(steps=80, seed=1, **shape))
+    for image, found in zip(images, modulate(images, operator), strict=True):
+        spread = image.std() / (image.max() - image.min())
+        assert found.info["psnr_grid"] > -20 * float(spread.log10())  # that of the mean
+
+
 def test_volumes_of_two_channels() -> None:
     images = [torch.cat([a, 2 - a]) for a in blobs(8, dims=3, size=8)]
     config = OperatorConfig(steps=3, batch=4, channels=(4,), field_channels=2, kernel_size=(1, 3))
