@@ -50,10 +50,6 @@ __all__ = ["OperatorConfig", "learn_operator"]
 # hand.
 LAST_LAYER, FIELD = 5.0, 0.3
 
-# Power iterations that find how strongly the answer bends at the start; one more follows it after
-# each step.
-ITERATIONS = 15
-
 
 @dataclass(frozen=True)
 class OperatorConfig:
@@ -175,11 +171,9 @@ class _OperatorFit(Descent):
         device = signals.values.device
         self.grid = signals.grids[0]
         self.field = _start(self.grid, signals.values.shape[1], config).to(device)
+        generator = torch.Generator().manual_seed(config.seed)
+        self.rate = _stable_rate(self.field, self.grid, generator)
         start = cast("SplineField", self.field.encoding).coefficients
-        self.direction = torch.randn_like(start)[None]
-        for _ in range(ITERATIONS):
-            longest = self._stride()
-        self.rate = self.longest = longest
         rate = config.learning_rate
         groups: list[dict[str, Any]] = [
             {"params": parameters, "peak": rate / leverage}
@@ -214,12 +208,17 @@ class _OperatorFit(Descent):
 
     def loss(self, batch: tuple[Tensor, Tensor | None, float]) -> Tensor:
         """Squared error after the few steps, and what the classifier asks for."""
-        self._shorten()
         z, labels, shift = batch
         field, config = self.field, self.config
         coefficients = descend_coefficients(field, z, config.descent, self.rate, learning=True)
         lattice = centres(z.shape[2:], field.spacing, z.device, shift)
-        loss = F.mse_loss(answers(field, coefficients, lattice), truth(z, shift))
+        wanted = truth(z, shift)
+        loss = F.mse_loss(answers(field, coefficients, lattice), wanted)
+        # The operator learns to answer more strongly, until steps that were stable at the start
+        # overshoot, and the answers are worse than the mean: then the next descents take shorter
+        # ones.
+        if float(loss.detach()) > float(wanted.square().mean()):
+            self.rate = min(self.rate, _stable_rate(field, self.grid, self.generator))
         if labels is not None:
             moved = coefficients - cast("SplineField", field.encoding).coefficients
             read = self.reader(moved.flatten(1))
@@ -232,35 +231,16 @@ class _OperatorFit(Descent):
         return loss
 
     def state(self) -> dict[str, Any]:
-        """Also how far a step of the short descent goes, and along what that was measured."""
-        stride = {"rate": self.rate, "direction": self.direction}
-        return {**super().state(), "stride": stride}
+        """Also the rate of the short descents."""
+        return {**super().state(), "rate": self.rate}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the strides that were taken."""
+        """Go on with the rate of the short descents."""
         super().restore(state)
-        self.rate, self.direction = state["stride"]["rate"], state["stride"]["direction"]
-
-    def _shorten(self) -> None:
-        # The operator learns to answer more strongly; the strides may not grow past its bend.
-        self.rate = min(self.longest, 2 * self._stride())
-
-    def _stride(self) -> float:
-        """A step of steepest descent that does not overshoot, 1 / |J' J|; twice that diverges."""
-        start = cast("SplineField", self.field.encoding).coefficients.detach()[None]
-        lattice = centres(self.grid.shape, self.field.spacing, start.device)
-
-        def answer(coefficients: Tensor) -> Tensor:
-            return answers(self.field, coefficients, lattice)
-
-        along = self.direction / self.direction.norm()
-        moved = torch.autograd.functional.jvp(answer, start, along)[1]
-        self.direction = torch.autograd.functional.vjp(answer, start, moved)[1]
-        return float(moved.numel() / self.direction.norm())
+        self.rate = state["rate"]
 
     def result(self, interrupted: bool) -> Representation:
         """Operator and start."""
-        self._shorten()
         scales = self.signals.scales
         mean, std, outside = (
             tuple(np.mean([getattr(scale, name) for scale in scales], axis=0).tolist())
@@ -306,3 +286,23 @@ def _start(grid: Grid, out_channels: int, config: OperatorConfig) -> NeuralField
         operator.last.weight.mul_(LAST_LAYER)
         splines.coefficients.normal_(std=FIELD)
     return NeuralField(splines, operator, spacing)
+
+
+def _stable_rate(
+    field: NeuralField, grid: Grid, generator: torch.Generator, iterations: int = 15
+) -> float:
+    """The longest step of steepest descent that does not overshoot at the start: 1 / |J' J|."""
+    start = cast("SplineField", field.encoding).coefficients.detach()[None]
+    lattice = centres(grid.shape, field.spacing, start.device)
+
+    def answer(coefficients: Tensor) -> Tensor:
+        return answers(field, coefficients, lattice)
+
+    direction = torch.randn(start.shape, generator=generator).to(start)
+    size = torch.ones(())
+    for _ in range(iterations):
+        direction = direction / direction.norm()
+        moved = torch.autograd.functional.jvp(answer, start, direction)[1]
+        direction = torch.autograd.functional.vjp(answer, start, moved)[1]
+        size = direction.norm()
+    return float(moved.numel() / size)

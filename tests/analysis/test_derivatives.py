@@ -173,7 +173,10 @@ def test_maps_hang_together() -> None:
 
 @pytest.mark.parametrize("unit", [2.0**-100, 2.0**83])
 def test_every_map_is_finite_and_seen_in_any_unit(unit: float) -> None:
-    image, grid = torch.rand(1, 7, 6, 5, generator=torch.Generator().manual_seed(0)), Grid((7, 6, 5), torch.eye(4))
+    image, grid = (
+        torch.rand(1, 7, 6, 5, generator=torch.Generator().manual_seed(0)),
+        Grid((7, 6, 5), torch.eye(4)),
+    )
     plain = dict(derivative_maps(spline_representation(image, grid), list(MAPS)))
     for name, found in derivative_maps(spline_representation(unit * image, grid), list(MAPS)):
         power = {"structure_tensor": 2, **dict.fromkeys(LINEAR, 1)}.get(name, 0)

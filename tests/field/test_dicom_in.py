@@ -185,6 +185,32 @@ def test_colour_slices(tmp_path: Path) -> None:
     )
 
 
+def test_slices_coloured_by_a_palette_have_no_fourth_colour(tmp_path: Path) -> None:
+    index = counts(top=255).astype(np.uint8)
+    tables = {"Red": np.arange(256), "Green": 255 - np.arange(256), "Blue": np.arange(256) // 2}
+    tables |= {"Alpha": np.full(256, 9)}
+
+    def coloured(dataset: Dataset, k: int) -> None:
+        dataset.PhotometricInterpretation = "PALETTE COLOR"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        dataset.PixelData = np.ascontiguousarray(index[..., k].T).tobytes()
+        for name, table in tables.items():
+            told = f"{name}PaletteColorLookupTable"
+            setattr(dataset, f"{told}Data", table.astype(np.uint8).tobytes())
+            if name != "Alpha":
+                setattr(dataset, f"{told}Descriptor", [256, 0, 8])
+
+    wanted = np.stack([tables[name][index] for name in ("Red", "Green", "Blue")])
+    image = read_image(write_series(tmp_path / "a", index, coloured, sop=CAPTURE))
+    is_right(image, wanted, affine_of())
+
+
+def test_a_file_that_begins_as_dicom_may_and_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(b"\x08\x00" + bytes(400))
+    with pytest.raises(ValueError, match="cannot be read as NIfTI"):
+        read_image(tmp_path / "a.nii")
+
+
 # Places
 
 

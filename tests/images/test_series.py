@@ -83,3 +83,13 @@ def test_errors(tmp_path: Path) -> None:
         read_series([tmp_path / "empty"])
     with pytest.raises(ValueError, match=r"several frames need .nii, .nii.gz, .gif or .mp4"):
         write_series(tmp_path / "frames.png", moving())
+
+
+def test_frames_keep_their_place(tmp_path: Path, oblique_affine: torch.Tensor) -> None:
+    frames = tuple(MetaTensor(torch.rand(1, 4, 5, 3), affine=oblique_affine) for _ in range(3))
+    write_series(tmp_path / "scan.nii.gz", Series(frames, (0.0, 0.5, 1.0)))
+    again = read_series([tmp_path / "scan.nii.gz"])
+    assert again.times == pytest.approx((0.0, 0.5, 1.0))
+    for a, b in zip(again.frames, frames, strict=True):
+        torch.testing.assert_close(a.affine, b.affine, rtol=0, atol=1e-5)
+        assert torch.equal(a.as_tensor(), b.as_tensor())

@@ -48,6 +48,11 @@ def test_every_operator_is_tested() -> None:
     assert tested == set(OPERATORS) - {SequenceOINR.__name__}
 
 
+def test_lengths_must_not_be_negative() -> None:
+    with pytest.raises(ValueError, match="support must not be negative, got"):
+        CKConvOINR(1, 4, 2, channels=(6,), support=(1.0, -0.5))
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("name", LOCAL)
 @pytest.mark.parametrize("law", local_operator_laws, ids=lambda law: law.__name__)

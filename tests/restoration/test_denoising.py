@@ -25,6 +25,8 @@ from oinr_monai import (
 )
 from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import psnr
+from oinr_monai.operators.conv import ConvOINR
+from oinr_monai.restoration.sine_curve import with_tail
 from oinr_monai.scanner.noise_level import details_hold_anatomy, repeat_noise_level
 from tests.phantoms import plateau
 
@@ -231,3 +233,12 @@ def test_details_of_a_scene_are_told_from_noise(generator: torch.Generator) -> N
     assert not details_hold_anatomy(GaussianNoise(0.1).add(plateau(40, 40, 24), generator))
     with pytest.warns(UserWarning, match="give sigma, or all repeats"):
         denoise(GaussianNoise(0.005).add(scene, generator), QUICK)
+
+
+def test_a_curve_becomes_two_more_layers_of_the_operator(generator: torch.Generator) -> None:
+    operator = ConvOINR(1, 2, 2, channels=(4,), kernel_size=1, omega_0=1.0)
+    field = 3 * torch.randn(1, 2, 500, generator=generator)
+    with torch.no_grad():
+        tail = with_tail(operator, lambda z: (z.square() + 0.3).sqrt(), reach=4.0)
+        wanted = (operator(field).square() + 0.3).sqrt()
+        torch.testing.assert_close(tail(field), wanted, rtol=0, atol=1e-4)

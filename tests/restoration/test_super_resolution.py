@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.restoration.momentum import TAIL_RATE, OrthogonalMomentum
 from oinr_monai.restoration.pairs import AxisModel, Pair, resample_axis, rotated, scored
 from oinr_monai.restoration.slice_operator import SliceOperator
 from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
@@ -228,6 +229,19 @@ def test_a_lopsided_profile_is_not_mirrored():
     assert even.mirrors == [0, 1, 2]
     assert lopsided.mirrors == [0, 1]
     assert even.swaps == lopsided.swaps == [(0, 1)]
+
+
+def test_slices_twice_as_far_apart_as_their_voxels_are_thick_and_learnt_from():
+    grid = Grid((16, 18, 8), oblique((1.0, 1.0, 2.0)))
+    assert slice_view(grid, None, None, None, None).factor == (1, 1, 2)
+    with pytest.raises(ValueError, match="slice_axis must be one along which"):
+        slice_view(grid, 0, None, None, 0.5)
+
+
+def test_the_last_layer_learns_at_a_rate_of_its_own():
+    groups = OrthogonalMomentum(SliceOperator(2, 1, (1, 2), 4, 1), peak=1e-3).param_groups
+    assert [group["peak"] for group in groups] == [1e-3, 1e-3, TAIL_RATE * 1e-3]
+    assert len(groups[2]["params"]) == 2
 
 
 def test_a_pair_adds_up_to_the_fine_image():

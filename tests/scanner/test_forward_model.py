@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -215,6 +216,14 @@ def exact(profile: SliceProfile, wave: float, centre: float) -> float:
 def test_profiles_have_the_integral_one(profile: SliceProfile) -> None:
     ends = profile.cumulative(torch.tensor([-1e3, 1e3]))
     assert ends.tolist() == pytest.approx([0.0, 1.0], abs=1e-15)
+
+
+def test_sampled_profiles_are_the_same_however_they_are_given() -> None:
+    plain = SampledProfile((-1.0, 0.0, 2.0), (0.0, 1.0, 0.0))
+    for kind in (list, np.array, torch.tensor):
+        other = SampledProfile(kind([-1, 0, 2]), kind([0, 1, 0]))  # type: ignore[arg-type]
+        assert other == plain
+        assert hash(other) == hash(plain)
 
 
 def test_sampled_profile_converges_to_the_bell_it_samples() -> None:
