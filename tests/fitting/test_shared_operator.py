@@ -91,7 +91,7 @@ def test_a_descent_of_many_steps_does_not_diverge_however_strong_the_operator_be
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(1, 14, 13, generator=generator).cumsum(1) for _ in range(6)]
     shape = {"channels": (8, 8), "field_channels": 4, "batch": 2, "descent": 6}
-    operator = learn_operator(images, OperatorConfig(steps=80, seed=1, **shape))
+    operator = learn_operator(images, OperatorConfig(steps=60, **shape))
     for image, found in zip(images, modulate(images, operator), strict=True):
         spread = image.std() / (image.max() - image.min())
         assert found.info["psnr_grid"] > -20 * float(spread.log10())  # that of the mean
