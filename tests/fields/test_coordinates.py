@@ -23,3 +23,11 @@ def test_coordinates_of_width_one_are_a_siren(dims: int) -> None:
     siren = h @ network.last.weight.flatten(1).T + network.last.bias
     answer = network(field(points).unflatten(2, (-1, *[1] * (dims - 1))))
     assert torch.allclose(answer.flatten(2)[0].T, siren, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_each_axis_has_the_channels_that_it_says(dims: int) -> None:
+    field = CoordinateField(EXTENT[:dims])
+    widths = [field.table(d, torch.rand(5), 0).shape[1] for d in range(dims)]
+    assert list(field.channels_per_axis) == widths
+    assert sum(widths) == field.channels

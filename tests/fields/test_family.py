@@ -101,3 +101,9 @@ def test_errors(weights: list[float], message: str) -> None:
         family(2).blend(weights)
     with pytest.raises(ValueError, match="members must be 1 or more, got 0"):
         FamilyField((9.0,), (3.0,), 2, members=0)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_gradients_alone_are_those_beside_hessians(dims: int) -> None:
+    field, points = family(dims), inside(dims)
+    assert torch.equal(field(points, 1), field(points, 2)[: 1 + dims])

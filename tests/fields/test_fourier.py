@@ -62,3 +62,10 @@ def test_dyadic_formula(dims: int) -> None:
     expected = torch.from_numpy(np.stack(rows))
     assert field.channels == 10 * dims
     assert torch.allclose(field(points)[0], expected, rtol=0, atol=1e-11)
+
+
+def test_one_octave_is_a_sine_and_a_cosine() -> None:
+    assert DyadicEncoding((9.0, 7.0), octaves=1).channels == 4
+    for octaves in (0, 61):
+        with pytest.raises(ValueError, match="octaves must be 1 to 60"):
+            DyadicEncoding((9.0,), octaves)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai.fitting import samplers
-from oinr_monai.fitting.samplers import LatticeSampler
+from oinr_monai.fitting.samplers import LatticeSampler, WholeLattice
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import CubicInterpolant
 
@@ -165,3 +165,11 @@ def test_part_of_the_draws_look_at_voxel_centres(
             image = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
             assert torch.allclose(target, image[(slice(None), *index)], rtol=0, atol=1e-5)
     assert 10 <= whole <= 40
+
+
+def test_a_whole_lattice_counts_inside_its_mask_alone() -> None:
+    image, mask = torch.rand(1, 4, 5), torch.rand(4, 5) > 0.5
+    wanted, weight = WholeLattice(image, mask, (1.0, 1.0)).draw()["label"]
+    assert torch.equal(weight, mask.float())
+    assert wanted is image
+    assert WholeLattice(image, None, (1.0, 1.0)).draw()["label"] == (image, None)

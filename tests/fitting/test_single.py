@@ -546,3 +546,10 @@ def test_the_exact_preset_takes_one_image_and_no_start() -> None:
         fit([image, image], exact)
     with pytest.raises(ValueError, match="preset must train something for several images"):
         fit(image, exact, start=fit(image, exact))
+
+
+def test_people_are_shown_the_whole_range_upright() -> None:
+    image = torch.tensor([[-3.0, 1.0], [0.0, 5.0], [2.0, 2.0]])
+    shown = fitting._shown(image)
+    assert (float(shown.min()), float(shown.max())) == (0, 1)
+    torch.testing.assert_close(shown, ((image + 3) / 8).T.flip(0))

@@ -159,3 +159,16 @@ def test_command_line_fits_from_disk(tmp_path: Path) -> None:
     assert representation.grid == open_image(path).grid
     assert Grid.from_image(found) == representation.grid.refine(2)
     assert main(["fit", path, "-o", fitted, "--memory", "8", "--labels"]) == 2
+
+
+def test_points_are_answered_slab_by_slab_as_in_memory() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 60, 9, 8, generator=generator)
+    stored = StoredImage(image.numpy(), torch.eye(4))
+    scale = scale_of(stored)[0]
+    spline = StoredInterpolant(stored, scale)
+    spline.image = StoredImage(image.numpy(), torch.eye(4), memory=0.01)  # slabs of few planes
+    ends = torch.tensor([59.0, 8.0, 7.0]).double()
+    places = Scatter(tuple(torch.rand(200, generator=generator).double() * end for end in ends))
+    wanted = CubicInterpolant(scale.standardise(image))(places)
+    torch.testing.assert_close(spline(places), wanted.float(), rtol=0, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -336,3 +337,14 @@ def test_voxels_of_any_grid_come_back_from_the_world(grid: Grid) -> None:
     rounding = 1e-13 * (1 + float(grid.to_world(voxels).abs().max())) / float(grid.spacing.min())
     off = (grid.to_voxel(grid.to_world(voxels)) - voxels).abs().max()
     assert float(off) <= rounding + 1e-12
+
+
+def test_a_turned_cell_beside_a_grid_does_not_meet_it() -> None:
+    corner = math.sqrt(0.5)  # of a cell that is turned by an eighth
+    turned = torch.eye(3, dtype=torch.float64)
+    turned[:2, :2] = torch.tensor([[corner, -corner], [corner, corner]])
+    grid = Grid((9, 9), torch.eye(3))
+    for place, meets in ((-0.6 - corner, False), (-0.4 - corner, True)):
+        turned[:2, 2] = torch.tensor([place, 4.0])
+        assert Grid((1, 1), turned).meets(grid) is meets
+        assert grid.meets(Grid((1, 1), turned)) is meets

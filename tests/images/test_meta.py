@@ -15,11 +15,13 @@ from monai.transforms import (
     AsDiscreted,
     Compose,
     EnsureChannelFirstd,
+    Flip,
     Invertd,
     LoadImaged,
     Orientationd,
     SaveImaged,
     Spacingd,
+    SpatialPad,
     SpatialPadd,
     ThresholdIntensityd,
     Transform,
@@ -65,6 +67,7 @@ from oinr_monai import (
     modulate,
 )
 from oinr_monai.images.files import read_image, write_image
+from oinr_monai.images.meta import placed
 from oinr_monai.images.time_axis import TimeAxis
 from oinr_monai.plugin.training import TrainedInferer
 
@@ -314,3 +317,14 @@ def test_an_answer_is_inverted_as_a_prediction_is(scan: Path, asked: str) -> Non
     plain = _read()({"image": scan})["image"]
     assert undone.shape == plain.shape
     torch.testing.assert_close(undone.affine, plain.affine)
+
+
+def test_a_history_that_cannot_be_undone_elsewhere_is_not_handed_on() -> None:
+    image = MetaTensor(torch.rand(1, 9, 8))
+    cropped = SpatialPad((12, 12))(Flip(0)(image))
+    names = [each["class"] for each in cropped.applied_operations]
+    assert names == ["Flip", "SpatialPad"]
+    other = MetaTensor(torch.rand(1, 20, 20))
+    assert placed(other, cropped).applied_operations == []
+    same = MetaTensor(torch.rand(1, 12, 12), affine=cropped.affine)
+    assert len(placed(same, cropped).applied_operations) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from PIL import Image
 
-from oinr_monai.images.files import write_image
+from oinr_monai.images.files import read_image, write_image
 from oinr_monai.images.series import Series, read_series, write_series
+from oinr_monai.images.time_axis import TIME_AXIS
 
 
 def moving(channels: int = 1, frames: int = 4) -> Series:
@@ -93,3 +96,19 @@ def test_frames_keep_their_place(tmp_path: Path, oblique_affine: torch.Tensor) -
     for a, b in zip(again.frames, frames, strict=True):
         torch.testing.assert_close(a.affine, b.affine, rtol=0, atol=1e-5)
         assert torch.equal(a.as_tensor(), b.as_tensor())
+
+
+def test_a_gif_goes_on_for_ever(tmp_path: Path) -> None:
+    write_series(tmp_path / "film.gif", moving())
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.info["loop"] == 0
+
+
+def test_a_fourth_axis_without_a_unit_or_a_number_is_no_time(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 6, 4, 3)).astype("f4")
+    for step in (1.0, math.nan):
+        scan = nib.Nifti1Image(values, np.eye(4))
+        scan.header.set_xyzt_units("mm")
+        scan.header["pixdim"][4] = step
+        nib.save(scan, tmp_path / "scan.nii")
+        assert TIME_AXIS not in read_image(tmp_path / "scan.nii").meta

@@ -9,7 +9,16 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from oinr_monai import FitConfig, OperatorConfig, fit_family, fit_many, learn_operator, modulate
+from oinr_monai import (
+    FitConfig,
+    Grid,
+    OperatorConfig,
+    fit_family,
+    fit_many,
+    learn_operator,
+    modulate,
+)
+from oinr_monai.images.scans import checked_scans
 
 FEW = FitConfig("fast", steps=1)
 LEARN = OperatorConfig(steps=1, batch=1)
@@ -66,3 +75,10 @@ def test_only_a_family_lies_in_one_place(moved: dict[str, float]) -> None:
 def test_the_unfit_one_is_named(taken_by: str) -> None:
     with pytest.raises(ValueError, match=r"^images\[1\]: image must vary"):
         TOGETHER[taken_by]([picture(), torch.ones(1, 12, 12)])
+
+
+def test_scans_lie_where_they_are_within_the_first() -> None:
+    whole = Grid((9, 8), torch.diag(torch.tensor([2.0, 0.5, 1.0])))
+    part = whole.crop((3, 2), (7, 8))
+    images = [grid.to_image(torch.rand(1, *grid.shape)) for grid in (whole, part)]
+    assert [scan.origin for scan in checked_scans(images, None)] == [(0.0, 0.0), (6.0, 1.0)]

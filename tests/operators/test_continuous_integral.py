@@ -273,6 +273,14 @@ def test_the_start_keeps_the_variance(dims: int, generator: torch.Generator) -> 
     assert float(network.last(h, [1] * dims).std()) < 0.3
 
 
+def test_mixed_kernels_start_without_a_bias() -> None:
+    torch.manual_seed(0)
+    network = CKConvOINR(1, 64, 1, (64,), support=1.0, separable=True)
+    mixer = network.integrals[0].mixer
+    assert float(mixer.mean()) == pytest.approx(0, abs=0.1)
+    assert float(mixer.square().mean()) == pytest.approx(1, abs=0.1)
+
+
 def test_another_spacing_shares_the_parameters(settings: dict[str, object]) -> None:
     network = make(2, settings)
     finer = network.with_spacing((0.4, 0.6))

@@ -86,3 +86,12 @@ def test_steering_turns_the_windows(dims: int, generator: torch.Generator) -> No
 def test_errors(maker: type[KernelNetwork], arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         maker(spatial_dims=2, out_channels=3, **arguments)
+
+
+def test_a_fresh_kernel_is_as_large_as_its_hidden_units() -> None:
+    torch.manual_seed(0)
+    kernel = SIREN(3, out_channels=4_000, hidden_channels=16)
+    offsets = 2 * torch.rand(50, 3) - 1
+    with torch.no_grad():
+        ratio = kernel(offsets).square().mean() / kernel.hidden(offsets).square().mean()
+    assert float(ratio) == pytest.approx(1, abs=0.1)

@@ -17,15 +17,18 @@ from torch import Tensor, nn
 
 from oinr_monai import (
     ConvOINR,
+    DenoiseConfig,
     DeriveOINR,
     FeaturesOINR,
     FitConfig,
     Grid,
+    OccupancyConfig,
     OINRInferer,
     Representation,
     SampleOINR,
     fit,
 )
+from oinr_monai.plugin import inferers
 
 QUICK = FitConfig(preset="fast", steps=20)
 
@@ -148,3 +151,19 @@ def test_an_evaluator_writes_what_the_inferer_answers(
         grid = Grid.from_image(volume).refine(2)
         assert written.shape == grid.shape
         np.testing.assert_allclose(written.affine, grid.affine, atol=1e-4)
+
+
+def test_the_kind_of_config_says_what_is_fitted(
+    batch: MetaTensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, config in (("denoise", DenoiseConfig()), ("fit_occupancy", OccupancyConfig())):
+        asked: list[object] = []
+
+        def found(image: Tensor, config: object, asked: list[object] = asked) -> Representation:
+            asked.append(config)
+            return fit(image, FitConfig("exact"))
+
+        monkeypatch.setattr(inferers, name, found)
+        answer = OINRInferer(config)(batch)
+        assert asked == [config, config]
+        torch.testing.assert_close(answer.as_tensor(), batch.as_tensor(), rtol=0, atol=1e-4)

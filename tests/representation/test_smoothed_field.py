@@ -157,6 +157,8 @@ def test_refuses(sheared_affine: Tensor, tmp_path: Path) -> None:
         representation.smoothed(1.5)
     with pytest.raises(ValueError, match="sigma must be positive, got -1"):
         smooth_field(-1.0)
+    with pytest.raises(ValueError, match="spacing must be positive, got"):
+        SmoothedField(original, 1.0, SHAPE, (1.0, 0.0, 1.0))
     straight = Grid(SHAPE, torch.diag(torch.tensor([*SPACING, 1.0])))
     smoothed = Representation(original, straight, representation.scale).smoothed(1.0)
     with pytest.raises(ValueError, match="as it was fitted"):

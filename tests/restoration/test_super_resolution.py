@@ -9,7 +9,14 @@ from monai.data import MetaTensor
 
 from oinr_monai.grids.grid import Grid
 from oinr_monai.restoration.momentum import TAIL_RATE, OrthogonalMomentum
-from oinr_monai.restoration.pairs import AxisModel, Pair, resample_axis, rotated, scored
+from oinr_monai.restoration.pairs import (
+    AxisModel,
+    Pair,
+    draw_patches,
+    resample_axis,
+    rotated,
+    scored,
+)
 from oinr_monai.restoration.slice_operator import SliceOperator
 from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
 from oinr_monai.restoration.views import slice_view
@@ -234,6 +241,8 @@ def test_a_lopsided_profile_is_not_mirrored():
 def test_slices_twice_as_far_apart_as_their_voxels_are_thick_and_learnt_from():
     grid = Grid((16, 18, 8), oblique((1.0, 1.0, 2.0)))
     assert slice_view(grid, None, None, None, None).factor == (1, 1, 2)
+    between = Grid((16, 18, 8), oblique((1.0, 1.0, 2.5)))
+    assert slice_view(between, None, None, None, None).factor == (1, 1, 3)
     with pytest.raises(ValueError, match="slice_axis must be one along which"):
         slice_view(grid, 0, None, None, 0.5)
 
@@ -284,3 +293,28 @@ def test_resampling_an_axis_keeps_smooth_functions():
 def test_borders_of_patches_do_not_count():
     assert scored(torch.zeros(1, 1, 20, 20, 40), (1, 1, 4)).shape == (1, 1, 14, 14, 32)
     assert scored(torch.zeros(1, 1, 3, 20, 8), (1, 1, 4)).shape[2:] == (1, 14, 8)
+
+
+def test_patches_are_mirrored_along_the_axes_that_may_be():
+    fine = torch.arange(16.0).view(1, 2, 8)
+    pair = Pair(fine[..., ::2], fine, (1, 2))
+    drawn = draw_patches([pair], torch.Generator().manual_seed(0), mirrors=[0], swaps=[])
+    seen = {tuple(next(drawn)[1].flatten().tolist()) for _ in range(20)}
+    assert seen == {tuple(each.flatten().tolist()) for each in (fine, fine.flip(1))}
+
+
+def test_a_fresh_block_changes_little():
+    torch.manual_seed(0)
+    operator, x = SliceOperator(2, 1, (1, 2), width=32, blocks=3), torch.randn(1, 32, 20, 20)
+    for block in operator.blocks:
+        assert float((block(x) - x).detach().std()) < 0.1
+
+
+def test_a_whole_image_is_answered_a_few_rows_at_a_time(monkeypatch):
+    from oinr_monai.restoration import slice_operator as slice_operators
+
+    monkeypatch.setattr(slice_operators, "TILE_PLACES", 3 * 8 * 5)
+    operator, asked = SliceOperator(3, 1, (1, 1, 3), width=4, blocks=1), []
+    operator.head.register_forward_hook(lambda module, inputs, out: asked.append(inputs[0].shape))
+    operator.whole(torch.rand(1, 9, 8, 5))
+    assert [shape[2] - 2 * operator.radius for shape in asked] == [3, 3, 3]
