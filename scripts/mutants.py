@@ -81,7 +81,8 @@ class Tried:
     @property
     def reason(self) -> str | None:
         """Why it changes nothing, if that is known."""
-        return CHANGES_NOTHING.get((self.path, self.within, self.before, self.after))
+        key = self.path, self.within, self.before, self.after, self.which
+        return CHANGES_NOTHING.get(key)
 
     @property
     def cells(self) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ def evaluate(
     channels = len(representation.scale.mean)
     if len(reference) != channels:
         raise ValueError(f"{image}: must have {channels} channels as {file}, got {len(reference)}")
-    inside = None if mask is None else read_mask(mask, reference)[None]
+    inside = None if mask is None else read_mask(mask, reference, uid or ())[None]
     finite = torch.isfinite(reference.as_tensor())
     if inside is not None and not bool((finite | ~inside).all()):
         raise ValueError(f"{image}: must be finite inside the mask, got NaN or infinite voxels")
@@ -177,6 +177,7 @@ def features(  # noqa: PLR0913
     factor: Factor = None,
     spacing: Spacing = None,
     like: Like = None,
+    uid: SeriesUid = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -185,11 +186,12 @@ def features(  # noqa: PLR0913
     if labels is not None:
         if (factor, spacing, like) != (None, None, None):
             raise ValueError("--labels has a grid of its own; give no other")
-        show(write_regions(load_representation(file, device), labels, output, layer), as_json)
+        representation = load_representation(file, device)
+        show(write_regions(representation, labels, output, layer, uid), as_json)
         return
     check_output(output, (".nii.gz", ".npz"), [like], overwrite)
     representation = load_representation(file, device)
-    grid = chosen_grid(representation, factor, spacing, like)
+    grid = chosen_grid(representation, factor, spacing, like, uid)
     check_not_source(output, representation.info, overwrite)
     with about(file):
         representation.check_layers()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -19,20 +17,13 @@ __all__ = ["about", "hush", "message_of", "options", "refuse", "say", "show", "u
 def show(fields: dict[str, Any], as_json: bool) -> None:
     """Print fields as one JSON object, or as a line each."""
     if as_json:
-        typer.echo(json.dumps(_finite(fields), allow_nan=False))
+        from oinr_monai.coding.strict_json import strict_json
+
+        typer.echo(strict_json(fields))
         return
     width = max(len(name) for name in fields)
     for name, value in fields.items():
         typer.echo(f"{name:<{width}}  {_text(value)}")
-
-
-def _finite(value: object) -> object:
-    """The same values, with null for what JSON cannot say: infinite, or not a number."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: object) -> str:

@@ -85,7 +85,7 @@ def denoise(  # noqa: PLR0913
     volume = read_image(image, uid or (), finite=mask is None)
     shown, grid = len(volume) if frame is None else 1, check_grid(image, volume)
     target.check(shown, grid, volume.meta, grid)
-    inside = None if mask is None else read_mask(mask, volume)
+    inside = None if mask is None else read_mask(mask, volume, uid or ())
     if len(volume) >= FEWEST_REPEATS:
         # Found from all frames, for each of them; what a stack denoised as one would have.
         estimated = model.estimated(volume.as_tensor(), inside)

@@ -67,7 +67,7 @@ def fit(  # noqa: PLR0913
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(metavar="MIB", min=1, help="Leave IMAGE on disk, and read so much at once."),
+        typer.Option(metavar="MIB", min=1, help="Leave IMAGE, NIfTI, on disk; read parts of it."),
     ] = None,
     uid: SeriesUid = None,
     degree: Degree = 3,
@@ -110,7 +110,7 @@ def fit(  # noqa: PLR0913
         degree=degree,
     )
     quality = asked.quality(config.preset)
-    inside = None if mask is None else read_mask(mask, volumes[0])
+    inside = None if mask is None else read_mask(mask, volumes[0], uid or ())
     start = None if init is None else load_representation(init, device)
     # An interrupt that comes once the fit has ended, or again, must not cost it.
     with kept(output, resume) as checkpoint, learning() as interrupts:

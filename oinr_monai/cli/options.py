@@ -79,7 +79,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fil
 
 SeriesUid = Annotated[
     list[str] | None,
-    typer.Option("--series", metavar="UID", help="Series of a DICOM folder that holds several."),
+    typer.Option("--series", metavar="UID", help="Series of a DICOM folder; again for its mask."),
 ]
 
 

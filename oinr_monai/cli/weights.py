@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,7 +33,11 @@ Representations = Annotated[
 
 
 def write_regions(
-    representation: Representation, labels: Path, output: Path, layer: int | None
+    representation: Representation,
+    labels: Path,
+    output: Path,
+    layer: int | None,
+    uid: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write what is in each region of a label map; returns what to say about it."""
     from oinr_monai.analysis.table import TABLE_SUFFIXES
@@ -41,7 +46,7 @@ def write_regions(
     from oinr_monai.analysis.regions import region_features
     from oinr_monai.images.labels import read_labels
 
-    regions = read_labels(labels)
+    regions = read_labels(labels, uid or ())
     with about(labels):
         table = region_features(representation, regions, layer=layer)
     table.save(output)

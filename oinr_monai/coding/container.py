@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .strict_json import strict_json
 from .tensor_file import FileKind, check_frame, parsed, with_checksum, without_checksum
 
 __all__ = ["OINR", "ChunkReader", "ChunkWriter"]
@@ -64,7 +65,7 @@ class ChunkWriter:
 
     def __init__(self, file: BinaryIO, header: Mapping[str, Any], chunks: int) -> None:
         self.file, self.chunks = file, chunks
-        text = json.dumps(header)
+        text = strict_json(header)
         parsed(text)
         self.room = len(json.dumps(_frame(text, chunks, 0))) + ROOM
         self.room += -self.room % 8
@@ -84,7 +85,7 @@ class ChunkWriter:
         """Write what comes before the chunks, and return the bytes of the file."""
         index = {name: np.array(self.index[name]).astype(kind) for name, (_, kind) in INDEX.items()}
         tensors = {name: torch.from_numpy(values) for name, values in index.items()}
-        text = with_checksum(json.dumps(header), tensors)
+        text = with_checksum(strict_json(header), tensors)
         frame = json.dumps(_frame(text, self.chunks, self.size)).encode()
         self.file.seek(0)
         self.file.write(self.room.to_bytes(8, "little") + frame.ljust(self.room))

@@ -24,6 +24,8 @@ from torch import Tensor
 
 from oinr_monai.images.replacing import replacing
 
+from .strict_json import strict_json
+
 __all__ = [
     "LONGEST_MESSAGE",
     "FileKind",
@@ -201,7 +203,7 @@ def write_tensor_file(
         ValueError: if the header is longer than one that would be read.
         OSError: if the file cannot be written.
     """
-    text = json.dumps(header)
+    text = strict_json(header)
     parsed(text)
     state = _apart({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     with replacing(path) as temporary:

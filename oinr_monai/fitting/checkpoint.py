@@ -81,7 +81,7 @@ def write_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> 
     # The groups are the settings' business: what a step changes in them is set before every step.
     leaves = dict(_leaves({**state, "optimizer": state["optimizer"]["state"]}))
     tensors = {name: value for name, value in leaves.items() if isinstance(value, Tensor)}
-    header = {name: value for name, value in leaves.items() if name not in tensors}
+    header = {name: _written(value) for name, value in leaves.items() if name not in tensors}
     write_tensor_file(path, CHECKPOINT.key, header, tensors)
 
 
@@ -103,18 +103,28 @@ def read_checkpoint(
     path, plain = Path(path), {name: v for name, v in like.items() if name != "optimizer"}
     known = {name: v for name, v in _leaves(plain) if not isinstance(v, Tensor)}
     with open_tensor_file(path, CHECKPOINT) as file:
-        _check_numbers(path, file.header, known)
+        header = {name: _read(value, known.get(name)) for name, value in file.header.items()}
+        _check_numbers(path, header, known)
         tensors = file.tensors(_expected(file, like, optimizer))
-        _check_values(tensors, {**file.header, **tensors})
+        _check_values(tensors, {**header, **tensors})
     device = next((t.device for t in like["network"].values()), torch.device("cpu"))
     tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-    state = _filled(plain, {**file.header, **tensors})
+    state = _filled(plain, {**header, **tensors})
     moments = {
         i: _filled({}, tensors, f"optimizer/{i}/") for i in range(len(_parameters(optimizer)))
     }
     groups = optimizer.state_dict()["param_groups"]
     kept = {i: entry for i, entry in moments.items() if entry}
     return {**state, "optimizer": {"state": kept, "param_groups": groups}}
+
+
+def _written(value: object) -> object:
+    # JSON cannot say a score of infinity but in words.
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def _read(value: object, known: object) -> object:
+    return float(value) if value in ("inf", "-inf") and isinstance(known, float) else value
 
 
 def _leaves(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

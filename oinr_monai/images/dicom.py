@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .dicom_files import quiet_pydicom, read_headers, series_in
 from .dicom_planes import Plane, planes_of
+from .dicom_times import volumes_in_time
 from .itk import LPS_TO_RAS, quiet_itk
 from .notes import note
 from .raw import RawImage, reading
@@ -31,7 +32,7 @@ _EVEN = 0.02
 
 
 def read_dicom(path: Path, series: Sequence[str] = ()) -> RawImage:
-    """A DICOM file, or the one series of a folder.
+    """A DICOM file, or the one series of a folder; volumes at several times are its channels.
 
     Args:
         path: file, or folder of any depth.
@@ -48,12 +49,19 @@ def read_dicom(path: Path, series: Sequence[str] = ()) -> RawImage:
     with reading(path, "DICOM"):
         for dataset in datasets:
             planes += planes_of(dataset)
-    order, affine = stacked_planes(path, planes)
+    volumes, time = volumes_in_time(path, planes)
+    order, affine = stacked_planes(path, [planes[i] for i in volumes[0]])
     with reading(path, "DICOM"):
         frames = [frame for dataset in datasets for frame in _stored(dataset)]
-        values = np.stack([_intensities(frames[i], planes[i]) for i in order])
-    # Arrays of frames run (Z, Y, X[, C]).
-    return RawImage(values.T if values.ndim == 4 else values.T[None], LPS_TO_RAS @ affine)
+        if time is not None and planes[0].size[2] > 1:
+            raise ValueError("it is a film in colour")
+        # Arrays of frames run (Z, Y, X[, C]).
+        found = [
+            np.stack([_intensities(frames[each[i]], planes[each[i]]) for i in order]).T
+            for each in volumes
+        ]
+    values = found[0] if found[0].ndim == 4 else np.stack(found)
+    return RawImage(values, LPS_TO_RAS @ affine, time=time)
 
 
 def _read_segmentation(path: Path, file: Path) -> RawImage:

@@ -49,6 +49,8 @@ class Plane:
         slope: intensities are slope times the stored values ...
         intercept: ... plus this.
         assumed: what was taken for granted.
+        times: when it was measured, in seconds, by each of the attributes that may tell.
+        kind: echo time and b-value, in which frames at one place may differ.
     """
 
     size: tuple[int, int, int]
@@ -60,6 +62,8 @@ class Plane:
     slope: float
     intercept: float
     assumed: tuple[str, ...] = ()
+    times: tuple[float | None, ...] = ()
+    kind: tuple[float | None, ...] = ()
 
     @property
     def axes(self) -> NDArray[np.float64]:
@@ -101,6 +105,8 @@ def _plane(dataset: Dataset, groups: Sequence[Dataset], frame: int) -> Plane:
         slope=slope,
         intercept=intercept,
         assumed=assumed,
+        times=_times(places),
+        kind=tuple(_number(places, name) for name in ("EchoTime", "DiffusionBValue")),
     )
 
 
@@ -223,6 +229,28 @@ def _gap(places: Sequence[Dataset]) -> tuple[float, str] | None:
         if value:
             return value, f"{keyword}, {abs(value):g} mm"
     return None
+
+
+def _times(places: Sequence[Dataset]) -> tuple[float | None, ...]:
+    place, apart = (
+        _number(places, name) for name in ("TemporalPositionIdentifier", "TemporalResolution")
+    )
+    in_turn = None if place is None or not apart else place * apart / 1000
+    clock = (_found(places, name) for name in ("AcquisitionTime", "ContentTime"))
+    waits = (_number(places, name) for name in ("FrameReferenceTime", "TriggerTime"))
+    return (
+        in_turn,
+        *(None if each is None else each / 1000 for each in waits),
+        *(None if each is None else _seconds(str(each)) for each in clock),
+    )
+
+
+def _seconds(clock: str) -> float | None:
+    """Since midnight, of HHMMSS.FFFFFF; None where it is cut short or no time."""
+    try:
+        return 3600 * int(clock[:2]) + 60 * int(clock[2:4]) + float(clock[4:])
+    except ValueError:
+        return None
 
 
 def _scaling(dataset: Dataset, places: Sequence[Dataset]) -> tuple[float, float]:

@@ -139,11 +139,14 @@ def open_image(path: str | os.PathLike[str], memory: float = 256.0) -> StoredIma
         ValueError: if it is not NIfTI, or damaged.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; give the path of a NIfTI image")
     name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"{path}: must be .nii or .nii.gz to be read in parts; convert it")
+    if not path.is_file() or not name.endswith((".nii", ".nii.gz")):
+        raise ValueError(
+            f"{path}: must be NIfTI, .nii or .nii.gz, to be read in parts; convert it, or read it"
+            " as a whole, without --memory"
+        )
     if name.endswith(".nii"):
         raw = read_nifti(path)
     else:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 
+from oinr_monai.coding.strict_json import strict_json
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.intensity import IntensityScale
 
@@ -87,7 +88,7 @@ class Header:
             "spacing": list(self.spacing),
             **_of_image(self.grid, self.scale, self.info),
         }
-        items = json.loads(json.dumps(items))
+        items = json.loads(strict_json(items))
         Header.of(items)
         return cast("dict[str, Any]", items)
 

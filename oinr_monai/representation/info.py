@@ -229,6 +229,8 @@ def _read(name: str, value: object, hint: Any, finite: bool = True) -> Any:  # n
     sequence = get_origin(hint) is tuple
     form = list[get_args(hint)[0]] if sequence else hint  # type: ignore[misc]
     plain = list(value) if isinstance(value, tuple) else value
+    if form == list[float] and isinstance(plain, list) and not finite:
+        plain = [math.nan if each is None else each for each in plain]
     if not fits(plain, form, finite):
         wanted = form.__name__ if isinstance(form, type) else str(form).replace("typing.", "")
         raise ValueError(f"{name} must be {wanted}, got {told(value)}")

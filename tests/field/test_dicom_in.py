@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -23,6 +24,7 @@ from pydicom.uid import generate_uid
 from oinr_monai.cli.app import main
 from oinr_monai.images.files import read_image
 from oinr_monai.images.notes import ImageNote
+from oinr_monai.images.time_axis import TimeAxis
 from oinr_monai.representation.representation import Representation
 from tests.field.inputs import (
     CAPTURE,
@@ -420,6 +422,52 @@ def test_several_echoes_in_one_series(tmp_path: Path) -> None:
     is_refused(tmp_path / "a", "6 of 12 slices repeat the place of another")
 
 
+VOLUMES = [counts(top=top) for top in (900, 500, 700)]
+
+
+def write_times(folder: Path, edit: Callable[[Dataset, int, int], None]) -> Path:
+    """One series of three volumes, one after the other; ``edit`` sees volume and slice."""
+    for t, volume in enumerate(VOLUMES):
+        write_series(folder / str(2 - t), volume, lambda d, k, t=t: edit(d, t, k), sop=MR)
+    return folder
+
+
+TIMES: dict[str, Callable[[Dataset, int, int], None]] = {
+    "a clock for each slice": lambda d, t, k: setattr(
+        d, "AcquisitionTime", f"0959{57 + t:02d}.{125 + 50 * k:06d}"
+    ),
+    "over midday": lambda d, t, k: setattr(d, "AcquisitionTime", ("115959", "120000", "120001")[t]),
+    "trigger times": lambda d, t, k: setattr(d, "TriggerTime", 250.0 * t),
+    "counted": lambda d, t, k: (
+        setattr(d, "TemporalPositionIdentifier", t + 1),
+        setattr(d, "TemporalResolution", 1500.0),
+        setattr(d, "AcquisitionTime", "100000"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("a clock for each slice", 1), ("over midday", 1), ("trigger times", 0.25), ("counted", 1.5)],
+)
+def test_volumes_at_several_times_are_channels(name: str, step: float, tmp_path: Path) -> None:
+    image = read_image(write_times(tmp_path / "a", TIMES[name]))
+    is_right(image, np.stack(VOLUMES), affine_of())
+    assert TimeAxis.of(image.meta) == TimeAxis(step, unit="sec")
+
+
+def test_volumes_that_are_not_told_apart_by_time_are_refused(tmp_path: Path) -> None:
+    def echoes(dataset: Dataset, t: int, k: int) -> None:
+        dataset.AcquisitionTime, dataset.EchoTime = f"1000{t:02d}", 10.0 * (t + 1)
+
+    reason = "12 of 18 slices repeat the place of another"
+    is_refused(write_times(tmp_path / "a", echoes), reason)
+    is_refused(write_times(tmp_path / "b", lambda d, t, k: None), reason)
+    short = write_times(tmp_path / "c", TIMES["trigger times"])
+    next((short / "1").iterdir()).unlink()
+    is_refused(short, "11 of 17 slices repeat the place of another")
+
+
 def test_frames_of_a_film_are_no_slices(tmp_path: Path) -> None:
     def edit(dataset: Dataset) -> None:
         dataset.FrameIncrementPointer, dataset.FrameTime = 0x0018_1063, 40.0
@@ -520,3 +568,26 @@ def test_what_is_no_image_in_a_folder_does_not_count(tmp_path: Path) -> None:
     report.save_as(tmp_path / "cd" / "report.dcm", enforce_file_format=True)
     is_right(read_image(tmp_path / "cd"), counts(), affine_of())
     is_refused(tmp_path / "cd" / "report.dcm", "there is no image in it")
+
+
+def test_a_mask_may_be_a_series_among_several(run: Callable[..., Any], tmp_path: Path) -> None:
+    folder, values = tmp_path / "cd", counts()
+    inside = (values > 300).astype(np.int64)
+    write_series(folder / "a", values, series="1.2.3.1")
+    write_series(folder / "b", inside, series="1.2.3.2")
+    write_series(tmp_path / "other", values, series="1.2.3.3")
+    fitted = tmp_path / "a.oinr"
+    chosen = ["--mask", folder, "--series", "1.2.3.2", "--series", "1.2.3.3"]
+    run("fit", tmp_path / "other", "-o", fitted, "--preset", "exact", *chosen)
+    scores = run("evaluate", fitted, "--image", tmp_path / "other", *chosen)
+    assert scores["mse"] < 1e-3
+    options = ["--labels", folder, "--series", "1.2.3.2"]
+    told = run("features", fitted, "-o", tmp_path / "regions.csv", *options)
+    assert told["regions"] == [1]
+
+
+def test_parts_are_read_of_nifti_alone(refused: Callable[..., str], tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "a", counts())
+    told = refused("fit", folder, "-o", tmp_path / "a.oinr", "--memory", 64)
+    assert "must be NIfTI" in told
+    assert "without --memory" in told

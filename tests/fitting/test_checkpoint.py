@@ -186,3 +186,14 @@ def test_scores_of_a_stack_are_as_many_as_its_networks(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="best/score must have shape"):
         made.read(path)
+
+
+@pytest.mark.parametrize("score", [math.inf, -math.inf])
+def test_a_score_without_end_is_kept_in_strict_json(tmp_path: Path, score: float) -> None:
+    made = Made(steps=2)
+    made.score = score
+    write_checkpoint(tmp_path / "a", made.state())
+    with safe_open(tmp_path / "a", "pt") as file:
+        for text in file.metadata().values():
+            json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    assert made.read(tmp_path / "a")["best"]["score"] == score

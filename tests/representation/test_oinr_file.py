@@ -506,3 +506,22 @@ def test_occupancies_are_kept_with_their_labels(tmp_path: Path) -> None:
     assert Representation.load(tmp_path / "rep.oinr").info["occupancy"]["labels"] == [2, 5]
     rewrite(tmp_path / "rep.oinr", put("info/occupancy/labels", [5, 2]))
     assert "occupancy must have labels of 2" in message_of(tmp_path / "rep.oinr")
+
+
+def test_headers_are_json_that_every_reader_takes(tmp_path: Path) -> None:
+    def strict(text: str) -> object:
+        return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+
+    representation = fit(torch.rand(1, 6, 5), FitConfig("exact"))
+    representation.info |= {
+        **{"psnr_grid": math.inf, "psnr_between": math.nan, "psnr_members": (41.5, math.inf)},
+        "made": {"here": [1.0, -math.inf]},
+    }
+    representation.save(tmp_path / "a.oinr")
+    with safe_open(tmp_path / "a.oinr", "pt") as file:
+        for text in file.metadata().values():
+            strict(text)
+    found = Representation.load(tmp_path / "a.oinr").info
+    assert math.isnan(found.psnr_grid)
+    assert found.psnr_members[0] == 41.5
+    assert found["made"] == {"here": [1.0, None]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts import mutants
+from scripts.shared.equivalent import CHANGES_NOTHING
 from scripts.shared.mutation import mutations, with_mutation
 
 SOURCE = '''
@@ -50,32 +52,64 @@ def test_every_kind_of_fault_and_no_message_type_or_default() -> None:
         compile(text, "module", "exec")
 
 
-def test_a_module_is_tested_by_its_mirror_or_by_those_that_name_it(tmp_path: Path) -> None:
-    copy = mutants.Copy(tmp_path)
+def test_a_fault_knows_where_it_is() -> None:
+    assert {each.within for each in mutations(SOURCE)} == {"door"}
+    within = {each.within for each in mutations("class A:\n    def f(self):\n        return 1\n")}
+    assert within == {"A.f"}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> mutants.Copy:
+    return mutants.Copy(tmp_path_factory.mktemp("mutants"))
+
+
+def test_a_module_is_tested_by_its_mirror_or_by_those_that_name_it(copy: mutants.Copy) -> None:
     mirrored, named = Path("oinr_monai/grids/tiles.py"), Path("oinr_monai/images/replacing.py")
-    assert copy.tests_of(mirrored) == (Path("tests/grids/test_tiles.py"), mirrored)
-    assert Path("tests/images/test_scratch.py") in copy.tests_of(named)
+    assert copy.tests_of(mirrored) == ("tests/grids/test_tiles.py", str(mirrored))
+    assert "tests/images/test_scratch.py" in copy.tests_of(named)
+    assert "tests/field/test_values.py" in copy.tests_of(named)
 
 
 def test_a_fault_is_tried_on_a_copy_and_undone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: mutants.Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = Path("oinr_monai/grids/tiles.py")
-    copy, seen = mutants.Copy(tmp_path), []
+    path, seen = Path("oinr_monai/grids/tiles.py"), []
 
-    def passes(self: mutants.Copy, tests: object, seconds: float) -> bool:
+    def failing(self: mutants.Copy, tests: object, words: list[str]) -> list[str]:
         seen.append((self.root / path).read_text())
-        return len(seen) == 1
+        return ["the::test"]
 
-    monkeypatch.setattr(mutants.Copy, "passes", passes)
+    monkeypatch.setattr(mutants.Copy, "failing", failing)
     before = (mutants.ROOT / path).read_text()
-    mutation = mutations(before)[0]
-    assert copy.tried(path, mutation).noticed
-    assert seen == [before, with_mutation(before, 0)]
+    mutation, fault = copy.faults(path)[0]
+    assert copy.judged(mutation, fault).by == "the::test"
+    assert seen == [with_mutation(before, 0)]
     assert (copy.root / path).read_text() == (mutants.ROOT / path).read_text() == before
 
 
-def test_faults_are_chosen_by_the_seed() -> None:
+def test_tests_that_fail_are_told(copy: mutants.Copy) -> None:
+    (copy.root / "tests" / "test_it.py").write_text(
+        "def test_one():\n    assert False\n\n\ndef test_word():\n    assert not 'word'\n"
+    )
+    tests = ["tests/test_it.py"]
+    assert copy.failing(tests, ["_word"]) == ["tests/test_it.py::test_word"]
+    assert len(copy.failing(tests, every=True)) == 2
+    (copy.root / "tests" / "test_it.py").write_text("def test_one():\n    pass\n")
+    assert copy.failing(tests) == []
+
+
+def test_faults_are_chosen_by_the_seed_and_found_again(copy: mutants.Copy) -> None:
     paths = mutants.modules(None)
-    assert mutants.chosen(mutants.ROOT, paths, 5, 0) == mutants.chosen(mutants.ROOT, paths, 5, 0)
-    assert mutants.chosen(mutants.ROOT, paths, 5, 0) != mutants.chosen(mutants.ROOT, paths, 5, 1)
+    chosen = mutants.chosen(copy, paths, 5, 0)
+    assert chosen == mutants.chosen(copy, paths, 5, 0) != mutants.chosen(copy, paths, 5, 1)
+    for each in chosen:
+        found = mutants.there(copy, each)
+        assert found is not None
+        assert found[1] == each
+    assert mutants.there(copy, replace(chosen[0], before="what is no more")) is None
+
+
+def test_what_changes_nothing_is_there(copy: mutants.Copy) -> None:
+    for path, within, before, after, which in CHANGES_NOTHING:
+        faults = [fault for _, fault in copy.faults(Path(path)) if fault.which == which]
+        assert (within, before, after) in {(f.within, f.before, f.after) for f in faults}
