@@ -317,7 +317,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
         if options.again:
-            faults, kept = [e for e in before if not e.by], [e for e in before if e.by]
+            faults = [each for each in before if not each.by and not each.reason]
+            kept = [each for each in before if each not in faults]
             write_rows(rows, kept)
         else:
             paths = modules(options.package_file)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -65,6 +65,13 @@ class InMonai(ABC):
 
     def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
         raise TypeError(REMEDY)
+
+    def _refused(self, *others: object) -> NoReturn:
+        raise TypeError(REMEDY)
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refused
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __neg__ = __abs__ = _refused
+    __lt__ = __le__ = __gt__ = __ge__ = _refused
 
     @classmethod
     def __torch_function__(cls, *args: object, **kwargs: object) -> object:

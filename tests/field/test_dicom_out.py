@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 
 from oinr_monai import Grid, Representation
 from oinr_monai.cli.app import main
+from oinr_monai.images.dicom_series import Slices
 from oinr_monai.images.files import read_image, write_image
 from oinr_monai.images.labels import read_labels
 from oinr_monai.images.notes import ImageNote
@@ -433,3 +434,10 @@ def test_a_lone_slice(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None
     verified(tmp_path / "out")
     with pytest.warns(ImageNote, match="a lone slice"):
         assert read_image(tmp_path / "out").pixdim[2] == 4
+
+
+def test_rows_and_columns_are_at_right_angles_to_rounding() -> None:
+    affine = np.diag([1.5, 1.25, 4.0, 1.0])
+    affine[0, 1] = 1e-4  # as an affine in float32 may have it
+    slices = Slices.of(affine, 3)
+    np.testing.assert_allclose(slices.orientation @ slices.orientation.T, np.eye(2), atol=1e-12)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from oinr_monai.fields.spline import SplineField
+from oinr_monai.fitting import alignment
 from oinr_monai.fitting.alignment import Alignment
 from oinr_monai.grids.positions import Lattice
 
@@ -34,6 +38,34 @@ def test_a_shift_is_found_in_mm(dims: int) -> None:
     expected = torch.zeros(dims)
     expected[0] = 2 * spacing[0]
     assert torch.allclose(apart, expected, rtol=0, atol=0.1 * 2 * spacing[0])
+
+
+def test_images_are_looked_at_as_sparsely_as_their_blur_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[float] = []
+
+    def every(size: int, step: float, device: torch.device) -> Tensor:
+        steps.append(step)
+        return found(size, step, device)
+
+    found = alignment._every
+    monkeypatch.setattr(alignment, "_every", every)
+    group = torch.stack([bumps(1, -1.0), bumps(1, 1.0)])
+    Alignment(blurs=(8.0, 4.0, 0.5), steps=1)._descent(group, (8.0, 4.0, 0.5))
+    assert steps == [4.0, 2.0, 1.0]
+
+
+def test_a_motion_is_taken_back_where_it_explains_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = torch.linspace(0.1, 0.9, 64)  # how much of the disagreement it explains
+    left = iter([torch.ones(64), (1 - wanted) / (1 + wanted)])
+    monkeypatch.setattr(alignment, "_disagreement", lambda images: next(left))
+    motion = SplineField((63.0,), (4.0,), 1)
+    nn.init.ones_(motion.coefficients)
+    Alignment()._take_back(torch.zeros(2, 1, 64), [motion, copy.deepcopy(motion)])
+    places = torch.arange(12.0, 52.0).double()
+    kept = motion(Lattice((places,)))[0].flatten().detach()
+    assert float((kept - wanted[12:52]).abs().max()) < 0.04
 
 
 def test_equal_images_do_not_move() -> None:

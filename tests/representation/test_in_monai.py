@@ -14,9 +14,11 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor, PersistentDataset
 from monai.transforms import (
+    AsDiscreted,
     CenterSpatialCropd,
     Compose,
     Flipd,
+    Lambdad,
     LoadImaged,
     Orientationd,
     RandAffined,
@@ -25,6 +27,7 @@ from monai.transforms import (
     SaveImaged,
     Spacingd,
     SpatialPadd,
+    ThresholdIntensityd,
     Transform,
 )
 from torch import Tensor
@@ -108,6 +111,9 @@ TAKE_IMAGES: list[Transform] = [
     RandAffined("image", prob=1.0),
     SpatialPadd("image", (30, 30, 30)),
     CenterSpatialCropd("image", (4, 4, 4)),
+    AsDiscreted("image", threshold=0.5),
+    ThresholdIntensityd("image", threshold=0.5),
+    Lambdad("image", lambda image: 2 * image - 1),
 ]
 
 
@@ -130,7 +136,14 @@ def test_writers_batches_and_tensors_tell_to_sample_first(
     loader = DataLoader(Dataset([{"image": representation}] * 2), batch_size=2)
     with pytest.raises(TypeError, match=r"sample it first \(SampleOINRd\)"):
         next(iter(loader))
-    for taken in (np.asarray, torch.flatten):
+    for taken in (
+        np.asarray,
+        torch.flatten,
+        lambda x: x + 1,
+        lambda x: 1 - x,
+        lambda x: x / 2,
+        abs,
+    ):
         with pytest.raises(TypeError, match=r"sample it first \(SampleOINRd\)"):
             taken(representation)  # type: ignore[operator]
     with pytest.raises(AttributeError, match=r"no attribute 'smaple'$"):

@@ -26,6 +26,7 @@ from oinr_monai import (
 from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import psnr
 from oinr_monai.operators.conv import ConvOINR
+from oinr_monai.restoration import stein
 from oinr_monai.restoration.sine_curve import with_tail
 from oinr_monai.scanner.noise_level import details_hold_anatomy, repeat_noise_level
 from tests.phantoms import plateau
@@ -64,6 +65,16 @@ def test_risk_is_the_mean_squared_error_over_the_noise(generator: torch.Generato
     found = denoise(noisy, DenoiseConfig(GaussianNoise(0.1), steps=100))
     error = float(((found.sample() - clean) ** 2).mean()) / 0.1**2
     assert found.info["risk"] == pytest.approx(error, abs=0.15)
+
+
+def test_risk_counts_what_counts(generator: torch.Generator) -> None:
+    noisy, probe = torch.randn(2, 1, 4, 5, generator=generator)
+    answers = torch.stack([noisy + 0.3, noisy + 0.3])  # does not answer to the probe
+    for count in (1, 2, 20):
+        weight = (torch.arange(20).view(4, 5) < count).float()
+        label = (noisy, probe, torch.tensor(0.5), weight)
+        found = float(stein.risk(answers, label))
+        assert found == pytest.approx((0.3 / 0.5) ** 2, rel=1e-4)
 
 
 def test_small_noise_does_no_harm(generator: torch.Generator) -> None:
