@@ -65,7 +65,7 @@ def test_errors_name_the_rule(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         open_image(tmp_path / "none.nii")
     (tmp_path / "a.nrrd").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"must be \.nii or \.nii\.gz"):
+    with pytest.raises(ValueError, match=r"must be NIfTI, \.nii or \.nii\.gz"):
         open_image(tmp_path / "a.nrrd")
     (tmp_path / "b.nii").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"b\.nii: cannot be read as NIfTI"):
