@@ -514,7 +514,7 @@ def test_headers_are_json_that_every_reader_takes(tmp_path: Path) -> None:
 
     representation = fit(torch.rand(1, 6, 5), FitConfig("exact"))
     representation.info |= {
-        **{"psnr_grid": math.inf, "psnr_between": math.nan, "psnr_members": (41.5, math.inf)},
+        **{"psnr_blends": math.inf, "risk": math.nan, "psnr_members": (41.5, math.inf)},
         "made": {"here": [1.0, -math.inf]},
     }
     representation.save(tmp_path / "a.oinr")
@@ -522,6 +522,6 @@ def test_headers_are_json_that_every_reader_takes(tmp_path: Path) -> None:
         for text in file.metadata().values():
             strict(text)
     found = Representation.load(tmp_path / "a.oinr").info
-    assert math.isnan(found.psnr_grid)
+    assert math.isnan(found.psnr_blends)
     assert found.psnr_members[0] == 41.5
     assert found["made"] == {"here": [1.0, None]}
