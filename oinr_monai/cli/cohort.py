@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -136,12 +135,21 @@ def _part(every: Cohort, shard: str | None) -> tuple[Cohort, str]:
 def _check_outputs(
     subjects: Cohort, task: Task, output: Path, table: str, manifest: Path, overwrite: bool
 ) -> None:
-    inputs = [manifest, *(path for each in subjects.subjects for path in each.files())]
-    known = {each.resolve() for each in inputs}
+    """Raise where a file to write is one that is read, unless it may be replaced."""
+    own = [path for each in subjects.subjects for path in each.files()]
+    inputs = {_place(each): each for each in (manifest, *task.files(), *own)}
     for name in (table, *(f"{each.name}{task.suffix}" for each in subjects.subjects)):
-        with suppress(OSError, ValueError):  # a name that no file can have fails its row
-            if (output / name).resolve() in known:
-                check_unused(output / name, [output / name], overwrite)
+        known = inputs.get(_place(output / name))
+        if known is not None:
+            check_unused(output / name, [known], overwrite)
+
+
+def _place(path: Path) -> Path:
+    # A name that no file can have fails its row.
+    try:
+        return path.resolve()
+    except (OSError, ValueError):
+        return path
 
 
 def _on_engine(command: Callable[..., Task]) -> Callable[..., None]:
@@ -175,7 +183,7 @@ def fit_cohort(
     init: Annotated[
         Path | None, typer.Option(metavar="REP.oinr", help="Fit that each begins with.")
     ] = None,
-    preset: Preset = "balanced",
+    preset: Preset = None,
     steps: Steps = None,
     seconds: Seconds = None,
     seed: Seed = 0,

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .console import hush
-from .leaving import interruptible
+from .console import hush, say
+from .leaving import INTERRUPTED, interruptible
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -48,7 +48,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and n
 
 
 Preset = Annotated[
-    Literal["fast", "balanced", "best", "exact"],
+    Literal["fast", "balanced", "best", "exact"] | None,
     typer.Option(help="Quality against time; exact trains nothing, for derivatives."),
 ]
 
@@ -126,7 +126,11 @@ class Command(TyperCommand):
         import_module("oinr_monai.names")
         with warnings.catch_warnings(), interruptible():
             hush()
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:  # which the command did not heed
+                say("interrupted; nothing is written")
+                raise typer.Exit(INTERRUPTED) from None
 
 
 def _join_numbers(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -54,6 +54,10 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """All that decides what it makes of the same files, as JSON values."""
 
+    def files(self) -> list[Path]:
+        """What it reads beside the files of a subject."""
+        return []
+
     @abstractmethod
     def make(self, subject: Subject, output: Path) -> Info:
         """Write the file, complete or not at all; what is known of it.
@@ -87,6 +91,10 @@ class FitTask(Task):
 
     config: FitConfig = field(default_factory=FitConfig)
     start: Path | None = None
+
+    def files(self) -> list[Path]:
+        """The start."""
+        return [] if self.start is None else [self.start]
 
     def groups(self, subjects: Sequence[Subject]) -> list[tuple[Subject, ...]]:
         """Small images of one shape and spacing go together, where something is trained.

@@ -160,9 +160,6 @@ def test_a_cohort_replaces_neither_its_table_nor_its_start(
     started = ["--preset", "fast", "--init", trained]
     assert "trained.oinr: is an input" in refused(*command, *started)
     assert main([*map(str, command), *map(str, started), "--overwrite"]) == 0
-    assert '--preset must train something for a cohort, got "exact"' in refused(
-        *("cohort", "fit", table, "-o", tmp_path / "new", "--preset", "exact")
-    )
 
 
 # Modes and links
