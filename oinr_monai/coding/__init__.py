@@ -1,8 +1,8 @@
 """Samples as bytes: a file in chunks that loses nothing, or no more than was agreed."""
 
 from .decoder import CodedSamples, open_samples
-from .encoder import Coded, write_samples
-from .quality import Bits, Lossless, MaxError, Psnr, Quality
+from .encoder import write_samples
+from .quality import Bits, Coded, Lossless, MaxError, Psnr, Quality
 
 __all__ = [
     "Bits",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,12 +11,16 @@ from typing import final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from .coefficients import read_coefficients, write_coefficients
 from .entropy import packed, unpacked
-from .wavelets import analyse, subbands, synthesise
+from .pictures import packed_picture, unpacked_picture
+from .tokens import LARGEST
+from .wavelets import analyse_integers, synthesise_integers
 
-__all__ = ["Coder", "Constant", "Floats", "Integers", "Wavelets", "coder_of"]
+__all__ = ["Coder", "Constant", "Deltas", "Floats", "Lifted", "Pictures", "Scale"]
 
 
 class Coder(ABC):
@@ -61,103 +66,129 @@ class Floats(Coder):
 
     def encode(self, values: Tensor) -> list[bytes | None]:
         """Planes of bytes, packed."""
-        return [packed(np.ascontiguousarray(_bytes_of(each).T)) for each in values]
+        return [_planes(each) for each in values.cpu().contiguous().numpy()]
 
     def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
         """Every bit as it was."""
-        voxels = int(np.prod(shape))
-        planes = [unpacked(each, 4 * voxels).reshape(4, voxels).T for each in data]
-        chunks = [np.ascontiguousarray(each).view(np.float32).reshape(shape) for each in planes]
-        return torch.from_numpy(np.stack(chunks))
+        return torch.from_numpy(np.stack([_of_planes(each, shape, np.float32) for each in data]))
 
 
-def _bytes_of(values: Tensor) -> np.ndarray:
-    return values.cpu().contiguous().numpy().view(np.uint8).reshape(-1, 4)
+def _planes(values: NDArray[np.float32] | NDArray[np.int32]) -> bytes:
+    return packed(np.ascontiguousarray(values.view(np.uint8).reshape(-1, 4).T))
+
+
+def _of_planes(data: bytes, shape: tuple[int, ...], kind: type) -> NDArray[np.generic]:
+    planes = unpacked(data, 4 * math.prod(shape)).reshape(4, -1)
+    return np.ascontiguousarray(planes.T).view(kind).reshape(shape)
 
 
 @final
 @dataclass(frozen=True)
-class Integers(Coder):
-    """Whole numbers k that the samples ``slope k + intercept`` are made of.
+class Scale:
+    """Whole numbers k that samples ``slope k + intercept`` are made of.
 
     Args:
         slope: what a step of the whole numbers is in the samples.
         intercept: the sample of 0.
     """
 
-    slope: float
-    intercept: float
+    slope: float = 1.0
+    intercept: float = 0.0
 
-    def encode(self, values: Tensor) -> list[bytes | None]:
-        """Differences along the last axis, packed; None where samples are no such numbers."""
-        found: list[bytes | None] = []
-        for each in values:
-            steps = torch.round((each.double() - self.intercept) / self.slope)
-            fits = (
-                bool(torch.equal(self._samples(steps), each)) and float(steps.abs().max()) < 2**30
-            )
-            found.append(self._packed(steps) if fits else None)
-        return found
+    def whole(self, values: Tensor) -> tuple[NDArray[np.int32], list[bool]]:
+        """The whole numbers of chunks (B, *shape), and of which chunks they are all."""
+        steps = torch.round((values.double() - self.intercept) / self.slope)
+        fits = (self.samples(steps) == values) & (steps.abs() < LARGEST >> 3)
+        kept = torch.where(fits, steps, 0.0).to(torch.int32).cpu().numpy()
+        return kept, fits.flatten(1).all(1).tolist()
 
-    def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
-        """The samples that the numbers make."""
-        voxels = int(np.prod(shape))
-        chunks = []
-        for each in data:
-            planes = unpacked(each, 4 * voxels).reshape(4, voxels).T
-            differences = np.ascontiguousarray(planes).view(np.int32).reshape(shape)
-            steps = torch.from_numpy(differences.astype(np.int64).cumsum(-1))
-            chunks.append(self._samples(steps.double()))
-        return torch.stack(chunks)
-
-    def _samples(self, steps: Tensor) -> Tensor:
+    def samples(self, steps: Tensor) -> Tensor:
+        """The samples that whole numbers make, as they are made when an image is read."""
         return (steps.double() * self.slope + self.intercept).float()
-
-    def _packed(self, steps: Tensor) -> bytes:
-        differences = np.diff(steps.cpu().numpy().astype(np.int32), prepend=np.int32(0))
-        return packed(np.ascontiguousarray(differences.view(np.uint8).reshape(-1, 4).T))
 
 
 @final
 @dataclass(frozen=True)
-class Wavelets(Coder):
-    """Coefficients of a wavelet transform in steps of the same size.
+class Deltas(Coder):
+    """Differences of whole numbers along the last axis, packed.
 
     Args:
-        step: size of a step, of coefficients of norm 1.
+        scale: of which whole numbers samples are made.
     """
 
-    step: float
+    scale: Scale
 
     def encode(self, values: Tensor) -> list[bytes | None]:
-        """The steps of every coefficient, packed."""
-        coefficients = analyse(values)
-        steps = torch.round(coefficients / self._sizes(values))
-        planes = steps.to(torch.int32).cpu().numpy().view(np.uint8).reshape(len(values), -1, 4)
-        return [packed(np.ascontiguousarray(each.T)) for each in planes]
+        """Planes of bytes of the differences; None where samples are no such numbers."""
+        steps, fits = self.scale.whole(values)
+        return [
+            _planes(np.diff(each, prepend=np.int32(0))) if fit else None
+            for each, fit in zip(steps, fits, strict=True)
+        ]
 
     def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
-        """The samples that the coefficients make."""
-        voxels = int(np.prod(shape))
-        planes = [unpacked(each, 4 * voxels).reshape(4, voxels).T for each in data]
-        steps = [np.ascontiguousarray(each).view(np.int32).reshape(shape) for each in planes]
-        coefficients = torch.from_numpy(np.stack(steps)).float()
-        return synthesise(coefficients * self._sizes(coefficients))
-
-    def _sizes(self, values: Tensor) -> Tensor:
-        sizes = torch.empty(values.shape[1:])
-        for band in subbands(tuple(values.shape[1:])):
-            sizes[band.box] = self.step / band.norm
-        return sizes.to(values.device)
+        """The samples that the numbers make."""
+        chunks = [_of_planes(each, shape, np.int32).astype(np.int64).cumsum(-1) for each in data]
+        return self.scale.samples(torch.from_numpy(np.stack(chunks)))
 
 
-def coder_of(number: int, slope: float, intercept: float, step: float) -> Coder:
-    """The coder that a file's index calls by a number.
+@final
+@dataclass(frozen=True)
+class Pictures(Coder):
+    """Whole numbers within 16 bits of their least, the planes of a chunk below each other.
 
-    Raises:
-        ValueError: if there is none.
+    Args:
+        scale: of which whole numbers samples are made.
     """
-    coders: list[Coder] = [Constant(), Floats(), Integers(slope, intercept), Wavelets(step)]
-    if not 0 <= number < len(coders):
-        raise ValueError(f"a coder {number} that is not known; upgrade oinr-monai")
-    return coders[number]
+
+    scale: Scale
+
+    def encode(self, values: Tensor) -> list[bytes | None]:
+        """The least number and a picture; None where samples are no such numbers."""
+        steps, fits = self.scale.whole(values)
+        return [self._one(each) if fit else None for each, fit in zip(steps, fits, strict=True)]
+
+    def _one(self, steps: NDArray[np.int32]) -> bytes | None:
+        least, span = int(steps.min()), int(steps.max()) - int(steps.min())
+        if span >= 1 << 16:
+            return None
+        wide = span >= 1 << 8
+        picture = (steps - least).reshape(-1, steps.shape[-1])
+        frame = packed_picture(picture.astype(np.uint16) if wide else picture.astype(np.uint8))
+        return None if frame is None else struct.pack("<iB", least, wide) + frame
+
+    def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
+        """The samples that the numbers make."""
+        chunks = []
+        for each in data:
+            if len(each) < 5 or each[4] > 1:
+                raise ValueError("a chunk without its picture")
+            least, wide = struct.unpack_from("<iB", each)
+            size = (math.prod(shape[:-1]), shape[-1])
+            picture = unpacked_picture(each[5:], size, np.dtype(np.uint16 if wide else np.uint8))
+            chunks.append(picture.reshape(shape).astype(np.int64) + least)
+        return self.scale.samples(torch.from_numpy(np.stack(chunks)))
+
+
+@final
+@dataclass(frozen=True)
+class Lifted(Coder):
+    """Coefficients of a wavelet transform of whole numbers.
+
+    Args:
+        scale: of which whole numbers samples are made.
+    """
+
+    scale: Scale
+
+    def encode(self, values: Tensor) -> list[bytes | None]:
+        """The coefficients; None where samples are no such numbers."""
+        steps, fits = self.scale.whole(values)
+        coefficients = analyse_integers(torch.from_numpy(steps)).numpy()
+        data = write_coefficients(coefficients)
+        return [each if fit else None for each, fit in zip(data, fits, strict=True)]
+
+    def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
+        """The samples that the numbers make."""
+        coefficients = torch.from_numpy(read_coefficients(data, shape))
+        return self.scale.samples(synthesise_integers(coefficients))

@@ -7,6 +7,8 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import torch
 from torch import Tensor
 
 from .chunks import MOST_VOXELS, Chunk, Chunking
-from .coders import Coder, coder_of
+from .coders import Coder, Constant, Deltas, Floats, Lifted, Pictures, Scale
 from .container import OINR, ChunkReader
+from .quantised import Wavelets
 from .tensor_file import LONGEST_MESSAGE, OtherFileError, one_line, short_path
 
-__all__ = ["FORMAT_VERSION", "CodedSamples", "open_samples"]
+__all__ = ["FORMAT_VERSION", "CodedSamples", "Parameters", "open_samples"]
 
 FORMAT_VERSION = 2
 
@@ -47,7 +50,8 @@ class CodedSamples:
             self.reader = ChunkReader.of(self.path)
             self._check_version(self.reader.header)
             self.header, samples = _parts(self.reader.header)
-            self._chunking, self._parameters = _chunking(samples), _parameters(samples)
+            self._chunking = _chunking(samples)
+            self._coders = list(Parameters.of(samples, self.device).coders.values())
             if len(self._chunking) != self.reader.chunks:
                 raise ValueError(f"{self.reader.chunks} chunks for {len(self._chunking)}")
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
@@ -102,7 +106,9 @@ class CodedSamples:
         return coder.decode(data, chunks[0].shape).to(self.device)
 
     def _coder(self, number: int) -> Coder:
-        return coder_of(number, **self._parameters)
+        if number >= len(self._coders):
+            raise ValueError(f"a coder {number} that is not known; upgrade oinr-monai")
+        return self._coders[number]
 
     def _keep(self, chunk: Chunk, values: Tensor) -> None:
         self._cache[chunk.number] = values
@@ -172,16 +178,59 @@ def _chunking(samples: Mapping[str, Any]) -> Chunking:
     return Chunking(shape, edges)
 
 
-def _parameters(samples: Mapping[str, Any]) -> dict[str, float]:
-    found = {}
-    for name in ("slope", "intercept", "step"):
-        value = samples.get(name)
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number")
-        found[name] = float(value)
-    if found["slope"] == 0 or found["step"] <= 0:
-        raise ValueError("slope must not be 0, and step positive")
-    return found
+@dataclass(frozen=True)
+class Parameters:
+    """What the coders of a file need to know.
+
+    Args:
+        slope: samples that are kept as whole numbers are slope times those ...
+        intercept: ... plus this.
+        step: size of the steps of wavelet coefficients.
+        error: bound of the error, 0 if there is none.
+        device: where samples are put together.
+    """
+
+    slope: float
+    intercept: float
+    step: float
+    error: float
+    device: torch.device
+
+    @classmethod
+    def of(cls, samples: Mapping[str, Any], device: torch.device) -> Parameters:
+        """Those of a header.
+
+        Raises:
+            ValueError: if one is missing or out of its range.
+        """
+        found = {}
+        for name in ("slope", "intercept", "step", "error"):
+            value = samples.get(name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} must be a number")
+            found[name] = float(value)
+        if not all(map(math.isfinite, found.values())) or not found["slope"]:
+            raise ValueError("slope, intercept, step and error must be finite, slope not 0")
+        if found["step"] <= 0 or found["error"] < 0:
+            raise ValueError("step must be positive, and error not negative")
+        return cls(**found, device=device)
+
+    def items(self) -> dict[str, float]:
+        """The JSON values that :meth:`of` reads."""
+        return {name: getattr(self, name) for name in ("slope", "intercept", "step", "error")}
+
+    @cached_property
+    def coders(self) -> dict[str, Coder]:
+        """The coders, in the order of their numbers in a file."""
+        scale = Scale(self.slope, self.intercept)
+        return {
+            "constant": Constant(),
+            "floats": Floats(),
+            "deltas": Deltas(scale),
+            "pictures": Pictures(scale),
+            "lifted": Lifted(scale),
+            "wavelets": Wavelets(self.step, self.error, self.device),
+        }
 
 
 def _alike(chunks: Sequence[Chunk], coders: Any) -> Iterator[list[Chunk]]:  # noqa: ANN401

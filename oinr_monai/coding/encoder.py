@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,21 @@ from oinr_monai.grids.samples import Samples
 from oinr_monai.images.replacing import replacing
 
 from .chunks import Chunk, Chunking
-from .coders import Coder, Constant, Floats, Integers, Wavelets
 from .container import ChunkWriter
-from .decoder import AT_ONCE, FORMAT_VERSION
-from .quality import Bits, Lossless, MaxError, Psnr, Quality
+from .decoder import AT_ONCE, FORMAT_VERSION, Parameters
+from .quality import Coded, Lossless, MaxError, Quality
+from .steps import Survey, first_step
 
-__all__ = ["Coded", "write_samples"]
+__all__ = ["write_samples"]
 
-# Tries of a step before a quality is given up.
-TRIES = 12
+# Times that all samples are coded before a quality is given up.
+TRIES = 8
 
+# Chunks that a sample has at most.
+SAMPLED = 24
 
-@dataclass(frozen=True)
-class Coded:
-    """What came of coding, measured on all voxels.
-
-    Args:
-        bytes: size of the file.
-        bits_per_voxel: bits of the file for each voxel of each channel.
-        max_error: greatest difference of a decoded sample.
-        psnr: peak signal-to-noise ratio over the range of the samples, in dB; infinite if equal.
-    """
-
-    bytes: int
-    bits_per_voxel: float
-    max_error: float
-    psnr: float
+# Wavelets of whole numbers take twice the time of pictures: they have to be this much smaller.
+WORTH = 0.96
 
 
 def write_samples(
@@ -81,16 +70,35 @@ def write_samples(
         True
     """
     work = _Work(samples, Chunking.of(samples.shape), torch.device(device))
+    survey = work.survey()
+    error = quality.error if isinstance(quality, MaxError) else 0.0
+    step = 1.0 if isinstance(quality, Lossless) else first_step(quality, survey)
     with replacing(path) as temporary:
-        for coders, items in work.plans(quality, slope, intercept):
-            about = {"format_version": FORMAT_VERSION, "header": dict(header), "samples": items}
-            coded = work.write(temporary, about, coders)
-            if work.met(quality, coded):
+        for _ in range(TRIES):
+            parameters = Parameters(slope, intercept, step, error, work.device)
+            order = _order(quality, parameters, survey.sample)
+            coded = work.write(temporary, header, parameters, order, survey.range)
+            if quality.met(coded):
                 return coded
+            step *= quality.factor(coded)
         raise ValueError(f"quality must be one that can be met, got {quality}; choose Lossless()")
 
 
-@dataclass
+def _order(quality: Quality, parameters: Parameters, sample: Sequence[Tensor]) -> list[int]:
+    """Numbers of coders, those first that are to be asked first."""
+    names = list(parameters.coders)
+    last = [names.index("deltas"), names.index("floats")]
+    if not isinstance(quality, Lossless):
+        return [names.index("constant"), names.index("wavelets"), *last]
+    found = {}
+    for name in ("pictures", "lifted"):
+        data = [one for each in sample for one in parameters.coders[name].encode(each)]
+        found[name] = sum(len(each) for each in data if each is not None)
+    best = "lifted" if found["lifted"] < WORTH * found["pictures"] else "pictures"
+    return [names.index("constant"), names.index(best), *last]
+
+
+@dataclass(frozen=True)
 class _Work:
     """The coding of one volume."""
 
@@ -98,19 +106,11 @@ class _Work:
     chunking: Chunking
     device: torch.device
 
-    def __post_init__(self) -> None:
-        self.low, self.high = math.inf, -math.inf
-        self.last: Coded | None = None
-
-    @property
-    def range(self) -> float:
-        return self.high - self.low
-
-    def batches(self) -> Iterator[tuple[list[Chunk], Tensor]]:
+    def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[list[Chunk], Tensor]]:
         """Some chunks of the same shape after the other, (B, *shape), in the order of the file."""
         row: list[Chunk] = []
-        for chunk in self.chunking:
-            full = sum(math.prod(each.shape) for each in row) + math.prod(chunk.shape) > AT_ONCE
+        for chunk in chunks:
+            full = (len(row) + 1) * math.prod(chunk.shape) > AT_ONCE
             if row and (full or chunk.shape != row[0].shape):
                 yield row, self._read(row)
                 row = []
@@ -123,107 +123,80 @@ class _Work:
             if chunk.start not in parts:
                 parts[chunk.start] = self.samples.read(chunk.start, chunk.stop)
         values = torch.stack([parts[chunk.start][chunk.channel] for chunk in chunks])
-        values = values.to(self.device, torch.float32)
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError("samples must be finite, got NaN or infinite ones; replace them first")
-        return values
+        return values.to(self.device, torch.float32)
 
-    def plans(
-        self, quality: Quality, slope: float, intercept: float
-    ) -> Iterator[tuple[dict[int, Coder], dict[str, Any]]]:
-        """Coders to try one after the other, and what the header says of them."""
-        items: dict[str, Any] = {
-            "shape": list(self.chunking.shape),
-            "chunk": list(self.chunking.edges),
-            "slope": slope,
-            "intercept": intercept,
-            "step": 1.0,
-        }
-        if isinstance(quality, Lossless):
-            yield {0: Constant(), 1: Floats(), 2: Integers(slope, intercept)}, items
-            return
-        step = self._first_step(quality)
-        for _ in range(TRIES):
-            yield {0: Constant(), 3: Wavelets(step)}, {**items, "step": step}
-            step *= self._change(quality)
+    def survey(self) -> Survey:
+        """Range and a sample of the chunks, those aside that are the same throughout."""
+        low, high, wanted = math.inf, -math.inf, []
+        for chunks, values in self.batches(self.chunking):
+            least, most = values.flatten(1).amin(1), values.flatten(1).amax(1)
+            low, high = min(low, float(least.min())), max(high, float(most.max()))
+            if not math.isfinite(low) or not math.isfinite(high) or bool(values.isnan().any()):
+                raise ValueError(
+                    "samples must be finite, got NaN or infinite ones; replace them with numbers"
+                )
+            differ = (least < most).tolist()
+            wanted += [each for each, some in zip(chunks, differ, strict=True) if some]
+        share = sum(math.prod(each.shape) for each in wanted) / math.prod(self.chunking.shape)
+        some = wanted[:: math.ceil(len(wanted) / SAMPLED) or 1]
+        stacks = [values for _, values in self.batches(some)] if some else []
+        return Survey(high - low, stacks, share)
 
-    def _first_step(self, quality: Quality) -> float:
-        for _, values in self.batches():
-            self.low = min(self.low, float(values.min()))
-            self.high = max(self.high, float(values.max()))
-        span = self.range or 1.0
-        if isinstance(quality, MaxError):
-            return quality.error
-        if isinstance(quality, Psnr):
-            return span * 10 ** (-quality.decibels / 20) * math.sqrt(12)
-        return span / 256
-
-    def _change(self, quality: Quality) -> float:
-        if self.last is None:
-            return 1.0
-        if isinstance(quality, MaxError):
-            return 0.8 * quality.error / self.last.max_error
-        if isinstance(quality, Psnr):
-            return 10 ** ((self.last.psnr - quality.decibels - 0.2) / 20)
-        if isinstance(quality, Bits):
-            return 2 ** (self.last.bits_per_voxel / quality.bits_per_voxel - 0.97)
-        raise TypeError(f"quality must be one of this module, got {quality}")
-
-    def met(self, quality: Quality, coded: Coded) -> bool:
-        """Whether what was measured is what was promised."""
-        self.last = coded
-        if isinstance(quality, Lossless):
-            return coded.max_error == 0
-        if isinstance(quality, MaxError):
-            return coded.max_error <= quality.error
-        if isinstance(quality, Psnr):
-            over = coded.psnr - quality.decibels
-            return over >= 0 and (over <= 0.5 or coded.psnr == math.inf)
-        return isinstance(quality, Bits) and coded.bits_per_voxel <= quality.bits_per_voxel
-
-    def write(self, path: Path, header: Mapping[str, Any], coders: Mapping[int, Coder]) -> Coded:
+    def write(
+        self,
+        path: Path,
+        header: Mapping[str, Any],
+        parameters: Parameters,
+        order: Sequence[int],
+        span: float,
+    ) -> Coded:
         """Write all chunks, decode them, and tell the differences."""
+        about = {"shape": list(self.chunking.shape), "chunk": list(self.chunking.edges)}
+        items: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "header": dict(header),
+            "samples": {**about, **parameters.items()},
+        }
         worst, squares = 0.0, 0.0
         with path.open("wb") as file:
-            writer = ChunkWriter(file, header, len(self.chunking))
-            for chunks, values in self.batches():
-                self.low = min(self.low, float(values.min()))
-                self.high = max(self.high, float(values.max()))
-                numbers, data = _smallest(coders, values)
+            writer = ChunkWriter(file, items, len(self.chunking))
+            for chunks, values in self.batches(self.chunking):
+                numbers, data = _coded(parameters, order, values)
                 for number, each in zip(numbers, data, strict=True):
                     writer.add(number, each)
-                error = self._decoded(coders, numbers, data, chunks[0].shape) - values
+                error = _decoded(parameters, numbers, data, chunks[0].shape) - values
                 worst = max(worst, float(error.abs().max()))
-                squares += float(error.double().square().sum())
-            size = writer.finish(header)
-        return self._coded(size, worst, squares)
-
-    def _coded(self, size: int, worst: float, squares: float) -> Coded:
-        voxels = math.prod(self.chunking.shape)
-        ratio = self.range**2 * voxels / squares if squares else math.inf
-        psnr = 10 * math.log10(ratio) if 0 < ratio < math.inf else ratio or -math.inf
+                squares += float(error.square().sum(dtype=torch.float64))
+            voxels = math.prod(self.chunking.shape)
+            psnr = 10 * math.log10(span**2 * voxels / squares) if squares and span else math.inf
+            reached = {"max_error": worst, "psnr": psnr if math.isfinite(psnr) else None}
+            items["samples"].update(reached)
+            size = writer.finish(items)
         return Coded(size, 8 * size / voxels, worst, psnr)
 
-    def _decoded(
-        self,
-        coders: Mapping[int, Coder],
-        numbers: Sequence[int],
-        data: Sequence[bytes],
-        shape: tuple[int, ...],
-    ) -> Tensor:
-        parts = [
-            coders[number].decode([each], shape) for number, each in zip(numbers, data, strict=True)
-        ]
-        return torch.cat(parts).to(self.device)
 
-
-def _smallest(coders: Mapping[int, Coder], values: Tensor) -> tuple[list[int], list[bytes]]:
-    """For each chunk the coder whose bytes are fewest, and those."""
-    answers = {number: coder.encode(values) for number, coder in coders.items()}
-    numbers, data = [], []
-    for i in range(len(values)):
-        found = {n: each[i] for n, each in answers.items() if each[i] is not None}
-        number = min(found, key=lambda n: len(found[n] or b""))
-        numbers.append(number)
-        data.append(found[number] or b"")
+def _coded(
+    parameters: Parameters, order: Sequence[int], values: Tensor
+) -> tuple[list[int], list[bytes]]:
+    """For each chunk the first coder that can keep it, and its bytes."""
+    coders = list(parameters.coders.values())
+    numbers, data = [-1] * len(values), [b""] * len(values)
+    for number in order:
+        left = [i for i, each in enumerate(numbers) if each < 0]
+        if not left:
+            break
+        for i, each in zip(left, coders[number].encode(values[left]), strict=True):
+            if each is not None:
+                numbers[i], data[i] = number, each
     return numbers, data
+
+
+def _decoded(
+    parameters: Parameters, numbers: Sequence[int], data: Sequence[bytes], shape: tuple[int, ...]
+) -> Tensor:
+    coders = list(parameters.coders.values())
+    values = torch.empty(len(data), *shape, device=parameters.device)
+    for number in set(numbers):
+        rows = [i for i, each in enumerate(numbers) if each == number]
+        values[rows] = coders[number].decode([data[i] for i in rows], shape).to(values.device)
+    return values

@@ -178,8 +178,8 @@ def subbands(shape: tuple[int, ...]) -> tuple[Subband, ...]:
     """The sub-bands of a lattice, coarsest first: the low part, then the details of each level.
 
     Example:
-        >>> [band.shape for band in subbands((12, 10))]
-        [(6, 5), (6, 5), (6, 5), (6, 5)]
+        >>> [band.shape for band in subbands((5, 11))]
+        [(5, 3), (5, 3), (5, 5)]
     """
     found: list[Subband] = []
     scale = dict.fromkeys(range(len(shape)), 1.0)
