@@ -27,7 +27,7 @@ __all__ = ["write_samples"]
 TRIES = 8
 
 # Chunks that a sample has at most.
-SAMPLED = 24
+SAMPLED = 12
 
 # Wavelets of whole numbers take twice the time of pictures: they have to be this much smaller.
 WORTH = 0.96

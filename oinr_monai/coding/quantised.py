@@ -57,8 +57,7 @@ class Wavelets(Coder):
         scaled = coefficients / self._sizes(coefficients)
         sizes = torch.floor(scaled.abs() + (1 - ROUNDED_UP))
         off = scaled.abs() - sizes
-        shifts = torch.nn.functional.pad(_means(off, sizes) / 128, (1, 0))
-        off -= shifts.gather(1, sizes.clamp(max=TOLD).long().flatten(1)).view_as(off)
+        off -= _shifts(_means(off, sizes), sizes)
         return self.step**2 * float(off.square().mean(dtype=torch.float64))
 
     def encode(self, values: Tensor) -> list[bytes | None]:
@@ -93,9 +92,7 @@ class Wavelets(Coder):
         return self.step * _unit_sizes(tuple(values.shape[1:])).to(values.device)
 
     def _samples(self, steps: Tensor, means: Tensor) -> Tensor:
-        shifts = torch.nn.functional.pad(means.to(steps.device, torch.float32) / 128, (1, 0))
-        kinds = steps.abs().clamp(max=TOLD).long().flatten(1)
-        shift = shifts.gather(1, kinds).view_as(steps)
+        shift = _shifts(means, steps.abs())
         coefficients = (steps + shift * steps.sign()) * self._sizes(steps)
         # One by one: products of several chunks at once may be rounded in another way.
         return torch.cat([synthesise(each[None]) for each in coefficients])
@@ -132,13 +129,24 @@ class Wavelets(Coder):
         samples[torch.from_numpy(places).to(self.device)] += amounts.to(self.device)
 
 
+def _kinds(sizes: Tensor) -> list[Tensor]:
+    """Where sizes are 1, 2, ... and ``TOLD`` or more."""
+    return [*(sizes == size for size in range(1, TOLD)), sizes >= TOLD]
+
+
 def _means(off: Tensor, sizes: Tensor) -> Tensor:
     """For each chunk, how far sizes of a kind are off in the mean, (B, TOLD), in 1/128."""
-    kinds = sizes.clamp(max=TOLD).long().flatten(1)
-    zeros = off.new_zeros(len(off), TOLD + 1)
-    sums = zeros.scatter_add(1, kinds, off.flatten(1))
-    counts = zeros.scatter_add(1, kinds, torch.ones_like(off).flatten(1))
-    return (128 * sums / counts.clamp(min=1)).round().clamp(-127, 127)[:, 1:].to(torch.int32)
+    sums = [(off * kind).flatten(1).sum(1) / kind.flatten(1).sum(1) for kind in _kinds(sizes)]
+    means = torch.stack(sums, dim=1).nan_to_num(0.0)
+    return (128 * means).round().clamp(-127, 127).to(torch.int32)
+
+
+def _shifts(means: Tensor, sizes: Tensor) -> Tensor:
+    """The mean of the kind of each size."""
+    shift = torch.zeros_like(sizes)
+    for mean, kind in zip(means.to(sizes.device, sizes.dtype).T / 128, _kinds(sizes), strict=True):
+        shift += kind * mean.view(-1, *[1] * (sizes.ndim - 1))
+    return shift
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,9 @@ __all__ = ["Survey", "first_step"]
 # Rounds of the search on the sample; each leaves a fraction of the error of the one before.
 ROUNDS = 8
 
+# Steps that are so close to those before are good enough, since the sample tells no more.
+CLOSE = 0.01
+
 # Steps to try where the greatest error is bounded, in parts of it; the larger they are, the more
 # samples are put right. Chosen by hand.
 PARTS = (1.2, 1.6, 2.1)
@@ -68,6 +71,6 @@ def first_step(quality: Quality, survey: Survey) -> float:
         psnr = survey.psnr(coder, coefficients) if isinstance(quality, Psnr) else 0.0
         factor = quality.factor(Coded(0, bits, 0.0, psnr))
         step *= factor
-        if abs(factor - 1) < 0.005:
+        if abs(factor - 1) < CLOSE:
             break
     return step

@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from oinr_monai.coding import Bits, Lossless, MaxError, Psnr, Quality, open_samples, write_samples
-
-
-@dataclass
-class InMemory:
-    values: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.values.shape)
-
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> Tensor:
-        return self.values[(slice(None), *map(slice, start, stop))].float()
-
-
-def volume(*shape: int) -> Tensor:
-    axes = torch.meshgrid(*[torch.arange(float(n)) for n in shape[1:]], indexing="ij")
-    smooth = sum(torch.sin(0.17 * x + i) for i, x in enumerate(axes))
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return 100 * smooth + 2 * noise
-
+from tests.coding.damage import InMemory, volume
 
 SHAPES = [(1, 61, 50, 58), (2, 30, 41), (1, 100), (3, 1, 7, 2)]
 
