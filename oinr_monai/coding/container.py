@@ -32,7 +32,7 @@ OINR = FileKind("oinr", "{path} must be a whole .oinr file: {reason}; fit the im
 INDEX = {"ends": ("I64", np.int64), "checksums": ("I32", np.int32), "coders": ("U8", np.uint8)}
 
 # Characters for what is only known at the end: the numbers that a header leaves open.
-ROOM = 256
+ROOM = 96
 
 
 def _frame(text: str, chunks: int, size: int) -> dict[str, Any]:

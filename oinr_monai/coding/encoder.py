@@ -21,7 +21,7 @@ from .decoder import AT_ONCE, FORMAT_VERSION, Parameters
 from .quality import Coded, Lossless, MaxError, Quality
 from .steps import Survey, first_step
 
-__all__ = ["write_samples"]
+__all__ = ["Coded", "write_samples"]
 
 # Times that all samples are coded before a quality is given up.
 TRIES = 8
@@ -169,8 +169,6 @@ class _Work:
                 squares += float(error.square().sum(dtype=torch.float64))
             voxels = math.prod(self.chunking.shape)
             psnr = 10 * math.log10(span**2 * voxels / squares) if squares and span else math.inf
-            reached = {"max_error": worst, "psnr": psnr if math.isfinite(psnr) else None}
-            items["samples"].update(reached)
             size = writer.finish(items)
         return Coded(size, 8 * size / voxels, worst, psnr)
 

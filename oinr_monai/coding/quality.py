@@ -42,6 +42,11 @@ class Quality(ABC):
     def __post_init__(self) -> None:
         check_positive(self, *asdict(self))
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What a file calls it."""
+
     @abstractmethod
     def met(self, coded: Coded) -> bool:
         """Whether what was measured is what was promised."""
@@ -55,6 +60,11 @@ class Quality(ABC):
 @dataclass(frozen=True)
 class Lossless(Quality):
     """Every sample is what it was."""
+
+    @property
+    def name(self) -> str:
+        """What a file calls it."""
+        return "lossless"
 
     def met(self, coded: Coded) -> bool:
         """Whether no sample differs."""
@@ -78,6 +88,11 @@ class MaxError(Quality):
     """
 
     error: float
+
+    @property
+    def name(self) -> str:
+        """What a file calls it."""
+        return "max_error"
 
     def met(self, coded: Coded) -> bool:
         """Whether no sample is off by more."""
@@ -104,6 +119,11 @@ class Psnr(Quality):
 
     decibels: float
 
+    @property
+    def name(self) -> str:
+        """What a file calls it."""
+        return "psnr"
+
     def met(self, coded: Coded) -> bool:
         """Whether the ratio lies in the range; samples that are all the same may be exact."""
         return coded.psnr == math.inf or 0 <= coded.psnr - self.decibels <= MOST_OVER
@@ -126,6 +146,11 @@ class Bits(Quality):
     """
 
     bits_per_voxel: float
+
+    @property
+    def name(self) -> str:
+        """What a file calls it."""
+        return "bits"
 
     def met(self, coded: Coded) -> bool:
         """Whether the file is no larger."""
