@@ -16,11 +16,15 @@ from torch import Tensor
 
 from .coefficients import read_coefficients, write_coefficients
 from .entropy import packed, unpacked
-from .pictures import packed_picture, unpacked_picture
+from .pictures import FAST, packed_picture, unpacked_picture
 from .tokens import LARGEST
 from .wavelets import analyse_integers, synthesise_integers
 
 __all__ = ["Coder", "Constant", "Deltas", "Floats", "Lifted", "Pictures", "Scale"]
+
+
+# Before a picture: the least number, and whether it is of 16 bits, and turned.
+PICTURE = struct.Struct("<iB")
 
 
 class Coder(ABC):
@@ -97,13 +101,18 @@ class Scale:
 
     def whole(self, values: Tensor) -> tuple[NDArray[np.int32], list[bool]]:
         """The whole numbers of chunks (B, *shape), and of which chunks they are all."""
-        steps = torch.round((values.double() - self.intercept) / self.slope)
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            steps = values.round()
+        else:
+            steps = torch.round((values.double() - self.intercept) / self.slope)
         fits = (self.samples(steps) == values) & (steps.abs() < LARGEST >> 3)
         kept = torch.where(fits, steps, 0.0).to(torch.int32).cpu().numpy()
         return kept, fits.flatten(1).all(1).tolist()
 
     def samples(self, steps: Tensor) -> Tensor:
         """The samples that whole numbers make, as they are made when an image is read."""
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return steps.float()
         return (steps.double() * self.slope + self.intercept).float()
 
 
@@ -139,12 +148,16 @@ class Pictures(Coder):
 
     Args:
         scale: of which whole numbers samples are made.
+        turned: whether rows of the picture lie along the first axis, not along the last.
+        effort: that of the encoder.
     """
 
     scale: Scale
+    turned: bool = False
+    effort: int = FAST
 
     def encode(self, values: Tensor) -> list[bytes | None]:
-        """The least number and a picture; None where samples are no such numbers."""
+        """The least number, two flags and a picture; None where samples are no such numbers."""
         steps, fits = self.scale.whole(values)
         return [self._one(each) if fit else None for each, fit in zip(steps, fits, strict=True)]
 
@@ -153,21 +166,29 @@ class Pictures(Coder):
         if span >= 1 << 16:
             return None
         wide = span >= 1 << 8
-        picture = (steps - least).reshape(-1, steps.shape[-1])
-        frame = packed_picture(picture.astype(np.uint16) if wide else picture.astype(np.uint8))
-        return None if frame is None else struct.pack("<iB", least, wide) + frame
+        turned = steps.T if self.turned else steps
+        picture = (turned - least).reshape(-1, turned.shape[-1])
+        narrow = picture.astype(np.uint16) if wide else picture.astype(np.uint8)
+        frame = packed_picture(narrow, self.effort)
+        flags = wide | self.turned << 1
+        return None if frame is None else PICTURE.pack(least, flags) + frame
 
     def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
         """The samples that the numbers make."""
-        chunks = []
-        for each in data:
-            if len(each) < 5 or each[4] > 1:
-                raise ValueError("a chunk without its picture")
-            least, wide = struct.unpack_from("<iB", each)
-            size = (math.prod(shape[:-1]), shape[-1])
-            picture = unpacked_picture(each[5:], size, np.dtype(np.uint16 if wide else np.uint8))
-            chunks.append(picture.reshape(shape).astype(np.int64) + least)
-        return self.scale.samples(torch.from_numpy(np.stack(chunks)))
+        return self.scale.samples(torch.from_numpy(np.stack([self._of(x, shape) for x in data])))
+
+    def _of(self, data: bytes, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        if len(data) < PICTURE.size:
+            raise ValueError("a chunk without its picture")
+        least, flags = PICTURE.unpack_from(data)
+        if flags > 3:
+            raise ValueError("a picture with flags that are not known")
+        wide, turned = flags & 1, flags >> 1
+        lies = shape[::-1] if turned else shape
+        size = (math.prod(lies[:-1]), lies[-1])
+        kind = np.dtype(np.uint16 if wide else np.uint8)
+        found = unpacked_picture(data[PICTURE.size :], size, kind).reshape(lies)
+        return (found.T if turned else found).astype(np.int64) + least
 
 
 @final

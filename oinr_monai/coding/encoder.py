@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from oinr_monai.grids.samples import Samples
 from oinr_monai.images.replacing import replacing
 
 from .chunks import Chunk, Chunking
+from .coders import Coder, Lifted, Pictures, Scale
 from .container import ChunkWriter
 from .decoder import AT_ONCE, FORMAT_VERSION, Parameters
+from .pictures import THOROUGH
 from .quality import Coded, Lossless, MaxError, Quality
 from .steps import Survey, first_step
 
@@ -29,8 +31,12 @@ TRIES = 8
 # Chunks that a sample has at most.
 SAMPLED = 12
 
-# Wavelets of whole numbers take twice the time of pictures: they have to be this much smaller.
-WORTH = 0.96
+# Chunks of each shape on which coders of whole numbers are compared; wavelets, and pictures with
+# more effort, take two to three times as long, and have to be this much smaller.
+LOOKED_AT, WORTH = 6, 0.96
+
+# A coder, and what a file calls it by.
+Numbered = tuple[int, Coder]
 
 
 def write_samples(
@@ -84,18 +90,31 @@ def write_samples(
         raise ValueError(f"quality must be one that can be met, got {quality}; choose Lossless()")
 
 
-def _order(quality: Quality, parameters: Parameters, sample: Sequence[Tensor]) -> list[int]:
-    """Numbers of coders, those first that are to be asked first."""
-    names = list(parameters.coders)
-    last = [names.index("deltas"), names.index("floats")]
+def _order(quality: Quality, parameters: Parameters, sample: Sequence[Tensor]) -> list[Numbered]:
+    """Coders with their numbers, those first that are to be asked first."""
+    every = {name: (i, coder) for i, (name, coder) in enumerate(parameters.coders.items())}
+    last = [every["deltas"], every["floats"]]
     if not isinstance(quality, Lossless):
-        return [names.index("constant"), names.index("wavelets"), *last]
-    found = {}
-    for name in ("pictures", "lifted"):
-        data = [one for each in sample for one in parameters.coders[name].encode(each)]
-        found[name] = sum(len(each) for each in data if each is not None)
-    best = "lifted" if found["lifted"] < WORTH * found["pictures"] else "pictures"
-    return [names.index("constant"), names.index(best), *last]
+        return [every["constant"], every["wavelets"], *last]
+    return [every["constant"], *_best(parameters, [each[:LOOKED_AT] for each in sample]), *last]
+
+
+def _best(parameters: Parameters, sample: Sequence[Tensor]) -> list[Numbered]:
+    """What serves a sample of whole numbers best; coders that are slower have to be worth it."""
+    names = list(parameters.coders)
+    scale = Scale(parameters.slope, parameters.intercept)
+    plain, turned = Pictures(scale), Pictures(scale, turned=True)
+    fast = min(plain, turned, key=lambda coder: _size(coder, sample))
+    thorough, lifted = replace(fast, effort=THOROUGH), Lifted(scale)
+    sizes: dict[Coder, int] = {coder: _size(coder, sample) for coder in (thorough, lifted)}
+    slower = min(sizes, key=lambda coder: sizes[coder])
+    best = slower if sizes[slower] < WORTH * _size(fast, sample) else fast
+    return [(names.index("lifted" if best is lifted else "pictures"), best)]
+
+
+def _size(coder: Coder, sample: Sequence[Tensor]) -> int:
+    data = [one for each in sample for one in coder.encode(each)]
+    return sum(len(each) for each in data if each is not None)
 
 
 @dataclass(frozen=True)
@@ -147,7 +166,7 @@ class _Work:
         path: Path,
         header: Mapping[str, Any],
         parameters: Parameters,
-        order: Sequence[int],
+        order: Sequence[Numbered],
         span: float,
     ) -> Coded:
         """Write all chunks, decode them, and tell the differences."""
@@ -161,7 +180,7 @@ class _Work:
         with path.open("wb") as file:
             writer = ChunkWriter(file, items, len(self.chunking))
             for chunks, values in self.batches(self.chunking):
-                numbers, data = _coded(parameters, order, values)
+                numbers, data = _coded(order, values)
                 for number, each in zip(numbers, data, strict=True):
                     writer.add(number, each)
                 error = _decoded(parameters, numbers, data, chunks[0].shape) - values
@@ -173,17 +192,14 @@ class _Work:
         return Coded(size, 8 * size / voxels, worst, psnr)
 
 
-def _coded(
-    parameters: Parameters, order: Sequence[int], values: Tensor
-) -> tuple[list[int], list[bytes]]:
+def _coded(order: Sequence[Numbered], values: Tensor) -> tuple[list[int], list[bytes]]:
     """For each chunk the first coder that can keep it, and its bytes."""
-    coders = list(parameters.coders.values())
     numbers, data = [-1] * len(values), [b""] * len(values)
-    for number in order:
+    for number, coder in order:
         left = [i for i, each in enumerate(numbers) if each < 0]
         if not left:
             break
-        for i, each in zip(left, coders[number].encode(values[left]), strict=True):
+        for i, each in zip(left, coder.encode(values[left]), strict=True):
             if each is not None:
                 numbers[i], data[i] = number, each
     return numbers, data
