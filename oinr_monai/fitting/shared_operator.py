@@ -172,7 +172,7 @@ class _OperatorFit(Descent):
         self.grid = signals.grids[0]
         self.field = _start(self.grid, signals.values.shape[1], config).to(device)
         generator = torch.Generator().manual_seed(config.seed)
-        self.rate = _stable_rate(self.field, self.grid, generator)
+        self.rate = self.longest = _stable_rate(self.field, self.grid, generator)
         start = cast("SplineField", self.field.encoding).coefficients
         rate = config.learning_rate
         groups: list[dict[str, Any]] = [
@@ -235,9 +235,10 @@ class _OperatorFit(Descent):
         return {**super().state(), "rate": self.rate}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the rate of the short descents."""
+        """Go on with the rate of the short descents, which is never above that of the start."""
         super().restore(state)
-        self.rate = state["rate"]
+        known = float(state["rate"])
+        self.rate = known if 0 < known <= self.longest else self.longest
 
     def result(self, interrupted: bool) -> Representation:
         """Operator and start."""

@@ -20,7 +20,9 @@ from oinr_monai import (
     SplineField,
 )
 from oinr_monai.grids.positions import Lattice
+from oinr_monai.representation.held_samples import HeldSamples
 from oinr_monai.representation.lattice_field import LatticeField
+from oinr_monai.representation.sampled_field import SampledField
 from oinr_monai.representation.smoothed_field import SmoothedField
 
 __all__ = ["EXTENT", "MAKERS", "SPACING", "inner_lattice", "make"]
@@ -62,6 +64,12 @@ def smoothed(extent: Sizes, spacing: Sizes) -> SmoothedField:
     return SmoothedField(signal(extent, spacing), 0.9 * min(spacing), shape, spacing)
 
 
+def sampled(extent: Sizes, spacing: Sizes) -> SampledField:
+    """The spline through samples of two channels."""
+    shape = [round(e / h) + 1 for e, h in zip(extent, spacing, strict=True)]
+    return SampledField(HeldSamples.of(torch.randn(2, *shape)), spacing)
+
+
 MAKERS: dict[str, Callable[[Sizes, Sizes], Field]] = {
     "CoordinateField": lambda extent, spacing: CoordinateField(extent),
     "DyadicEncoding": lambda extent, spacing: DyadicEncoding(extent, 3),
@@ -77,6 +85,7 @@ MAKERS: dict[str, Callable[[Sizes, Sizes], Field]] = {
     "NeuralField": signal,
     "NeuralField, inner kernels": lambda extent, spacing: signal(extent, spacing, (1, 3, 1)),
     "NoiseField": NoiseField,
+    "SampledField": sampled,
     "SmoothedField": smoothed,
     "SplineField": spline,
 }
