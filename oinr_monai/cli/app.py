@@ -17,15 +17,13 @@ from .fit import fit
 from .interpolate import interpolate
 from .leaving import INTERRUPTED
 from .mesh import mesh
-from .options import Command, Commands
+from .options import NOTHING_WRITTEN, Command, Commands
 from .report import report
 from .simulate import simulate
 from .super_resolve import super_resolve
 from .weights import classify, cohort_features
 
 __all__ = ["app", "main"]
-
-NOTHING_WRITTEN = "interrupted; nothing is written"
 
 
 app = typer.Typer(

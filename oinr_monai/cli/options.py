@@ -17,6 +17,7 @@ from .leaving import INTERRUPTED, interruptible
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "NOTHING_WRITTEN",
     "SEEDS",
     "WIDEST",
     "Command",
@@ -40,6 +41,8 @@ __all__ = [
 
 # Nothing that is seen of a body is wider, in mm.
 WIDEST = 1e4
+
+NOTHING_WRITTEN = "interrupted; nothing is written"
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 
@@ -129,7 +132,7 @@ class Command(TyperCommand):
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:  # which the command did not heed
-                say("interrupted; nothing is written")
+                say(NOTHING_WRITTEN)
                 raise typer.Exit(INTERRUPTED) from None
 
 

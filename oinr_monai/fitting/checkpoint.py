@@ -31,7 +31,7 @@ CHECKPOINT = FileKind(
 )
 
 # Least and greatest value of each number of a state; scores may be minus infinity, never NaN.
-RANGES = {"step": (0, 2.0**53), "elapsed": (0, 1e12), "best/due": (0, 1)}
+RANGES = {"step": (0, 2.0**53), "elapsed": (0, 1e12), "best/due": (0, 1), "share": (0, 1)}
 
 # What Adam keeps of each parameter beside its step; a group of another kind says what it keeps.
 MOMENTS = ("exp_avg", "exp_avg_sq")

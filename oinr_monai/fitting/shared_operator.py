@@ -172,7 +172,7 @@ class _OperatorFit(Descent):
         self.grid = signals.grids[0]
         self.field = _start(self.grid, signals.values.shape[1], config).to(device)
         generator = torch.Generator().manual_seed(config.seed)
-        self.rate = self.longest = _stable_rate(self.field, self.grid, generator)
+        self.longest, self.share = _stable_rate(self.field, self.grid, generator), 1.0
         start = cast("SplineField", self.field.encoding).coefficients
         rate = config.learning_rate
         groups: list[dict[str, Any]] = [
@@ -218,7 +218,8 @@ class _OperatorFit(Descent):
         # overshoot, and the answers are worse than the mean: then the next descents take shorter
         # ones.
         if float(loss.detach()) > float(wanted.square().mean()):
-            self.rate = min(self.rate, _stable_rate(field, self.grid, self.generator))
+            stable = _stable_rate(field, self.grid, self.generator)
+            self.share = min(self.share, stable / self.longest)
         if labels is not None:
             moved = coefficients - cast("SplineField", field.encoding).coefficients
             read = self.reader(moved.flatten(1))
@@ -230,15 +231,19 @@ class _OperatorFit(Descent):
             )
         return loss
 
+    @property
+    def rate(self) -> float:
+        """Step of the short descents."""
+        return self.share * self.longest
+
     def state(self) -> dict[str, Any]:
-        """Also the rate of the short descents."""
-        return {**super().state(), "rate": self.rate}
+        """Also the rate of the short descents, as a part of the longest."""
+        return {**super().state(), "share": self.share}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the rate of the short descents, which is never above that of the start."""
+        """Go on with the rate of the short descents."""
         super().restore(state)
-        known = float(state["rate"])
-        self.rate = known if 0 < known <= self.longest else self.longest
+        self.share = state["share"]
 
     def result(self, interrupted: bool) -> Representation:
         """Operator and start."""
