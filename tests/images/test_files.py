@@ -549,3 +549,10 @@ def test_gradients_and_other_types_can_be_written(
     values = torch.rand(1, 3, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     images.write_image(tmp_path / "a.nii", MetaTensor(values))
     assert torch.equal(images.read_image(tmp_path / "a.nii").as_tensor(), values.detach().float())
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nrrd"])
+def test_a_small_contrast_in_memory_is_written_as_it_is(name: str, tmp_path: Path) -> None:
+    values = 1e8 + 0.25 * torch.arange(24.0, dtype=torch.float64).reshape(1, 2, 3, 4)
+    images.write_image(tmp_path / name, MetaTensor(values, affine=torch.eye(4)))
+    assert torch.equal(images.read_image(tmp_path / name).as_tensor(), values)

@@ -17,6 +17,7 @@ from oinr_monai.restoration.pairs import (
     rotated,
     scored,
 )
+from oinr_monai.restoration.slice_descent import RENEWALS, SliceDescent
 from oinr_monai.restoration.slice_operator import SliceOperator
 from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
 from oinr_monai.restoration.views import slice_view
@@ -318,3 +319,15 @@ def test_a_whole_image_is_answered_a_few_rows_at_a_time(monkeypatch):
     operator.head.register_forward_hook(lambda module, inputs, out: asked.append(inputs[0].shape))
     operator.whole(torch.rand(1, 9, 8, 5))
     assert len(asked) == 3
+
+
+def test_the_estimate_is_renewed_as_learning_goes_on(monkeypatch):
+    renewed, renew = [], SliceDescent._renew
+
+    def counted(self, *arguments):
+        renewed.append(self.clock.step)
+        renew(self, *arguments)
+
+    monkeypatch.setattr(SliceDescent, "_renew", counted)
+    super_resolve(stack(), SuperResolveConfig(steps=20, device="cpu"))
+    assert renewed == [0, *(round(20 * part) for part in RENEWALS)]
