@@ -45,6 +45,8 @@ DOORS = {"images": "field"}
 LONGEST, WAITING = 300, 6
 # What noticed a fault that made tests take that long.
 TOO_LONG = "too long"
+# What stands there for a fault that went unnoticed in code that has been written anew since.
+GONE = "gone"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Tried:
         before: the code that is changed.
         after: what it becomes.
         which: it is the one of this number among those that are alike in all this but the line.
-        by: the test that noticed it; none if empty.
+        by: the test that noticed it; none if empty, or if the code is no more.
         sound: whether that test passes where there is no fault.
     """
 
@@ -269,7 +271,7 @@ def warm() -> None:
 
 def sound(copy: Copy, tried: Sequence[Tried]) -> list[Tried]:
     """The same, but with a mark on those whose test fails without a fault too."""
-    tests = sorted({each.by for each in tried if each.by not in ("", TOO_LONG)})
+    tests = sorted({each.by for each in tried if each.by not in ("", TOO_LONG, GONE)})
     failing = copy.failing(tests, every=True) if tests else []
     return [replace(each, sound=int(each.by not in failing)) for each in tried]
 
@@ -277,8 +279,9 @@ def sound(copy: Copy, tried: Sequence[Tried]) -> list[Tried]:
 def report(tried: Sequence[Tried], folder: Path) -> None:
     """Write the page."""
     known = [each for each in tried if each.sound]
-    noticed = [each for each in known if each.by]
+    noticed = [each for each in known if each.by not in ("", GONE)]
     missed = [each for each in known if not each.by]
+    gone = [each for each in known if each.by == GONE]
     same = [each for each in missed if each.reason]
     page = Report("mutants", "Do the tests notice?", folder)
     page.made(
@@ -287,8 +290,9 @@ def report(tried: Sequence[Tried], folder: Path) -> None:
         without=("--again",),
     )
     parts = {
-        "Not noticed": (("", [each for each in missed if not each.reason])),
+        "Not noticed": ("", [each for each in missed if not each.reason]),
         "Not noticed, since nothing changes": ("why", same),
+        "Not noticed, in code that has been written anew since": ("", gone),
         "Noticed": ("by", noticed),
         "Not judged: the tests fail without a fault": ("by", [e for e in tried if not e.sound]),
     }
@@ -317,7 +321,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
         if options.again:
-            faults = [each for each in before if not each.by and not each.reason]
+            faults = [e for e in before if e.by in ("", GONE) and not e.reason]
             kept = [each for each in before if each not in faults]
             write_rows(rows, kept)
         else:
@@ -328,7 +332,7 @@ def main() -> None:
             if (fault.alike, fault.which) in done or time.monotonic() > ends:
                 continue
             now = there(copy, fault)
-            judged = copy.judged(*now) if now else fault
+            judged = copy.judged(*now) if now else replace(fault, by=GONE)
             append_row(rows, judged)
             print(bool(judged.by), *judged.cells, flush=True)
         tried = sound(copy, read_rows(rows, Tried))
