@@ -47,6 +47,8 @@ LONGEST, WAITING = 300, 6
 TOO_LONG = "too long"
 # What stands there for a fault that went unnoticed in code that has been written anew since.
 GONE = "gone"
+# What stands there for a fault that there was no time for yet.
+LATER = "later"
 
 
 @dataclass(frozen=True)
@@ -271,14 +273,14 @@ def warm() -> None:
 
 def sound(copy: Copy, tried: Sequence[Tried]) -> list[Tried]:
     """The same, but with a mark on those whose test fails without a fault too."""
-    tests = sorted({each.by for each in tried if each.by not in ("", TOO_LONG, GONE)})
+    tests = sorted({each.by for each in tried if each.by not in ("", TOO_LONG, GONE, LATER)})
     failing = copy.failing(tests, every=True) if tests else []
     return [replace(each, sound=int(each.by not in failing)) for each in tried]
 
 
 def report(tried: Sequence[Tried], folder: Path) -> None:
     """Write the page."""
-    known = [each for each in tried if each.sound]
+    known = [each for each in tried if each.sound and each.by != LATER]
     noticed = [each for each in known if each.by not in ("", GONE)]
     missed = [each for each in known if not each.by]
     gone = [each for each in known if each.by == GONE]
@@ -286,7 +288,7 @@ def report(tried: Sequence[Tried], folder: Path) -> None:
     page = Report("mutants", "Do the tests notice?", folder)
     page.made(
         f"{len(noticed)} of {len(known)} faults were noticed by the tests of their module, "
-        f"{len(same)} change nothing",
+        f"{len(same)} change nothing; for {sum(e.by == LATER for e in tried)} there was no time",
         without=("--again",),
     )
     parts = {
@@ -321,7 +323,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
         if options.again:
-            faults = [e for e in before if e.by in ("", GONE) and not e.reason]
+            faults = [e for e in before if e.by in ("", GONE, LATER) and not e.reason]
             kept = [each for each in before if each not in faults]
             write_rows(rows, kept)
         else:
@@ -329,10 +331,12 @@ def main() -> None:
             faults, kept = chosen(copy, paths, options.count, options.seed), before
         done = {(each.alike, each.which) for each in kept}
         for fault in faults:
-            if (fault.alike, fault.which) in done or time.monotonic() > ends:
+            if (fault.alike, fault.which) in done:
                 continue
-            now = there(copy, fault)
-            judged = copy.judged(*now) if now else replace(fault, by=GONE)
+            judged = replace(fault, by=LATER)
+            if time.monotonic() < ends:
+                now = there(copy, fault)
+                judged = copy.judged(*now) if now else replace(fault, by=GONE)
             append_row(rows, judged)
             print(bool(judged.by), *judged.cells, flush=True)
         tried = sound(copy, read_rows(rows, Tried))
