@@ -13,10 +13,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING or not is_program(sys.orig_argv):
     from .names import *  # noqa: F403 (the public names)
     from .names import __all__ as __all__
-    from .names import register
+    from .names import register_in_monai
     from .plugin.aliases import *  # noqa: F403 (names that MONAI users know)
 
-    register()
+    register_in_monai()
 else:  # a command imports what it uses: most of a second's wait is for names that it does not
     leave_when_asked()
 

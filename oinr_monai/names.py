@@ -35,6 +35,14 @@ from .fitting import (
 )
 from .grids import Grid
 from .images import IntensityScale, StoredImage, open_image
+from .motion import (
+    LocalCorrelation,
+    Motion,
+    MutualInformation,
+    RegisterConfig,
+    SquaredDifferences,
+    register,
+)
 from .operators import CZOINR, CKConvOINR, ConvOINR, FlatCZOINR, SequenceOINR
 from .plugin import (
     DenoiseOINR,
@@ -56,13 +64,14 @@ from .plugin import (
     OINRInferer,
     RandFitOINR,
     RandFitOINRd,
+    RegisterOINRd,
     SampleOINR,
     SampleOINRd,
     SimulateThickSlices,
     SimulateThickSlicesd,
     SuperResolveOINR,
     SuperResolveOINRd,
-    register,
+    register_in_monai,
 )
 from .plugin.aliases import *  # noqa: F403 (names that MONAI users know)
 from .representation import Family, NeuralField, Representation, WorldSignal, export_signal
@@ -115,6 +124,9 @@ __all__ = [
     "LabelsOINR",
     "LabelsOINRd",
     "LearnSuperResolutionConfig",
+    "LocalCorrelation",
+    "Motion",
+    "MutualInformation",
     "NeuralField",
     "NoiseField",
     "NoiseModel",
@@ -124,6 +136,8 @@ __all__ = [
     "PhotonNoise",
     "RandFitOINR",
     "RandFitOINRd",
+    "RegisterConfig",
+    "RegisterOINRd",
     "Representation",
     "RicianNoise",
     "SampleOINR",
@@ -132,6 +146,7 @@ __all__ = [
     "SimulateThickSlices",
     "SimulateThickSlicesd",
     "SplineField",
+    "SquaredDifferences",
     "StoredImage",
     "SuperResolveConfig",
     "SuperResolveOINR",
@@ -158,6 +173,7 @@ __all__ = [
     "open_image",
     "region_features",
     "register",
+    "register_in_monai",
     "simulate_slices",
     "super_resolve",
     "weight_vector",

@@ -18,6 +18,7 @@ from .interpolate import interpolate
 from .leaving import INTERRUPTED
 from .mesh import mesh
 from .options import NOTHING_WRITTEN, Command, Commands
+from .register import register, warp
 from .report import report
 from .simulate import simulate
 from .super_resolve import super_resolve
@@ -56,6 +57,8 @@ _add(denoise, RESTORE, "t1.nii.gz -o clean.nii.gz --noise rician")
 _add(super_resolve, RESTORE, "thick.nii.gz -o fine.nii.gz")
 _add(simulate, RESTORE, "t1.nii.gz -o thick.nii.gz --axis 2 --spacing 5")
 _add(interpolate, MANY, "before.nii.gz after.nii.gz -o between.nii.gz --at 0.5")
+_add(register, MANY, "fixed.nii.gz moving.nii.gz -o moved.nii.gz --transform there.tfm")
+_add(warp, MANY, "moving.nii.gz --transform there.tfm --like fixed.nii.gz -o moved.nii.gz")
 app.add_typer(cohort, name="cohort", rich_help_panel=MANY)
 cohort.command("features", cls=Command)(cohort_features)
 cohort.command(cls=Command)(classify)

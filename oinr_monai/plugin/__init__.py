@@ -22,7 +22,8 @@ from .fit_transforms import (
     RandFitOINRd,
 )
 from .inferers import EachInferer, OINRInferer
-from .registration import register
+from .register_transform import RegisterOINRd
+from .registration import register_in_monai
 from .restore_transforms import (
     DenoiseOINR,
     DenoiseOINRd,
@@ -58,6 +59,7 @@ __all__ = [
     "RandFitOINR",
     "RandFitOINRd",
     "RandomLattices",
+    "RegisterOINRd",
     "SampleOINR",
     "SampleOINRd",
     "SimulateThickSlices",
@@ -65,5 +67,5 @@ __all__ = [
     "SuperResolveOINR",
     "SuperResolveOINRd",
     "TrainedInferer",
-    "register",
+    "register_in_monai",
 ]

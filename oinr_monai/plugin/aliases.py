@@ -20,6 +20,7 @@ from .fit_transforms import (
     RandFitOINRD,
     RandFitOINRDict,
 )
+from .register_transform import RegisterOINRD, RegisterOINRDict
 from .restore_transforms import (
     DenoiseOINRD,
     DenoiseOINRDict,
@@ -50,6 +51,8 @@ __all__ = [
     "LabelsOINRDict",
     "RandFitOINRD",
     "RandFitOINRDict",
+    "RegisterOINRD",
+    "RegisterOINRDict",
     "SampleOINRD",
     "SampleOINRDict",
     "SimulateThickSlicesD",

@@ -16,10 +16,10 @@ from oinr_monai.representation.family import Family
 from oinr_monai.representation.in_monai import revived
 from oinr_monai.representation.registry import OPERATORS
 
-__all__ = ["register"]
+__all__ = ["register_in_monai"]
 
 
-def register() -> None:
+def register_in_monai() -> None:
     """Make MONAI know our networks, the sine activation and our short names, in this process.
 
     Importing ``oinr_monai`` calls it; calling it again changes nothing. MONAI has no registry of
@@ -30,7 +30,7 @@ def register() -> None:
     caches on disk can hold answers and representations.
 
     Example:
-        >>> register()
+        >>> register_in_monai()
         >>> Act["sine"](omega_0=30.0)
         Sine(omega_0=30.0)
     """

@@ -19,7 +19,7 @@ from torch import nn
 import oinr_monai
 from oinr_monai import ConvOINR, OINRInferer
 from oinr_monai.operators.sine import Sine
-from oinr_monai.plugin.registration import register
+from oinr_monai.plugin.registration import register_in_monai
 from oinr_monai.representation.registry import OPERATORS
 
 NETWORK = {"spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4]}
@@ -65,8 +65,8 @@ def test_sine_is_an_activation() -> None:
 
 def test_registering_again_changes_nothing() -> None:
     before = (ComponentLocator.MOD_START, dict(Act.components), dict(vars(monai.networks.nets)))
-    register()
-    register()
+    register_in_monai()
+    register_in_monai()
     after = (ComponentLocator.MOD_START, dict(Act.components), dict(vars(monai.networks.nets)))
     assert after == before
     assert ComponentLocator.MOD_START == ("monai", "oinr_monai")
@@ -78,26 +78,26 @@ def test_what_is_taken_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(monai.networks.nets, "ConvOINR", Other)
     with pytest.warns(UserWarning, match=r"monai\.networks\.nets\.ConvOINR is another class"):
-        register()
+        register_in_monai()
     assert monai.networks.nets.ConvOINR is Other
     monkeypatch.undo()
 
     monkeypatch.setitem(Act.components, "SINE", Act._Component("", lambda: Other))
     with pytest.warns(UserWarning, match="another class; in configs, name ours by its path"):
-        register()
+        register_in_monai()
     assert Act["sine"] is Other
 
 
 def test_a_monai_without_the_hook_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(ComponentLocator, "MOD_START")
     with pytest.warns(UserWarning, match="MOD_START is no prefix"):
-        register()
+        register_in_monai()
     assert not hasattr(ComponentLocator, "MOD_START")
 
 
 def test_another_package_may_hook_in_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ComponentLocator, "MOD_START", ("monai", "another"))
-    register()
+    register_in_monai()
     assert ComponentLocator.MOD_START == ("monai", "another", "oinr_monai")
 
 

@@ -1,0 +1,38 @@
+"""A motion says where each place of one image lies in another; registration finds it."""
+
+from .affine import AffineMotion, rigid_about
+from .displacement import Displacement
+from .exchange import from_itk, from_voxels, load_motion, save_motion, to_itk, to_voxels
+from .folding import MotionQuality, quality_of
+from .motion import Motion
+from .registration import RegisterConfig, RegistrationNote, register
+from .similarity import LocalCorrelation, MutualInformation, Similarity, SquaredDifferences
+from .vector_spline import VectorSpline
+from .velocity import Velocity
+from .warp import warp_image, warp_labels
+
+__all__ = [
+    "AffineMotion",
+    "Displacement",
+    "LocalCorrelation",
+    "Motion",
+    "MotionQuality",
+    "MutualInformation",
+    "RegisterConfig",
+    "RegistrationNote",
+    "Similarity",
+    "SquaredDifferences",
+    "VectorSpline",
+    "Velocity",
+    "from_itk",
+    "from_voxels",
+    "load_motion",
+    "quality_of",
+    "register",
+    "rigid_about",
+    "save_motion",
+    "to_itk",
+    "to_voxels",
+    "warp_image",
+    "warp_labels",
+]
