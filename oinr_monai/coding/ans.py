@@ -33,7 +33,7 @@ LEAST = 1 << 16
 LANE_BYTES = 4
 
 # Lanes of a chunk, and tokens that each has at least; more lanes are faster, and cost a byte each.
-MOST_LANES, TOKENS_A_LANE = 128, 512
+MOST_LANES, TOKENS_A_LANE = 256, 512
 
 
 def lanes_of(tokens: int) -> int:

@@ -12,9 +12,11 @@ __all__ = ["MOST_VOXELS", "Chunk", "Chunking"]
 # Voxels of a chunk, beyond any that is written: what a file may ask for in one piece.
 MOST_VOXELS = 1 << 21
 
-# Voxels along an axis of a chunk, by the number of axes. In 3-D, a box of 64 an axis with 13 around
-# it meets at most 3 chunks of 45 or more along each, 27 of the 1331 of a volume of 512 an axis.
-EDGES = {1: 1 << 16, 2: 256, 3: 48}
+# Voxels along an axis of a chunk at most, by the number of axes. In 3-D, a box of 64 an axis with
+# 14 around it meets at most 3 chunks of 46 or more along each, 27 of the 1000 of a volume of 512 an
+# axis; chunks of volumes that are read whole in seconds may be larger, and take fewer bytes.
+EDGES = {1: 1 << 16, 2: 288, 3: 54}
+SMALL, EDGE_OF_SMALL = 384, 64
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class Chunking:
     def of(cls, shape: Sequence[int]) -> Chunking:
         """A cut into nearly equal parts."""
         edge = EDGES[len(shape) - 1]
-        # The fewest parts of at most an eighth over the edge, and all of them alike.
-        parts = [max(math.ceil(n / (edge * 9 / 8)), 1) for n in shape[1:]]
+        if max(shape[1:]) <= SMALL:
+            edge = max(edge, EDGE_OF_SMALL)
+        parts = [math.ceil(n / edge) for n in shape[1:]]
         return cls(
             tuple(shape), tuple(math.ceil(n / p) for n, p in zip(shape[1:], parts, strict=True))
         )

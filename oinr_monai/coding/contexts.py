@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from operator import ne
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ ORDER = (
     (0, 1, 1),
     (1, 0, 0),
 )
+
+# On how many axes the places of two passes differ.
+DISTANCES = [[sum(map(ne, a, b)) for b in ORDER] for a in ORDER]
 
 # The largest size that is known; sums of twelve fit into 16 bits.
 LARGEST = 2048
@@ -80,7 +84,7 @@ class Pass:
     box: tuple[slice, ...]
     shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of coefficients."""
         return math.prod(self.shape)
@@ -151,7 +155,7 @@ class Known:
             sums = [
                 _around(sizes, wanted.shape, phase, wanted.phase)
                 for phase, sizes in self.done.get(wanted.band, {}).items()
-                if _distance(phase, wanted.phase) == distance
+                if DISTANCES[phase][wanted.phase] == distance
             ]
             if sums:
                 found.append((_sum(sums), weights[distance - 1], len(sums) << distance))
@@ -179,10 +183,6 @@ def _sum(arrays: Sequence[NDArray[np.int16]]) -> NDArray[np.int16]:
     for each in arrays[1:]:
         total = total + each
     return total
-
-
-def _distance(a: int, b: int) -> int:
-    return sum(x != y for x, y in zip(ORDER[a], ORDER[b], strict=True))
 
 
 def _family(bands: Sequence[Subband], number: int) -> tuple[int | None, list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ from .container import OINR, ChunkReader
 from .quantised import Wavelets
 from .tensor_file import LONGEST_MESSAGE, OtherFileError, one_line, short_path
 
-__all__ = ["FORMAT_VERSION", "CodedSamples", "Parameters", "open_samples"]
+__all__ = ["FORMAT_VERSION", "CodedSamples", "Parameters", "alike", "open_samples"]
 
 FORMAT_VERSION = 2
 
@@ -93,7 +93,8 @@ class CodedSamples:
             else:
                 self._cache.move_to_end(chunk.number)
                 yield chunk, kept
-        for some in _alike(missing, self.reader.index["coders"]):
+        coders = self.reader.index["coders"]
+        for some in alike(missing, lambda chunk: int(coders[chunk.number])):
             with self._told():
                 decoded = self._decoded(some)
             for chunk, values in zip(some, decoded, strict=True):
@@ -233,13 +234,13 @@ class Parameters:
         }
 
 
-def _alike(chunks: Sequence[Chunk], coders: Any) -> Iterator[list[Chunk]]:  # noqa: ANN401
-    """Chunks of the same shape and coder, so many that they are decoded at once."""
-    groups: dict[tuple[object, ...], list[Chunk]] = {}
+def alike(chunks: Iterable[Chunk], kind: Callable[[Chunk], object]) -> Iterator[list[Chunk]]:
+    """Chunks of the same shape and kind together, as many as are coded at once."""
+    groups: dict[tuple[object, tuple[int, ...]], list[Chunk]] = {}
     for chunk in chunks:
-        groups.setdefault((int(coders[chunk.number]), chunk.shape), []).append(chunk)
+        groups.setdefault((kind(chunk), chunk.shape), []).append(chunk)
     for (_, shape), group in groups.items():
-        count = max(AT_ONCE // math.prod(shape), 1)  # type: ignore[call-overload]
+        count = max(AT_ONCE // math.prod(shape), 1)
         for first in range(0, len(group), count):
             yield group[first : first + count]
 

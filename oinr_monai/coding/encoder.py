@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from oinr_monai.images.replacing import replacing
 from .chunks import Chunk, Chunking
 from .coders import Coder, Lifted, Pictures, Scale
 from .container import ChunkWriter
-from .decoder import AT_ONCE, FORMAT_VERSION, Parameters
+from .decoder import FORMAT_VERSION, Parameters, alike
 from .pictures import THOROUGH
 from .quality import Coded, Lossless, MaxError, Quality
 from .steps import Survey, first_step
@@ -29,11 +30,14 @@ __all__ = ["Coded", "write_samples"]
 TRIES = 8
 
 # Chunks that a sample has at most.
-SAMPLED = 12
+SAMPLED = 30
 
 # Chunks of each shape on which coders of whole numbers are compared; wavelets, and pictures with
 # more effort, take two to three times as long, and have to be this much smaller.
 LOOKED_AT, WORTH = 6, 0.96
+
+# Voxels that may be in memory at once.
+WINDOW = 1 << 23
 
 # A coder, and what a file calls it by.
 Numbered = tuple[int, Coder]
@@ -125,16 +129,22 @@ class _Work:
     chunking: Chunking
     device: torch.device
 
-    def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[list[Chunk], Tensor]]:
-        """Some chunks of the same shape after the other, (B, *shape), in the order of the file."""
+    def windows(self) -> Iterator[list[Chunk]]:
+        """All chunks, so many at a time as may be in memory."""
         row: list[Chunk] = []
-        for chunk in chunks:
-            full = (len(row) + 1) * math.prod(chunk.shape) > AT_ONCE
-            if row and (full or chunk.shape != row[0].shape):
-                yield row, self._read(row)
-                row = []
+        room = WINDOW
+        for chunk in self.chunking:
+            room -= math.prod(chunk.shape)
+            if row and room < 0:
+                yield row
+                row, room = [], WINDOW - math.prod(chunk.shape)
             row.append(chunk)
-        yield row, self._read(row)
+        yield row
+
+    def batches(self, chunks: Iterable[Chunk]) -> Iterator[tuple[list[Chunk], Tensor]]:
+        """Chunks of the same shape together, (B, *shape), as many as are coded at once."""
+        for row in alike(chunks, lambda chunk: chunk.shape):
+            yield row, self._read(row)
 
     def _read(self, chunks: Sequence[Chunk]) -> Tensor:
         parts: dict[tuple[int, ...], Tensor] = {}
@@ -147,7 +157,7 @@ class _Work:
     def survey(self) -> Survey:
         """Range and a sample of the chunks, those aside that are the same throughout."""
         low, high, wanted = math.inf, -math.inf, []
-        for chunks, values in self.batches(self.chunking):
+        for chunks, values in chain.from_iterable(map(self.batches, self.windows())):
             least, most = values.flatten(1).amin(1), values.flatten(1).amax(1)
             low, high = min(low, float(least.min())), max(high, float(most.max()))
             if not math.isfinite(low) or not math.isfinite(high) or bool(values.isnan().any()):
@@ -179,38 +189,41 @@ class _Work:
         worst, squares = 0.0, 0.0
         with path.open("wb") as file:
             writer = ChunkWriter(file, items, len(self.chunking))
-            for chunks, values in self.batches(self.chunking):
-                numbers, data = _coded(order, values)
-                for number, each in zip(numbers, data, strict=True):
-                    writer.add(number, each)
-                error = _decoded(parameters, numbers, data, chunks[0].shape) - values
-                worst = max(worst, float(error.abs().max()))
-                squares += float(error.square().sum(dtype=torch.float64))
+            for window in self.windows():
+                coded: dict[int, tuple[int, bytes]] = {}
+                for chunks, values in self.batches(window):
+                    found = _coded(order, values)
+                    coded.update(zip([chunk.number for chunk in chunks], found, strict=True))
+                    error = _decoded(parameters, found, chunks[0].shape) - values
+                    worst = max(worst, float(error.abs().max()))
+                    squares += float(error.square().sum(dtype=torch.float64))
+                for chunk in window:
+                    writer.add(*coded[chunk.number])
             voxels = math.prod(self.chunking.shape)
             psnr = 10 * math.log10(span**2 * voxels / squares) if squares and span else math.inf
             size = writer.finish(items)
         return Coded(size, 8 * size / voxels, worst, psnr)
 
 
-def _coded(order: Sequence[Numbered], values: Tensor) -> tuple[list[int], list[bytes]]:
-    """For each chunk the first coder that can keep it, and its bytes."""
-    numbers, data = [-1] * len(values), [b""] * len(values)
+def _coded(order: Sequence[Numbered], values: Tensor) -> list[tuple[int, bytes]]:
+    """For each chunk the number of the first coder that can keep it, and its bytes."""
+    found: dict[int, tuple[int, bytes]] = {}
     for number, coder in order:
-        left = [i for i, each in enumerate(numbers) if each < 0]
+        left = [i for i in range(len(values)) if i not in found]
         if not left:
             break
-        for i, each in zip(left, coder.encode(values[left]), strict=True):
-            if each is not None:
-                numbers[i], data[i] = number, each
-    return numbers, data
+        data = coder.encode(values[left])
+        found |= {i: (number, each) for i, each in zip(left, data, strict=True) if each is not None}
+    return [found[i] for i in range(len(values))]
 
 
 def _decoded(
-    parameters: Parameters, numbers: Sequence[int], data: Sequence[bytes], shape: tuple[int, ...]
+    parameters: Parameters, coded: Sequence[tuple[int, bytes]], shape: tuple[int, ...]
 ) -> Tensor:
     coders = list(parameters.coders.values())
-    values = torch.empty(len(data), *shape, device=parameters.device)
-    for number in set(numbers):
-        rows = [i for i, each in enumerate(numbers) if each == number]
-        values[rows] = coders[number].decode([data[i] for i in rows], shape).to(values.device)
+    values = torch.empty(len(coded), *shape, device=parameters.device)
+    for number in {number for number, _ in coded}:
+        rows = [i for i, (each, _) in enumerate(coded) if each == number]
+        data = [coded[i][1] for i in rows]
+        values[rows] = coders[number].decode(data, shape).to(values.device)
     return values

@@ -17,6 +17,9 @@ __all__ = ["Survey", "first_step"]
 # Rounds of the search on the sample; each leaves a fraction of the error of the one before.
 ROUNDS = 8
 
+# Chunks of each shape that are coded to tell the bits.
+CODED = 6
+
 # Steps that are so close to those before are good enough, since the sample tells no more.
 CLOSE = 0.01
 
@@ -46,8 +49,9 @@ class Survey:
 
     def size(self, coder: Wavelets) -> float:
         """Bits a voxel that the whole would take, as far as the sample tells."""
-        data = [one or b"" for each in self.sample for one in coder.encode(each)]
-        return self.share * 8 * sum(map(len, data)) / max(self.voxels, 1)
+        some = [each[:: -(-len(each) // CODED)] for each in self.sample]
+        data = [one or b"" for each in some for one in coder.encode(each)]
+        return self.share * 8 * sum(map(len, data)) / sum(each.numel() for each in some)
 
     def psnr(self, coder: Wavelets, coefficients: Sequence[Tensor]) -> float:
         """Peak signal-to-noise ratio that the whole would have."""
