@@ -7,12 +7,15 @@ from importlib import metadata
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from .ask import evaluate, features, info, sample
 from .cohort import cohort
 from .console import message_of, refuse, say, usage_of
+from .demo import demo
 from .denoise import denoise
 from .derive import derive
+from .doctor import doctor
 from .fit import fit
 from .interpolate import interpolate
 from .leaving import INTERRUPTED
@@ -37,13 +40,19 @@ app = typer.Typer(
 )
 
 
-def _add(run: Callable[..., None], heading: str, example: str) -> None:
+def _add(
+    run: Callable[..., None], heading: str, example: str = "", cls: type[TyperCommand] = Command
+) -> None:
     name = run.__name__.replace("_", "-")
     epilog = f"Example:  oinr {name} {example}"
-    app.command(name, cls=Command, rich_help_panel=heading, epilog=epilog)(run)
+    app.command(name, cls=cls, rich_help_panel=heading, epilog=epilog)(run)
 
 
-FIT, ASK, RESTORE, MANY = "Image to function", "Ask it", "Restore", "Several images"
+FIRST, FIT, ASK = "First of all", "Image to function", "Ask it"
+RESTORE, MANY = "Restore", "Several images"
+
+_add(demo, FIRST, "-o oinr-demo")
+_add(doctor, FIRST, cls=TyperCommand)  # which tells what is broken, were it an import of ours
 
 _add(fit, FIT, "t1.nii.gz -o t1.oinr")
 _add(info, FIT, "t1.oinr")
