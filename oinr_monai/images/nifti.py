@@ -148,7 +148,6 @@ def write_slabs(
         opened = partial(gzip.open, compresslevel=1)
     with replacing(path) as temporary, opened(temporary, "wb") as file:
         header.write_to(file)
-        file.write(bytes(int(header["vox_offset"]) - file.tell()))
         for slab in slabs:  # the first axis runs fastest in the file, and the last slowest
             file.write(np.asarray(slab, dtype=kind).tobytes(order="F"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -181,7 +182,8 @@ class InterpolateOINR(Transform):
         motion: find how things move; otherwise they fade into each other.
 
     Raises:
-        ValueError: if both or none of ``at`` and ``factor`` are given, or ``at`` with an axis.
+        ValueError: if both or none of ``at`` and ``factor`` are given, or ``at`` with an axis, or
+            ``factor`` is below 1.
 
     Example:
         >>> InterpolateOINR(at=[0.5], config=FitConfig(steps=2))(torch.randn(3, 9, 9)).shape
@@ -202,6 +204,8 @@ class InterpolateOINR(Transform):
             raise ValueError(
                 f"at or factor must be given, and factor with an axis, got {at} and {factor}"
             )
+        if factor is not None and factor < 1:
+            raise ValueError(f"factor must be 1 or more, got {factor}")
         self.at, self.factor, self.axis = at, factor, axis
         self.config, self.motion = config, motion
 
@@ -209,7 +213,7 @@ class InterpolateOINR(Transform):
         """Frames (T, *spatial), one channel each time asked for; or the volume with more slices."""
         if self.axis is not None:
             return interpolate_slices(
-                image, self.axis, self.factor or 2, self.config, motion=self.motion
+                image, self.axis, cast("int", self.factor), self.config, motion=self.motion
             )
         plain = plain_tensor(image)
         affine = Grid.from_image(image).affine
@@ -222,7 +226,7 @@ class InterpolateOINR(Transform):
     def _times(self, frames: int) -> list[float]:
         if self.at is not None:
             return [float(t) for t in self.at]
-        count = self.factor or 1
+        count = cast("int", self.factor)
         return [i / count for i in range((frames - 1) * count + 1)]
 
 

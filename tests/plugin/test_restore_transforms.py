@@ -15,7 +15,9 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, SaveImage
 from torch import Tensor
 
 from oinr_monai import (
+    FitConfig,
     GaussianNoise,
+    InterpolateOINR,
     SimulateThickSlices,
     SimulateThickSlicesd,
     SuperResolveConfig,
@@ -78,3 +80,11 @@ def test_from_file_to_file(volume: MetaTensor, tmp_path: Path) -> None:
     np.testing.assert_allclose(again.affine, fine.affine, atol=1e-5)
     with torch.no_grad():
         assert SuperResolveOINR(CONFIG)(simulate_slices(volume, 5.0)).shape == volume.shape
+
+
+def test_so_many_times_as_many_frames() -> None:
+    frames = torch.rand(3, 9, 8, generator=torch.Generator().manual_seed(0))
+    few = FitConfig(preset="fast", steps=2)
+    assert [len(InterpolateOINR(factor=f, config=few)(frames)) for f in (1, 3)] == [3, 7]
+    with pytest.raises(ValueError, match="factor must be 1 or more, got 0"):
+        InterpolateOINR(factor=0)

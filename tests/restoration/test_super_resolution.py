@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.restoration import views
 from oinr_monai.restoration.momentum import TAIL_RATE, OrthogonalMomentum
 from oinr_monai.restoration.pairs import (
     AxisModel,
@@ -282,6 +283,21 @@ def test_a_quarter_turn_moves_voxels_to_voxels():
     quarter = rotated(image, math.pi / 2)
     turned = [torch.rot90(image, k, (1, 2)) for k in (1, -1)]
     assert min(float((quarter - each).abs().max()) for each in turned) < 1e-5
+
+
+def test_pairs_are_turned_well_away_from_the_axes(monkeypatch, generator):
+    angles = []
+
+    def noted(image, angle):
+        angles.append(angle)
+        return image
+
+    monkeypatch.setattr(views, "rotated", noted)
+    view = slice_view(Grid.from_image(stack()), 2, None, Boxcar(4.0), None)
+    for _ in range(20):
+        view.pairs(torch.rand(1, *view.result.shape), generator)
+    low, high = views.ANGLES
+    assert low <= min(angles) < 0.6 < 1.0 < max(angles) <= high
 
 
 def test_resampling_an_axis_keeps_smooth_functions():
