@@ -32,9 +32,10 @@ TRIES = 8
 # Chunks that a sample has at most.
 SAMPLED = 30
 
-# Chunks of each shape on which coders of whole numbers are compared; wavelets, and pictures with
-# more effort, take two to three times as long, and have to be this much smaller.
-LOOKED_AT, WORTH = 6, 0.96
+# Chunks on which coders of whole numbers are compared. Wavelets, and pictures with more effort,
+# take two to three times as long, and have to be this much smaller: in volumes of so few voxels
+# that it is about a second, and in larger ones. Chosen by hand.
+LOOKED_AT, FEW, WORTH_OF_FEW, WORTH = 4, 1 << 23, 0.96, 0.9
 
 # Voxels that may be in memory at once.
 WINDOW = 1 << 23
@@ -86,7 +87,7 @@ def write_samples(
     with replacing(path) as temporary:
         for _ in range(TRIES):
             parameters = Parameters(slope, intercept, step, error, work.device)
-            order = _order(quality, parameters, survey.sample)
+            order = _order(quality, parameters, survey)
             coded = work.write(temporary, header, parameters, order, survey.range)
             if quality.met(coded):
                 return coded
@@ -94,25 +95,27 @@ def write_samples(
         raise ValueError(f"quality must be one that can be met, got {quality}; choose Lossless()")
 
 
-def _order(quality: Quality, parameters: Parameters, sample: Sequence[Tensor]) -> list[Numbered]:
+def _order(quality: Quality, parameters: Parameters, survey: Survey) -> list[Numbered]:
     """Coders with their numbers, those first that are to be asked first."""
     every = {name: (i, coder) for i, (name, coder) in enumerate(parameters.coders.items())}
     last = [every["deltas"], every["floats"]]
     if not isinstance(quality, Lossless):
         return [every["constant"], every["wavelets"], *last]
-    return [every["constant"], *_best(parameters, [each[:LOOKED_AT] for each in sample]), *last]
+    return [every["constant"], *_best(parameters, survey), *last]
 
 
-def _best(parameters: Parameters, sample: Sequence[Tensor]) -> list[Numbered]:
+def _best(parameters: Parameters, survey: Survey) -> list[Numbered]:
     """What serves a sample of whole numbers best; coders that are slower have to be worth it."""
-    names = list(parameters.coders)
+    names, sample = list(parameters.coders), survey.some(LOOKED_AT)
     scale = Scale(parameters.slope, parameters.intercept)
     plain, turned = Pictures(scale), Pictures(scale, turned=True)
-    fast = min(plain, turned, key=lambda coder: _size(coder, sample))
+    quick = {coder: _size(coder, sample) for coder in (plain, turned)}
+    fast = min(quick, key=lambda coder: quick[coder])
     thorough, lifted = replace(fast, effort=THOROUGH), Lifted(scale)
     sizes: dict[Coder, int] = {coder: _size(coder, sample) for coder in (thorough, lifted)}
     slower = min(sizes, key=lambda coder: sizes[coder])
-    best = slower if sizes[slower] < WORTH * _size(fast, sample) else fast
+    worth = WORTH_OF_FEW if survey.voxels <= FEW else WORTH
+    best = slower if sizes[slower] < worth * quick[fast] else fast
     return [(names.index("lifted" if best is lifted else "pictures"), best)]
 
 
@@ -166,10 +169,10 @@ class _Work:
                 )
             differ = (least < most).tolist()
             wanted += [each for each, some in zip(chunks, differ, strict=True) if some]
-        share = sum(math.prod(each.shape) for each in wanted) / math.prod(self.chunking.shape)
+        voxels = sum(math.prod(each.shape) for each in wanted)
         some = wanted[:: math.ceil(len(wanted) / SAMPLED) or 1]
         stacks = [values for _, values in self.batches(some)] if some else []
-        return Survey(high - low, stacks, share)
+        return Survey(high - low, stacks, voxels, voxels / math.prod(self.chunking.shape))
 
     def write(
         self,

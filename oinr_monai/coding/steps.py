@@ -17,7 +17,7 @@ __all__ = ["Survey", "first_step"]
 # Rounds of the search on the sample; each leaves a fraction of the error of the one before.
 ROUNDS = 8
 
-# Chunks of each shape that are coded to tell the bits.
+# Chunks that are coded to tell the bits.
 CODED = 6
 
 # Steps that are so close to those before are good enough, since the sample tells no more.
@@ -35,28 +35,30 @@ class Survey:
     Args:
         range: greatest sample less the least.
         sample: some of their chunks, in stacks of one shape (B, *shape).
-        share: part of all voxels that lie in chunks that are not the same throughout.
+        voxels: how many lie in chunks that are not the same throughout ...
+        share: ... which is this part of all.
     """
 
     range: float
     sample: Sequence[Tensor]
+    voxels: int
     share: float
 
-    @property
-    def voxels(self) -> int:
-        """Voxels of the sample."""
-        return sum(each.numel() for each in self.sample)
+    def some(self, count: int) -> list[Tensor]:
+        """About so many chunks of the sample, from all over it."""
+        apart = math.ceil(sum(map(len, self.sample)) / count)
+        return [each[::apart] for each in self.sample]
 
     def size(self, coder: Wavelets) -> float:
         """Bits a voxel that the whole would take, as far as the sample tells."""
-        some = [each[:: -(-len(each) // CODED)] for each in self.sample]
+        some = self.some(CODED)
         data = [one or b"" for each in some for one in coder.encode(each)]
         return self.share * 8 * sum(map(len, data)) / sum(each.numel() for each in some)
 
     def psnr(self, coder: Wavelets, coefficients: Sequence[Tensor]) -> float:
         """Peak signal-to-noise ratio that the whole would have."""
         squares = sum(coder.distortion(each) * each.numel() for each in coefficients)
-        mean = self.share * squares / max(self.voxels, 1)
+        mean = self.share * squares / max(sum(each.numel() for each in coefficients), 1)
         return 10 * math.log10(self.range**2 / mean) if mean else math.inf
 
 
