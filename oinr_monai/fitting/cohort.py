@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Positions
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit
@@ -26,12 +28,13 @@ from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
 from .closed_form import closed_form
+from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
 from .device import chosen_device
 from .handlers import BestOfEach, Clock
 from .interrupts import learning
 from .objective import ImageObjective
-from .presets import EXACT, FitConfig, budget, places_of
+from .presets import EXACT, FitConfig, begins_closed, budget, places_of, rate_of
 from .samplers import Batch, to_device
 from .start import begin
 
@@ -155,12 +158,28 @@ class _BatchFit(Descent):
         clock = Clock(steps, None if seconds is None else seconds * self.count)
         self.field = _field(first, config, start).to(self.device)
         self.stack = _Stack(self.field, self.count)
-        optimizer = adam(self.field, config.learning_rate, self.stack.by_name())
+        closed = start is None and begins_closed(first.grid, len(first.image), config)
+        if closed:
+            self._begin_closed(first.grid)
+        rate = rate_of(first.grid, len(first.image), config)
+        optimizer = adam(self.field, rate, self.stack.by_name())
         best = BestOfEach(self.stack, self._held_out_psnr(), clock)
         super().__init__(self.stack, optimizer, clock, config.seed, best)
         (self.sampler,) = self.objective.samplers(self.field, self.generator)
-        if start is not None:
+        if closed or start is not None:
             best.take()
+
+    def _begin_closed(self, grid: Grid) -> None:
+        # Each at the closed form of its own image.
+        channels = self.field.network.out_channels
+        for i, span in enumerate(self._spans().tolist()):
+            own = slice(i * channels, (i + 1) * channels)
+            field = copy.deepcopy(self.field)
+            begin_closed(field, partial(self._truth, own), grid, span)
+            self.stack.put(i, field)
+
+    def _truth(self, channels: slice, places: Positions) -> Tensor:
+        return self.objective.truth(places)[channels]
 
     @property
     def identity(self) -> object:
@@ -192,9 +211,7 @@ class _BatchFit(Descent):
 
     def _held_out_psnr(self) -> Callable[[], Tensor]:
         ((places, label, options),) = self.objective.held_out(self.field, self.device)
-        truth = self.objective.scale.standardise(self.objective.first.image)
-        z = truth.unflatten(0, (self.count, -1)).flatten(1)
-        spans = (z.amax(1) - z.amin(1)).to(self.device)
+        spans = self._spans().to(self.device)
 
         def score() -> Tensor:
             with torch.no_grad():
@@ -203,6 +220,12 @@ class _BatchFit(Descent):
             return peak_ratio(errors, spans)
 
         return score
+
+    def _spans(self) -> Tensor:
+        # Range of each standardised image.
+        truth = self.objective.scale.standardise(self.objective.first.image)
+        z = truth.unflatten(0, (self.count, -1)).flatten(1)
+        return z.amax(1) - z.amin(1)
 
 
 class _Stack(nn.Module):
@@ -231,6 +254,12 @@ class _Stack(nn.Module):
             return signal[0]
 
         return torch.vmap(one)(self.by_name()).flatten(0, 1)[None]
+
+    @torch.no_grad()
+    def put(self, i: int, field: ContinuousField) -> None:
+        """Give field i the weights of another."""
+        for stacked, own in zip(self.stacked, field.parameters(), strict=True):
+            stacked[i].copy_(own)
 
     def member(self, i: int) -> ContinuousField:
         """Field i, with weights of its own."""

@@ -18,9 +18,11 @@ __all__ = [
     "PRESETS",
     "FitConfig",
     "Preset",
+    "begins_closed",
     "budget",
     "places_of",
     "preset_of",
+    "rate_of",
 ]
 
 
@@ -37,20 +39,26 @@ class Preset:
             square root of the image's.
         visits: looks at each voxel over the whole fit, on average, which sets the steps ...
         steps: ... between this least and this greatest number.
+        pair: instead of those knots, where a training begins in closed form: the distance between
+            the knots of the spline that it begins with, and of a channel beside it, in voxels;
+            the rate is then multiplied ...
+        calm: ... by this.
     """
 
     knot_spacing: float
     field_channels: int
     visits: float
     steps: tuple[int, int]
+    pair: tuple[float, float]
+    calm: float = 1.0
 
 
-# Knots and channels are those of docs/measured/performance.md; how often to look, and within how
-# many steps, is chosen by hand.
+# Knots, channels and rates are those of docs/measured/performance.md; how often to look, and within
+# how many steps, is chosen by hand.
 PRESETS: dict[str, Preset] = {
-    "fast": Preset(3.0, 4, 8.0, (1_500, 3_000)),
-    "balanced": Preset(3.0, 8, 30.0, (4_000, 8_000)),
-    "best": Preset(1.75, 4, 100.0, (10_000, 30_000)),
+    "fast": Preset(3.0, 4, 8.0, (1_500, 3_000), (2.0, 3.0)),
+    "balanced": Preset(3.0, 8, 30.0, (4_000, 8_000), (1.5, 3.0)),
+    "best": Preset(1.75, 4, 100.0, (10_000, 30_000), (1.07, 6.0), 1 / 3),
 }
 
 
@@ -171,6 +179,27 @@ def preset_of(grid: Grid, config: FitConfig) -> Preset:
         )
     flat = sum(size > 1 for size in grid.shape) == 2
     return (PRESETS | IN_A_PLANE if flat else PRESETS)[str(config.preset)]
+
+
+def begins_closed(grid: Grid, channels: int, config: FitConfig) -> bool:
+    """Whether a training on ``grid`` begins at the least-squares spline of its own knots.
+
+    Those of volumes do, with the preset's own parts and layers that are wide enough to hand on the
+    image's channels and pointwise.
+    """
+    sizes = config.kernel_size
+    pointwise = max([sizes] if isinstance(sizes, int) else sizes) == 1
+    own = config.encoding is None and config.network is None and pointwise
+    layers = CHANNELS if config.channels is None else config.channels
+    return (
+        own and grid.spatial_dims == 3 and min(grid.shape) > 1 and channels < min(layers, default=0)
+    )
+
+
+def rate_of(grid: Grid, channels: int, config: FitConfig) -> float:
+    """Peak rate of the effective weights, for an image of so many channels."""
+    calm = preset_of(grid, config).calm if begins_closed(grid, channels, config) else 1.0
+    return calm * config.learning_rate
 
 
 def places_of(grid: Grid, config: FitConfig, images: int = 1) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
 from .closed_form import closed_form
+from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
 from .device import chosen_device, gains_from_bfloat16
 from .handlers import BestWeights, Clock
 from .interrupts import learning
 from .objective import ImageObjective, Objective
-from .presets import EXACT, FitConfig, budget
+from .presets import EXACT, FitConfig, begins_closed, budget, rate_of
 from .samplers import Batch, to_device
 from .start import begin
 from .stored_objective import StoredObjective
@@ -60,7 +61,8 @@ def fit(
     The other presets fit an operator, and the input function it reads. Every step looks at fresh
     random places between the samples, where the truth is the cubic B-spline through them; so the
     result is as good between samples as on them. An interrupt (Ctrl-C) ends the fit early and
-    returns the best representation so far, marked in its ``info``.
+    returns the best representation so far, marked in its ``info``. Of a volume such a fit begins at
+    the least-squares spline of its own knots, and is never worse than it.
 
     Several images of one object, at several resolutions or from several stacks, are fitted by one
     function; the nodes of a :class:`~oinr_monai.CKConvOINR` then lie at each image's own spacing.
@@ -72,7 +74,7 @@ def fit(
             :class:`~oinr_monai.StoredImage` stays on disk, and is read block by block.
         config: how to fit; if None, in closed form, or with preset "balanced" where there are
             several images or a start.
-        start: another fit to begin with, of the same kind, instead of random weights; see
+        start: another fit to begin with, of the same kind, instead of the preset's own start; see
             :func:`~oinr_monai.fitting.start.begin` for what is carried over. The result is never
             worse than it at the places that choose the best weights.
         mask: voxels that count, (*spatial) or (1, *spatial); all if None. For one image in memory.
@@ -141,15 +143,21 @@ class ImageFit(Descent):
         config = objective.config
         self.objective, self.start = objective, None if start is None else digest(start)
         self.device = chosen_device(config.device)
-        self.field = begin(objective.grid, objective.channels, config, start).to(self.device)
+        grid, channels = objective.grid, objective.channels
+        field = begin(grid, channels, config, start)
+        closed = start is None and begins_closed(grid, channels, config)
+        if closed:
+            begin_closed(cast("NeuralField", field), objective.truth, grid, objective.span)
+        self.field = field.to(self.device)
         objective.check(self.field)
         self.reduced = isinstance(self.field, NeuralField) and gains_from_bfloat16(self.device)
-        optimizer = adam(self.field, config.learning_rate, dict(self.field.named_parameters()))
+        rate = rate_of(grid, channels, config)
+        optimizer = adam(self.field, rate, dict(self.field.named_parameters()))
         clock = Clock(*budget(objective.grid, config), started=started)
         best = BestWeights(self.field, self._held_out_psnr(), clock)
         super().__init__(self.field, optimizer, clock, config.seed, best)
         self.samplers = objective.samplers(self.field, self.generator)
-        if start is not None:
+        if closed or start is not None:
             best.take()
 
     @property

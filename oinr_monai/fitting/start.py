@@ -1,10 +1,9 @@
-"""What a fit starts from: random weights, or another fit."""
+"""The fields that fits start from: drawn at random, or carried over from another fit."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from oinr_monai.fields.family import FamilyField
 from oinr_monai.fields.field import Field
+from oinr_monai.fields.joint import JointField
 from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
@@ -27,7 +27,7 @@ from oinr_monai.representation.representation import Representation
 
 from .alignment import Alignment
 from .device import seeded
-from .presets import CHANNELS, FitConfig, Preset, preset_of
+from .presets import CHANNELS, FitConfig, Preset, begins_closed, preset_of
 
 __all__ = ["begin", "build_family", "build_field"]
 
@@ -46,7 +46,8 @@ def begin(
         grid: grid of the image.
         out_channels: channels of the image.
         config: how to fit; it must make an operator and an input function of the start's kind.
-        start: a fit of another image, or of the same one; random weights if None.
+        start: a fit of another image, or of the same one; random weights if None, which
+            :func:`~oinr_monai.fitting.closed_start.begin_closed` may improve on.
 
     Raises:
         ValueError: if the start is of other channels or of another kind than the settings make.
@@ -146,15 +147,12 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> OperatorFie
         # A part of it may be a fitted field, which stays as it is.
         field = copy.deepcopy(config.encoding(grid))
         operator = _operator(config, grid, field.channels, out_channels)
+    elif begins_closed(grid, out_channels, config):
+        field = _pair_field(preset, grid, out_channels)
+        operator = _operator(config, grid, field.channels, out_channels)
     else:
-        # Channels of an image share much of what they show, but not all.
-        channels = round(preset.field_channels * math.sqrt(out_channels))
-        operator = _operator(config, grid, channels, out_channels)
-        halo = operator.halo() if isinstance(operator, LocalOperator) else (0,) * grid.spatial_dims
-        field = _spline_field(preset, grid, channels, halo)
-    for part, given in ((field, config.encoding), (operator, config.network)):
-        if given is not None:
-            check_savable(part)
+        field, operator = _plain_parts(preset, grid, out_channels, config)
+    _check_given(config, field, operator)
     return field_of(field, operator, grid.spacing.tolist(), grid.shape)
 
 
@@ -166,19 +164,33 @@ def build_family(
     Raises:
         ValueError: if ``config`` makes an operator of whole lattices, or fields of another kind.
     """
-    alone = build_field(grid, out_channels, config)
-    if not (isinstance(alone, NeuralField) and isinstance(alone.encoding, SplineField)):
+    if config.encoding is None:
+        field, operator = _plain_parts(preset_of(grid, config), grid, out_channels, config)
+        _check_given(config, field, operator)
+    else:
+        alone = build_field(grid, out_channels, config)
+        field, operator = alone.encoding, alone.network
+    if not (isinstance(operator, LocalOperator) and isinstance(field, SplineField)):
         raise ValueError(
             "config must make a local operator and a SplineField for a family, got "
-            f"{type(alone.network).__name__} and {type(alone.encoding).__name__}"
+            f"{type(operator).__name__} and {type(field).__name__}"
         )
-    spacing, spline = grid.spacing.tolist(), alone.encoding.arguments()
+    spacing, spline = grid.spacing.tolist(), field.arguments()
     family = FamilyField(
         **{name: spline[name] for name in ("extent", "knot_spacing", "channels", "margin")},
         members=members,
         motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
     )
-    return NeuralField(family, alone.network, spacing)
+    return NeuralField(family, operator, spacing)
+
+
+def _check_given(
+    config: FitConfig, field: Field, operator: LocalOperator | LatticeOperator
+) -> None:
+    """Raise ValueError where what a configuration makes is nothing that a file could hold."""
+    for part, given in ((field, config.encoding), (operator, config.network)):
+        if given is not None:
+            check_savable(part)
 
 
 def _operator(
@@ -196,8 +208,29 @@ def _operator(
     return operator
 
 
-def _spline_field(preset: Preset, grid: Grid, channels: int, halo: Sequence[int]) -> Field:
+def _plain_parts(
+    preset: Preset, grid: Grid, out_channels: int, config: FitConfig
+) -> tuple[Field, LocalOperator | LatticeOperator]:
+    """Splines of one kind, and what reads them."""
+    # Channels of an image share much of what they show, but not all.
+    channels = round(preset.field_channels * math.sqrt(out_channels))
+    operator = _operator(config, grid, channels, out_channels)
+    halo = operator.halo() if isinstance(operator, LocalOperator) else (0,) * grid.spatial_dims
     spacing = grid.spacing.tolist()
     knots = [h * preset.knot_spacing for h in spacing]
     margin = [h * r for h, r in zip(spacing, halo, strict=True)]
-    return SplineField(grid.extent.tolist(), knots, channels, margin)
+    return SplineField(grid.extent.tolist(), knots, channels, margin), operator
+
+
+def _pair_field(preset: Preset, grid: Grid, out_channels: int) -> Field:
+    """The splines that a closed form is, a channel for each of the image, and what is beside."""
+    extent = grid.extent.tolist()
+    parts = []
+    for distance, channels in zip(
+        preset.pair, (out_channels, round(math.sqrt(out_channels))), strict=True
+    ):
+        # The last cell ends where the image does, or too few samples would tell the knots beyond.
+        cells = [max(math.ceil((n - 1) / distance), 1) for n in grid.shape]
+        knots = [e / count for e, count in zip(extent, cells, strict=True)]
+        parts.append(SplineField(extent, knots, channels))
+    return JointField(parts)

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from oinr_monai import ConvOINR, CoordinateField, FitConfig, Grid, SplineField
+from oinr_monai import ConvOINR, CoordinateField, FitConfig, Grid, JointField, SplineField
 from oinr_monai.fitting.presets import PRESETS, budget, places_of, preset_of
 from oinr_monai.fitting.start import build_field
 
@@ -36,9 +36,12 @@ def test_a_given_budget_replaces_the_preset() -> None:
 def test_the_field_reaches_as_far_as_the_kernels(dims: int, kernel_size: object) -> None:
     grid = Grid((9, 8, 7)[:dims], torch.diag(torch.tensor([0.9, 1.1, 2.5, 1.0])))
     field = build_field(grid, 2, FitConfig(channels=(6, 5), kernel_size=kernel_size))
-    assert isinstance(field.encoding, SplineField)
+    encoding = field.encoding
+    splines = list(encoding.fields) if isinstance(encoding, JointField) else [encoding]
     margin = [field.network.radius * h for h in grid.spacing.tolist()]
-    assert field.encoding.margin == pytest.approx(margin)
+    for each in splines:
+        assert isinstance(each, SplineField)
+        assert each.margin == pytest.approx(margin)
     assert field.network.channels == (6, 5)
     assert field.network.out_channels == 2
     assert field.spacing == pytest.approx(tuple(grid.spacing.tolist()))
@@ -78,6 +81,7 @@ def test_presets_keep_fewer_numbers_than_voxels() -> None:
     """One number a voxel is what the spline itself has."""
     for preset in PRESETS.values():
         assert preset.field_channels / preset.knot_spacing**3 < 1
+        assert sum(distance**-3 for distance in preset.pair) < 1
 
 
 def test_encoding_and_network_may_be_given() -> None:

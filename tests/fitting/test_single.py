@@ -18,6 +18,7 @@ from oinr_monai.fitting import objective as descent
 from oinr_monai.fitting import single as fitting
 from oinr_monai.fitting.device import gains_from_bfloat16
 from oinr_monai.fitting.handlers import Clock
+from oinr_monai.fitting.presets import begins_closed
 from oinr_monai.images.metrics import psnr
 
 SHAPES = {1: (24,), 2: (13, 15), 3: (9, 8, 10)}
@@ -171,11 +172,11 @@ def fourier(grid: Grid) -> FourierEncoding:
 @pytest.mark.parametrize("kernel_size", [1, (3, 1, 1), 3])
 def test_the_fit_improves(dims: int, encoding: object, kernel_size: object) -> None:
     image = smooth(SHAPES[dims])
-    start, end = (
-        fit(image, quick(steps=n, encoding=encoding, kernel_size=kernel_size)).info["psnr_grid"]
-        for n in (1, 60)
-    )
-    assert end > start + 1.5
+    configs = [quick(steps=n, encoding=encoding, kernel_size=kernel_size) for n in (1, 60)]
+    start, end = (fit(image, config).info["psnr_grid"] for config in configs)
+    # What begins in closed form is good already, and never worse after it.
+    closed = begins_closed(Grid(SHAPES[dims], torch.eye(dims + 1)), 1, configs[0])
+    assert end >= start if closed else end > start + 1.5
 
 
 def test_channels_are_told_apart() -> None:

@@ -134,7 +134,8 @@ def test_another_grid_gets_the_same_function_of_the_extent(dims: int) -> None:
     # through it cannot be at once, so the last cells agree less well.
     coarse, fine, finer = (difference(grid.refine(k), start, low=0.3) for k in (2, 4, 8))
     assert max(coarse, difference(grid.refine(2), start)) < 0.1
-    assert finer < fine / 4 < coarse / 16
+    assert fine < coarse / 4
+    assert finer < max(fine / 4, 1e-5)  # what float32 rounds to
 
 
 def test_knots_in_the_same_places_are_copied() -> None:
