@@ -40,6 +40,7 @@ class Command:
 
 
 COMMANDS = {
+    "exact": Command("fit IN/a.nii.gz", "a.oinr", resumable=False),
     "fit": Command("fit IN/a.nii.gz --preset fast --steps 60", "a.oinr"),
     "sample": Command("sample IN/a.oinr --factor 4", "a.nii.gz", resumable=False),
     "denoise": Command("denoise IN/a.nii.gz --sigma 2 --steps 6", "a.nii.gz"),
@@ -111,7 +112,8 @@ def content(path: Path) -> dict[str, Any]:
         files = sorted(path.glob("*.oinr"))
         return {f"{each.name}/{k}": v for each in files for k, v in content(each).items()}
     if path.suffix == ".oinr":
-        return dict(Representation.load(path).field.state_dict())
+        loaded = Representation.load(path)
+        return {"values": loaded.sample().as_tensor(), **loaded.field.state_dict()}
     return {"values": torch.from_numpy(load_values(path))}
 
 
