@@ -229,12 +229,21 @@ def _read(name: str, value: object, hint: Any, finite: bool = True) -> Any:  # n
     sequence = get_origin(hint) is tuple
     form = list[get_args(hint)[0]] if sequence else hint  # type: ignore[misc]
     plain = list(value) if isinstance(value, tuple) else value
-    if form == list[float] and isinstance(plain, list) and not finite:
-        plain = [math.nan if each is None else each for each in plain]
+    if not finite:
+        plain = _with_nan(plain, form)
     if not fits(plain, form, finite):
         wanted = form.__name__ if isinstance(form, type) else str(form).replace("typing.", "")
         raise ValueError(f"{name} must be {wanted}, got {told(value)}")
     return tuple(plain) if sequence else plain  # type: ignore[arg-type]
+
+
+def _with_nan(value: object, form: Any) -> object:  # noqa: ANN401
+    # JSON has null where a number is none.
+    if form == list[float] and isinstance(value, list):
+        return [math.nan if each is None else each for each in value]
+    if form == dict[str, float] and isinstance(value, dict):
+        return {name: math.nan if each is None else each for name, each in value.items()}
+    return value
 
 
 def _written(value: object) -> Any:  # noqa: ANN401

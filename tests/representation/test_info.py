@@ -33,6 +33,7 @@ from oinr_monai import (
     modulate,
     super_resolve,
 )
+from oinr_monai.coding.strict_json import strict_json
 from oinr_monai.images.time_axis import TimeAxis
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.info import Info, Occupancy, ShortDescent
@@ -180,3 +181,10 @@ def test_whatever_makes_it_states_its_items(made_by: str, tmp_path: Path) -> Non
     if made_by == "exact":  # of samples that the file holds to within 1e-5 of their range
         left |= {"psnr_grid", "psnr_between"}
     assert kept == {name: value for name, value in made.info.items() if name not in left}
+
+
+def test_scores_of_labels_that_are_no_numbers_come_back_as_nan() -> None:
+    info = Info.of(json.loads(strict_json(Info(dice={"2": math.inf, "5": 0.5}))))
+    assert math.isnan(info.dice["2"])
+    assert info.dice["5"] == 0.5
+    assert json.loads(strict_json(info))["dice"] == {"2": None, "5": 0.5}
