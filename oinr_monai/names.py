@@ -79,6 +79,7 @@ from .restoration import (
     CarriedOperator,
     DenoiseConfig,
     LearnSuperResolutionConfig,
+    Restored,
     SuperResolveConfig,
     add_photon_noise,
     denoise,
@@ -86,6 +87,7 @@ from .restoration import (
     interpolate_slices,
     learn_super_resolution,
     super_resolve,
+    super_resolve_trusted,
 )
 from .scanner import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, simulate_slices
 
@@ -139,6 +141,7 @@ __all__ = [
     "RegisterConfig",
     "RegisterOINRd",
     "Representation",
+    "Restored",
     "RicianNoise",
     "SampleOINR",
     "SampleOINRd",
@@ -176,5 +179,6 @@ __all__ = [
     "register_in_monai",
     "simulate_slices",
     "super_resolve",
+    "super_resolve_trusted",
     "weight_vector",
 ]

@@ -64,6 +64,7 @@ PUBLIC = [
     "RegisterConfig",
     "RegisterOINRd",
     "Representation",
+    "Restored",
     "RicianNoise",
     "SampleOINR",
     "SampleOINRd",
@@ -101,6 +102,7 @@ PUBLIC = [
     "register_in_monai",
     "simulate_slices",
     "super_resolve",
+    "super_resolve_trusted",
     "weight_vector",
 ]
 

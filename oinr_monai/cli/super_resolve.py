@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from .inputs import check_budget, check_grid, device_of, marked, profile_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
 from .target import Belonging, Deidentify, Dicom, Target
+from .trust import ERROR_MAP, ErrorMap, error_target
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.representation import Representation
     from oinr_monai.restoration.carried_operator import CarriedOperator
+    from oinr_monai.restoration.restored import Restored
+    from oinr_monai.restoration.super_resolution import SuperResolveConfig
     from oinr_monai.scanner.profiles import SliceProfile
 
 __all__ = ["Thickness", "super_resolve"]
@@ -33,6 +36,7 @@ SCORES = (
     "factor",
     "profile",
     "data_residual",
+    "trust",
     "steps",
     "seconds",
     "device",
@@ -80,6 +84,7 @@ def super_resolve(  # noqa: PLR0913
             metavar="OPERATOR", help="What learn_super_resolution saved, to begin with; else ours."
         ),
     ] = None,
+    error_map: ErrorMap = None,
     uid: SeriesUid = None,
     resume: Resume = False,
     seed: Seed = 0,
@@ -100,7 +105,6 @@ def super_resolve(  # noqa: PLR0913
     from oinr_monai.grids.checks import per_axis
     from oinr_monai.images.files import read_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
-    from oinr_monai.restoration.super_resolution import super_resolve as super_resolve_image
     from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
     config = SuperResolveConfig(steps, seconds, seed, device_of(device), _started(start))
@@ -111,15 +115,21 @@ def super_resolve(  # noqa: PLR0913
         chosen = None if spacing is None else per_axis("spacing", spacing, dims)
     fine = fine_grid(grids[0], thickest_axis(grids[0]) if axis is None else axis, chosen)
     target.check(len(volumes[0]), fine, volumes[0].meta, grids[0])
+    errors = None if error_map is None else error_target(error_map, [*images, output], overwrite)
+    if errors is not None:
+        errors.check(len(volumes[0]), fine, {}, grids[0])
+        if len(images) > 1:
+            raise ValueError(f"--error-map must go with one stack, got {len(images)}")
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):
             if len(images) > 1:
-                found = _fused(volumes, grids, axis, across, chosen)
+                found, trusted = _fused(volumes, grids, axis, across, chosen), None
             else:
-                found = super_resolve_image(
+                found, trusted = _made_finer(
                     volumes[0],
                     config,
+                    trusts=errors is not None,
                     spacing=chosen,
                     slice_axis=axis,
                     profile=across[0],
@@ -129,9 +139,25 @@ def super_resolve(  # noqa: PLR0913
         if found.info.interrupted:
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
+        if errors is not None and trusted is not None:
+            errors.write(trusted.half_width(), ERROR_MAP)
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
     show({"output": str(output), **place, **scores}, as_json)
+
+
+def _made_finer(
+    image: MetaTensor,
+    config: SuperResolveConfig,
+    trusts: bool,
+    **asked: Any,
+) -> tuple[Representation, Restored | None]:
+    from oinr_monai.restoration.super_resolution import super_resolve, super_resolve_trusted
+
+    if not trusts:
+        return super_resolve(image, config, **asked), None
+    found = super_resolve_trusted(image, config, **asked)
+    return found.answer, found
 
 
 def _started(path: Path | None) -> CarriedOperator:

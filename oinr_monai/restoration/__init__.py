@@ -5,12 +5,14 @@ from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .fusion import fuse
 from .interpolation import interpolate_slices
 from .operator_learning import LearnSuperResolutionConfig, learn_super_resolution
-from .super_resolution import SuperResolveConfig, super_resolve
+from .restored import Restored
+from .super_resolution import SuperResolveConfig, super_resolve, super_resolve_trusted
 
 __all__ = [
     "CarriedOperator",
     "DenoiseConfig",
     "LearnSuperResolutionConfig",
+    "Restored",
     "SuperResolveConfig",
     "add_photon_noise",
     "denoise",
@@ -18,4 +20,5 @@ __all__ = [
     "interpolate_slices",
     "learn_super_resolution",
     "super_resolve",
+    "super_resolve_trusted",
 ]

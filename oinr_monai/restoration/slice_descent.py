@@ -146,7 +146,15 @@ class SliceDescent(Descent):
 
     def result(self, interrupted: bool) -> Representation:
         """The fine image."""
-        fine = self.view.guess(self.coarse) + self._shrinkage() * self._ensemble()
+        return self.answered(self.added(), interrupted)
+
+    def added(self) -> Tensor:
+        """What the operator adds to the spline (C, *fine), in the pose, standardised."""
+        return self.gain() * self._ensemble()
+
+    def answered(self, added: Tensor, interrupted: bool) -> Representation:
+        """The fine image, of what the operator adds."""
+        fine = self.view.guess(self.coarse) + added
         fine = self.pose.back(self.view.answer(fine, self.coarse)).contiguous().cpu()
         values = self.scale.restore(fine)
         return spline_representation(values, self.asked.result, self._info(values, interrupted))
@@ -172,7 +180,7 @@ class SliceDescent(Descent):
         if self.view.renews:
             estimate = self.view.guess(coarse)
             if self.clock.step or self.carried:
-                sharper = estimate + roughness * self._whole(coarse)
+                sharper = estimate + roughness * self.whole(coarse)
                 estimate = self.view.keep_data(sharper, coarse)
         pairs = self.view.pairs(estimate, self.generator)
         self.patches = draw_patches(pairs, self.generator, self.view.mirrors, self.view.swaps)
@@ -213,8 +221,8 @@ class SliceDescent(Descent):
         span = float(self.coarse.max() - self.coarse.min())
         return peak_ratio(sum(errors) / len(errors), span)
 
-    def _shrinkage(self) -> float:
-        # How much of its answer to believe, by least squares: none of what would do harm.
+    def gain(self) -> float:
+        """How much of the operator to believe, by least squares: none of what would do harm."""
         agreement = [(float((a * m).sum()), float((a * a).sum())) for a, m in self._answers()]
         gain, size = (sum(each) for each in zip(*agreement, strict=True))
         return min(max(gain / size, 0.0), 1.0) if size > 0 else 0.0
@@ -222,7 +230,8 @@ class SliceDescent(Descent):
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced)
 
-    def _whole(self, coarse: Tensor) -> Tensor:
+    def whole(self, coarse: Tensor) -> Tensor:
+        """What the operator answers to a whole image (C, *coarse), before it is believed."""
         with self._precision():
             return self.average.whole(coarse)
 
@@ -235,7 +244,7 @@ class SliceDescent(Descent):
         total = torch.zeros((), device=self.device)
         for turned in product((False, True), repeat=len(mirrors)):
             axes = [d + 1 for d, flip in zip(mirrors, turned, strict=True) if flip]
-            total = total + self._whole(self.coarse.flip(axes)).flip(axes)
+            total = total + self.whole(self.coarse.flip(axes)).flip(axes)
         return total / 2 ** len(mirrors)
 
     def _info(self, values: Tensor, interrupted: bool) -> Info:

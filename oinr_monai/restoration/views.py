@@ -19,7 +19,7 @@ from oinr_monai.scanner.slices import SliceStack, fine_grid, thickest_axis
 from .pairs import AxisModel, Pair, resample_axis, rotated
 from .pose import Pose
 
-__all__ = ["View", "isotropic_view", "slice_view"]
+__all__ = ["Slices", "View", "isotropic_view", "slice_view"]
 
 # A factor may exceed a whole number by so much before one more place is answered; this and what
 # follows is chosen by hand.
@@ -117,7 +117,7 @@ class View(ABC):
         Where the answer has other voxels within the slices than the image, its lattice keeps them.
         """
         fine = self.keep_data(fine, coarse)
-        if self._asks_lattice:
+        if self.asks_lattice:
             return fine
         values = Resampling(self.lattice, self.result).forward(fine)
         stack = self._scanner()
@@ -129,7 +129,7 @@ class View(ABC):
         None where the answer has other voxels within the slices, and was not seen.
         """
         stack = self._scanner()
-        if not self._asks_lattice and stack is None:
+        if not self.asks_lattice and stack is None:
             return None
         seen = self._seen(values) if stack is None else stack.forward(values)
         return float((seen - coarse).double().square().mean().sqrt())
@@ -141,7 +141,8 @@ class View(ABC):
         return next((h, p) for h, p in pairs if p is not None)
 
     @property
-    def _asks_lattice(self) -> bool:
+    def asks_lattice(self) -> bool:
+        """Whether the answer is asked at the places of the lattice."""
         same = torch.allclose(self.result.affine, self.lattice.affine, rtol=0, atol=1e-9)
         return same and self.result.shape == self.lattice.shape
 
@@ -161,7 +162,7 @@ class View(ABC):
         return None if profile is None else SliceStack(self.result, self.grid, axes[0], profile)
 
 
-class _Slices(View):
+class Slices(View):
     """Slices along one axis, which are sharp along the others."""
 
     renews = True
@@ -191,7 +192,7 @@ class _Slices(View):
         """The same view of an image that was turned into a pose."""
         axis, factor = pose.order.index(self.axis), self.factor[self.axis]
         grids = pose.grid(self.grid), pose.grid(self.result)
-        return _Slices(*grids, axis, self.profile, factor)
+        return Slices(*grids, axis, self.profile, factor)
 
     def part(self, coarse: Tensor, places: int, generator: torch.Generator) -> Tensor:
         """All slices of a random part of large stacks, which the next pairs are made of."""
@@ -213,10 +214,11 @@ class _Slices(View):
             angle = low + (high - low) * float(torch.rand((), generator=generator))
             turned.append(rotated(image.movedim(self.axis + 1, 3), angle).movedim(3, self.axis + 1))
         for values in turned:
-            found += [self._pair(values, d, generator) for d in self.sharp]
+            found += [self.pair(values, d, generator) for d in self.sharp]
         return found
 
-    def _pair(self, fine: Tensor, sharp: int, generator: torch.Generator) -> Pair:
+    def pair(self, fine: Tensor, sharp: int, generator: torch.Generator) -> Pair:
+        """The fine image seen as thick slices along a sharp axis, which comes to lie last."""
         # The sharp axis goes where the thick one was, and the other way round.
         axis, factor, thick = self.axis, self.factor[self.axis], float(self.grid.spacing[self.axis])
         spacing, step = float(self.grid.spacing[sharp]), thick / factor
@@ -284,7 +286,7 @@ def slice_view(
             f"slice_axis must be one along which the spacing is larger than the {within:g} mm "
             f"within the slices, got {axis}, where it is {thick:g}"
         )
-    return _Slices(grid, result, axis, profile, factor)
+    return Slices(grid, result, axis, profile, factor)
 
 
 def isotropic_view(grid: Grid, spacing: float | Sequence[float] | None) -> View:

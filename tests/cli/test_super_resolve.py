@@ -216,3 +216,21 @@ def test_super_resolve_refuses_stacks_apart(
     assert "must all reach the volume" in reason
     assert "must end in" in refused("super-resolve", axial, "-o", "fine.txt")
     assert "no such file" in refused("super-resolve", axial, "no.nii", "-o", "fine.nii")
+
+
+def test_super_resolve_maps_its_errors(
+    run: Callable[..., Any], refused: Callable[..., str], axial: Path, thick: list[Path]
+) -> None:
+    output, errors = axial.with_name("fine.nii.gz"), axial.with_name("errors.nii.gz")
+    done = run("super-resolve", axial, "-o", output, *QUICK, "--error-map", errors)
+    assert done["trust"]["gap"] > 0
+    widths = load_values(errors)
+    assert widths.shape == load_values(output).shape
+    assert widths.min() > 0
+    np.testing.assert_allclose(nib.load(errors).affine, nib.load(output).affine, atol=1e-6)
+    same = ("super-resolve", axial, "-o", "same.nii.gz", "--error-map", "same.nii.gz")
+    assert "--error-map must be another file" in refused(*same)
+    assert "must end in" in refused(*same[:-1], "map.txt")
+    assert "is an input" in refused(*same[:-1], axial)
+    many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--error-map", "map.nii.gz")
+    assert "--error-map must go with one stack" in refused(*many)

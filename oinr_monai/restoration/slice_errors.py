@@ -1,0 +1,164 @@
+"""How far what was made of thick slices may be from the truth, learned from the slices alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from oinr_monai.scanner.forward_model import along_axes
+from oinr_monai.scanner.resampling import Resampling
+
+from .conformal import ConformalScores
+from .error_features import Answer
+from .error_scale import ErrorScale
+from .pairs import AxisModel, Pair, scored
+from .restored import Errors
+from .slice_descent import SliceDescent
+from .slice_gap import Gap, blurred_once_more, noise_of_pairs, without_noise
+from .views import Slices, View
+
+__all__ = ["SliceErrors", "trusts"]
+
+# Coarse voxels of the middle slices that pairs are made of, and the fewest slices; by hand.
+PLACES, FEWEST = 100_000, 6
+
+# Places that are learned from, and as many that are scored; by hand.
+LEARNED = 100_000
+
+# The least part of a half width that is left when noise is taken out of it; by hand.
+LEAST = 0.3
+
+
+# Side of the blocks whose details tell the noise, the part of them that is quiet, what these have
+# of the level of white noise (measured on it), and what is rounding in a standardised image.
+BLOCK, QUIET, QUIETER, ROUNDING = 8, 0.1, 0.79, 1e-6
+
+
+def trusts(view: View, channels: int) -> bool:
+    """Whether errors are known of what is made of a view: of slices in 3-D with one channel."""
+    return isinstance(view, Slices) and view.grid.spatial_dims == 3 and channels == 1
+
+
+@final
+class SliceErrors(Errors):
+    """Errors of what was made of thick slices, of the sizes that the scan's own pairs show.
+
+    Args:
+        descent: that has learned, from slices that it :func:`trusts`.
+        added: what its operator adds, in the pose.
+    """
+
+    def __init__(self, descent: SliceDescent, added: Tensor) -> None:
+        view, coarse = descent.view, descent.coarse
+        if not isinstance(view, Slices):
+            raise TypeError(f"descent must be of slices, got {type(view).__name__}")
+        self.descent, self.view, seed = descent, view, descent.config.seed
+        self.gain, self.noise = descent.gain(), quiet_noise(coarse)
+        fine = view.keep_data(view.guess(coarse) + added, coarse)
+        middle = self._middle(fine)
+        pairs = [self._rehearsed(middle, axis) for axis in view.sharp]
+        generator = torch.Generator().manual_seed(seed)
+        learned, scored = _halves([known for known, _ in pairs], generator)
+        scale = ErrorScale(learned[:-1], seed)
+        scale.learn(learned[:-1], learned[-1], seed)
+        self.scores = ConformalScores.of(scale.log_size(scored[:-1]), scored[-1])
+        self.gap = Gap.of(view, coarse, [energies for _, energies in pairs], self.noise)
+        self.log_size = torch.empty_like(fine)
+        for rows, features in Answer(coarse, fine, added).slabs():
+            self.log_size[0, rows] = scale.log_size(features)
+
+    @torch.no_grad()
+    def half_width(self, level: float) -> Tensor:
+        """Half widths (1, *grid.shape) of the intervals, in the image's units."""
+        model = self._model(self.view.grid.shape[2])
+        deviation = NormalDist().inv_cdf((1 + level) / 2) * self.noise
+        width = self.scores.half_width(self.log_size, level).square()
+        width = torch.maximum(width - deviation**2 * noise_of_pairs(model), LEAST**2 * width)
+        noise = deviation**2 * model.guess.square().sum(dim=1).to(width)
+        return self._asked((self.gap.factor**2 * width + noise).sqrt())
+
+    def statement(self) -> dict[str, Any]:
+        """What they were learned from, and the gap that was found."""
+        return {
+            "learned_from": "slices simulated along the sharp axes of the scan",
+            "places": sum(len(each) for each in self.scores.scores),
+            "gap": round(self.gap.factor, 3),
+            "blurring": round(self.gap.blurring, 3),
+            "anisotropy": round(self.gap.anisotropy, 3),
+            "noise": self.noise * self.descent.scale.std[0],
+        }
+
+    def _asked(self, width: Tensor) -> Tensor:
+        asked, lattice = self.descent.asked, self.descent.asked.lattice
+        turned = self.descent.pose.back(width).contiguous().cpu()
+        if not asked.asks_lattice:
+            turned = Resampling(lattice, asked.result, 1).forward(turned)
+        return turned * self.descent.scale.std[0]
+
+    def _model(self, count: int) -> AxisModel:
+        view = self.view
+        return AxisModel.of(count, float(view.grid.spacing[2]), view.factor[2], view.profile)
+
+    def _middle(self, fine: Tensor) -> Tensor:
+        factor, count = self.view.factor[2], self.view.grid.shape[2]
+        slices = min(max(PLACES // fine[0, :, :, 0].numel(), FEWEST), count)
+        return fine.narrow(3, (count - slices) // 2 * factor, slices * factor)
+
+    def _rehearsed(self, fine: Tensor, axis: int) -> tuple[Tensor, tuple[float, float]]:
+        """Of pairs along a sharp axis: features and last the errors (K + 1, N), and energies.
+
+        The energies are mean squared errors, as it is and blurred once more, without noise.
+        """
+        blurred, kept = blurred_once_more(self.view, fine, axis)
+        found, energies = [], []
+        for image, left in ((fine, 1.0), (blurred, kept)):
+            pair = self.view.pair(image, axis, torch.Generator().manual_seed(0))
+            answer, errors = self._answer(pair)
+            found.append((answer, errors))
+            noise = left * self.noise**2 * noise_of_pairs(self._model(pair.coarse.shape[3]))
+            energy = float(scored(errors[None], pair.factor).square().mean())
+            energies.append(without_noise(energy, noise))
+        answer, errors = found[0]
+        known = scored(torch.cat([answer.features(), errors])[None], self.view.factor)[0]
+        return known.flatten(1), (energies[0], energies[1])
+
+    def _answer(self, pair: Pair) -> tuple[Answer, Tensor]:
+        """What is made of a pair, and the errors of that."""
+        coarse, model = pair.coarse, self._model(pair.coarse.shape[3])
+        added = self.gain * self.descent.whole(coarse)
+        seen = along_axes(added, [None, None, model.coarse])
+        kept = added - along_axes(seen, [None, None, model.back])
+        guess = along_axes(coarse, [None, None, model.guess])
+        return Answer(coarse, guess + kept, added), kept - pair.missing
+
+
+def _halves(known: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """As many places of each (K, N), at random, to learn from and to score."""
+    count = min(LEARNED // len(known), *(each.shape[1] // 2 for each in known))
+    orders = [torch.randperm(each.shape[1], generator=generator) for each in known]
+    return [
+        torch.cat([k[:, o[first : first + count]] for k, o in zip(known, orders, strict=True)], 1)
+        for first in (0, count)
+    ]
+
+
+def quiet_noise(slices: Tensor) -> float:
+    """Standard deviation of the noise that all places of slices (1, X, Y, Z) have.
+
+    It is that of the finest details of their quietest blocks: elsewhere, those hold anatomy. The
+    slices are taken one by one, since what changes from one to the next is anatomy as well.
+    """
+    detail = slices[0].movedim(2, 0)
+    for axis in (1, 2):
+        before, here, after = (detail.narrow(axis, i, detail.shape[axis] - 2) for i in range(3))
+        detail = (before - 2 * here + after) / math.sqrt(6)
+    rows, columns = (min(BLOCK, n) for n in detail.shape[1:])
+    blocks = detail.unfold(1, rows, rows).unfold(2, columns, columns).flatten(3)
+    levels = blocks.square().mean(dim=3).sqrt().flatten()
+    levels = levels[levels > ROUNDING]
+    return float(levels.quantile(QUIET)) / QUIETER if len(levels) else 0.0
