@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,24 @@ HALVINGS = 5
 
 # Longest part of the flow that is taken for straight, in voxels. Chosen by hand.
 STRAIGHT = 0.25
+
+
+class Reached(NamedTuple):
+    """What a velocity leads to.
+
+    Args:
+        coefficients: of the velocity (D, *knots).
+        moved: displacement of the places (D, *places), in voxels of the level.
+        slopes: of the moving image there (D, C, *places), per voxel of its own.
+        pull: how unlike the images are.
+        total: that and the bending.
+    """
+
+    coefficients: Tensor
+    moved: Tensor
+    slopes: Tensor
+    pull: Pull
+    total: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,49 +91,38 @@ class Flow:
             steps: at most.
             enough: gain of a step below which no other is taken.
         """
-        moved = self._moved(coefficients)
+        here = self._reached(coefficients)
         for _ in range(steps):
-            pull, jacobian = self._pull(moved)
-            total = pull.unlikeness + self._bending(coefficients)
-            step = self._step(coefficients, pull, jacobian)
-            gain, coefficients, moved = self._downhill(coefficients, moved, step, total)
+            onward = self._downhill(here, self._step(here))
+            gain, here = here.total - onward.total, onward
             if gain < enough:
                 break
-        return coefficients
+        return here.coefficients
 
-    def unlikeness(self, coefficients: Tensor) -> float:
-        """What is left of the unlikeness."""
-        voxels = self._voxels(self._moved(coefficients))
-        return self._compare(self.level.moving.values(voxels), voxels).unlikeness
-
-    def _moved(self, coefficients: Tensor) -> Tensor:
-        return exponential(self.mesh.dense(coefficients) / self._spacing)
-
-    def _voxels(self, moved: Tensor) -> Tensor:
+    def _reached(self, coefficients: Tensor) -> Reached:
+        moved = exponential(self.mesh.dense(coefficients) / self._spacing)
         linear, shift = self._to_moving
-        return (self.level.indices + moved.movedim(0, -1)) @ linear.T + shift
-
-    def _bending(self, coefficients: Tensor) -> float:
-        return self.stiffness * float((coefficients * self.mesh.bent(coefficients)).sum())
-
-    def _compare(self, values: Tensor, voxels: Tensor) -> Pull:
+        voxels = (self.level.indices + moved.movedim(0, -1)) @ linear.T + shift
+        values, slopes = self.level.moving.jets(voxels)
         # What leaves the moving image is not compared with the continuation of its border.
         weight = self.level.weight * self.level.moving.inside(voxels)
-        return self.similarity.pull(self.level.fixed, values, weight)
+        pull = self.similarity.pull(self.level.fixed, values, weight)
+        bending = float((coefficients * self.mesh.bent(coefficients)).sum())
+        total = pull.unlikeness + self.stiffness * bending
+        return Reached(coefficients, moved, slopes, pull, total)
 
-    def _pull(self, moved: Tensor) -> tuple[Pull, Tensor]:
-        """The pull, and how the values change with the place (D, C, *places), per mm."""
-        voxels = self._voxels(moved)
-        values, slopes = self.level.moving.jets(voxels)
+    def _by_place(self, here: Reached) -> Tensor:
+        """How the values change with the place before the flow (D, C, *places), per mm."""
         linear, _ = self._to_moving
-        by_place = torch.einsum("ij,ic...->jc...", linear, slopes)
-        dims = tuple(range(1, moved.ndim))
-        bent = torch.stack(torch.gradient(moved, dim=dims), dim=1)
+        by_place = torch.einsum("ij,ic...->jc...", linear, here.slopes)
+        dims = tuple(range(1, here.moved.ndim))
+        bent = torch.stack(torch.gradient(here.moved, dim=dims), dim=1)
         by_place = by_place + torch.einsum("ij...,ic...->jc...", bent, by_place)
-        return self._compare(values, voxels), by_place / self._spacing[:, None]
+        return by_place / self._spacing[:, None]
 
-    def _step(self, coefficients: Tensor, pull: Pull, by_place: Tensor) -> Tensor:
+    def _step(self, here: Reached) -> Tensor:
         mesh, two = self.mesh, 2 * self.stiffness
+        coefficients, pull, by_place = here.coefficients, here.pull, self._by_place(here)
         force = mesh.adjoint((pull.slope * by_place).sum(dim=1)) + two * mesh.bent(coefficients)
         # The rows of the Jacobian, one a channel, times the root of the curvature.
         rows = by_place * pull.curvature.sqrt()
@@ -128,18 +136,12 @@ class Flow:
 
         return -conjugate_gradients(curved, force, diagonal + held)
 
-    def _downhill(
-        self, coefficients: Tensor, moved: Tensor, step: Tensor, total: float
-    ) -> tuple[float, Tensor, Tensor]:
+    def _downhill(self, here: Reached, step: Tensor) -> Reached:
         for halving in range(HALVINGS):
-            tried = coefficients + step / 2**halving
-            onward = self._moved(tried)
-            voxels = self._voxels(onward)
-            after = self._compare(self.level.moving.values(voxels), voxels)
-            gain = total - after.unlikeness - self._bending(tried)
-            if gain > 0:
-                return gain, tried, onward
-        return 0.0, coefficients, moved
+            onward = self._reached(here.coefficients + step / 2**halving)
+            if onward.total < here.total:
+                return onward
+        return here
 
 
 def exponential(velocity: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ __all__ = ["Level", "Looked", "ViewScale", "at_scale", "lattice_of"]
 
 # Voxels of a moving image up to which it is kept at twice its resolution, where straight lines
 # between the samples of its spline, and of its slopes, are four times closer. Chosen by hand.
-KEPT_FINE = 500_000
+KEPT_FINE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,12 @@ def at_scale(image: Tensor, grid: Grid, lattice: Grid, sigma: float, order: int 
 
 
 class Looked:
-    """An image that is looked at between its voxels, by straight lines; the border goes on.
+    r"""An image that is looked at between its voxels, from its spline's jets at them.
+
+    .. math:: m(x) \approx \sum_i w_i(x) \big(m_i + \tfrac{1}{2} \nabla m_i \cdot (x - x_i)\big)
+
+    with the weights w of straight lines: exact for parabolas, where straight lines alone would pull
+    a registration towards the voxels. The border goes on.
 
     Args:
         image: (C, *grid.shape).
@@ -84,25 +89,27 @@ class Looked:
         self.grid = lattice.refine(fine)
         found = at_scale(image, grid, self.grid, scale.sigma, order=1)
         self.channels = len(image)
-        self._jets = found.flatten(0, 1)[None]
         self._last = torch.tensor([max(n - 1.0, 1.0) for n in self.grid.shape])
+        own = sum(found[1 + d] * x for d, x in enumerate(self._about(_indices(self.grid))))
+        self._jets = torch.cat([found, own[None]]).flatten(0, 1)[None]
 
-    def values(self, voxels: Tensor) -> Tensor:
-        """Values (C, *places) at voxel indices (*places, D) of :attr:`grid`."""
-        return self._look(self._jets[:, : self.channels], voxels)
+    def _about(self, voxels: Tensor) -> Tensor:
+        # Voxel indices (D, *places) from the middle, where float32 has the most digits.
+        return (voxels - self._last / 2).movedim(-1, 0)
 
     def jets(self, voxels: Tensor) -> tuple[Tensor, Tensor]:
         """Values (C, *places), and slopes (D, C, *places) per voxel of :attr:`grid`."""
-        found = self._look(self._jets, voxels).unflatten(0, (-1, self.channels))
-        return found[0], found[1:]
+        places = (voxels * (2 / self._last) - 1).flip(-1)[None]
+        found = F.grid_sample(self._jets, places, padding_mode="border", align_corners=True)[0]
+        values, *slopes, own = found.unflatten(0, (-1, self.channels))
+        kept = torch.minimum(voxels.clamp_min(0), self._last)
+        for slope, x in zip(slopes, self._about(kept), strict=True):
+            own = own - slope * x
+        return values - own / 2, torch.stack(slopes)
 
     def inside(self, voxels: Tensor) -> Tensor:
         """Where voxel indices (*places, D) lie among the voxels (*places), as 0 and 1."""
         return ((voxels >= -0.5) & (voxels <= self._last + 0.5)).all(dim=-1).float()
-
-    def _look(self, channels: Tensor, voxels: Tensor) -> Tensor:
-        places = (voxels * (2 / self._last) - 1).flip(-1)[None]
-        return F.grid_sample(channels, places, padding_mode="border", align_corners=True)[0]
 
 
 @dataclass(frozen=True)
@@ -136,8 +143,7 @@ class Level:
     @cached_property
     def indices(self) -> Tensor:
         """Voxel indices (*grid.shape, D) of the places."""
-        axes = [torch.arange(n, dtype=torch.float32) for n in self.grid.shape]
-        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        return _indices(self.grid)
 
     def to_moving(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """The map of world places by a homogeneous matrix, between voxels of the two grids.
@@ -148,6 +154,11 @@ class Level:
         dims = self.grid.spatial_dims
         whole = torch.linalg.inv(_square(self.moving.grid)) @ matrix @ _square(self.grid)
         return whole[:dims, :dims].float(), whole[:dims, dims].float()
+
+
+def _indices(grid: Grid) -> Tensor:
+    axes = [torch.arange(n, dtype=torch.float32) for n in grid.shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
 def _square(grid: Grid) -> Tensor:

@@ -71,7 +71,8 @@ class RegisterConfig:
             brightness nor contrast, nor which of two tissues is the brighter one. For poses of
             images of different kinds, :class:`MutualInformation` is another.
         knots: distance between the knots of the flow in mm; three places if None.
-        stiffness: weight of the flow's bending energy against the unlikeness, in mm².
+        stiffness: weight of the flow's bending energy against the unlikeness, in mm²; the square of
+            the distance between places if None, so that an answer does not depend on the unit.
 
     Raises:
         ValueError: if the model is another, or a number is not positive.
@@ -80,7 +81,7 @@ class RegisterConfig:
     model: Literal["rigid", "affine", "deformable"] = "deformable"
     similarity: Similarity | None = None
     knots: float | None = None
-    stiffness: float = 1.0
+    stiffness: float | None = None
 
     def __post_init__(self) -> None:
         check_one_of("model", self.model, MODELS)
@@ -178,7 +179,7 @@ def _finest(pair: ImagePair, places: int) -> float:
 def _flow(pair: ImagePair, pose: AffineMotion, config: RegisterConfig) -> Velocity:
     similarity = config.similarity or LocalCorrelation()
     finest = _finest(pair, FLOW_PLACES)
-    knots = config.knots or KNOTS * finest
+    knots, stiffness = config.knots or KNOTS * finest, config.stiffness or finest**2
     scales = [(ViewScale(SMOOTH * finest, finest), 2 * knots), (ViewScale(0.0, finest), knots)]
     mesh, coefficients = None, torch.zeros(0)
     for scale, apart in scales:
@@ -189,7 +190,7 @@ def _flow(pair: ImagePair, pose: AffineMotion, config: RegisterConfig) -> Veloci
         else:
             finer, coefficients = mesh.refined(coefficients)
             mesh = Mesh(finer.knots, level.grid)
-        flow = Flow(level, mesh, pose, similarity, config.stiffness)
+        flow = Flow(level, mesh, pose, similarity, stiffness)
         coefficients = flow.solve(coefficients, FLOW_STEPS, FLOW_ENOUGH)
     if mesh is None:
         raise ValueError("scales must be one or more, got none")
