@@ -91,6 +91,7 @@ def sample(  # noqa: PLR0913
 ) -> None:
     """Sample it on a grid: finer, at another spacing, or another image's.
 
+    Slices thicker than their pixels are better made fine by `oinr super-resolve` than by --factor.
     With --dicom, intensities become a series, and labels a DICOM Segmentation.
     """
     lossy = (".jpeg", ".jpg") if labels else ()  # JPEG would change labels

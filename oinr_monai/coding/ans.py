@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .tables import FREQUENCIES
 
-__all__ = ["LANE_BYTES", "Reader", "Writer", "lanes_of"]
+__all__ = ["LANE_BYTES", "MOST", "Reader", "Writer", "fewest_lanes", "lanes_of"]
 
 # Frequencies of a context sum to 2^PRECISION; a lane is at least 2^16.
 PRECISION = 14
@@ -32,13 +32,25 @@ LEAST = 1 << 16
 # What is left in a lane at the end.
 LANE_BYTES = 4
 
-# Lanes of a chunk, and tokens that each has at least; more lanes are faster, and cost a byte each.
-MOST_LANES, TOKENS_A_LANE = 256, 512
+# A lane costs two bytes or more, and lanes save time: one for so many tokens that are not zero, and
+# for so many in all, up to 2^MOST. Chosen by hand.
+NOT_ZERO, TOKENS, MOST = 16, 2048, 8
 
 
-def lanes_of(tokens: int) -> int:
-    """Lanes of a chunk of so many tokens."""
-    return min(max(tokens // TOKENS_A_LANE, 1), MOST_LANES)
+def fewest_lanes(tokens: int) -> int:
+    """Lanes that a chunk of so many tokens has at least; a power of two."""
+    return 1 << min(max((tokens - 1) // TOKENS, 0).bit_length(), MOST)
+
+
+def lanes_of(tokens: int, not_zero: int) -> int:
+    """Lanes of a chunk of so many tokens, of which so many are not zero; a power of two.
+
+    Example:
+        >>> lanes_of(100_000, 10), lanes_of(100_000, 10_000)
+        (64, 256)
+    """
+    wanted = 1 << min(max(not_zero // NOT_ZERO, 1).bit_length() - 1, MOST)
+    return max(wanted, fewest_lanes(tokens))
 
 
 @lru_cache(maxsize=1)

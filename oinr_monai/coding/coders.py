@@ -116,10 +116,9 @@ class Scale:
         return (steps.double() * self.slope + self.intercept).float()
 
 
-@final
 @dataclass(frozen=True)
-class Deltas(Coder):
-    """Differences of whole numbers along the last axis, packed.
+class WholeNumbers(Coder):
+    """Coders of samples that are whole numbers.
 
     Args:
         scale: of which whole numbers samples are made.
@@ -128,22 +127,42 @@ class Deltas(Coder):
     scale: Scale
 
     def encode(self, values: Tensor) -> list[bytes | None]:
-        """Planes of bytes of the differences; None where samples are no such numbers."""
+        """The bytes of chunks; None where samples are no such numbers, or too far apart."""
         steps, fits = self.scale.whole(values)
-        return [
-            _planes(np.diff(each, prepend=np.int32(0))) if fit else None
-            for each, fit in zip(steps, fits, strict=True)
-        ]
+        data = iter(self.pack(steps if all(fits) else steps[fits]) if any(fits) else ())
+        return [next(data) if fit else None for fit in fits]
 
     def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
         """The samples that the numbers make."""
-        chunks = [_of_planes(each, shape, np.int32).astype(np.int64).cumsum(-1) for each in data]
-        return self.scale.samples(torch.from_numpy(np.stack(chunks)))
+        return self.scale.samples(self.unpack(data, shape))
+
+    @abstractmethod
+    def pack(self, steps: NDArray[np.int32]) -> Sequence[bytes | None]:
+        """The bytes of whole numbers (B, *shape)."""
+
+    @abstractmethod
+    def unpack(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
+        """The whole numbers (B, *shape) of bytes, which may be anybody's."""
 
 
 @final
 @dataclass(frozen=True)
-class Pictures(Coder):
+class Deltas(WholeNumbers):
+    """Differences of whole numbers along the last axis, packed."""
+
+    def pack(self, steps: NDArray[np.int32]) -> list[bytes]:
+        """Planes of bytes of the differences."""
+        return [_planes(np.diff(each, prepend=np.int32(0))) for each in steps]
+
+    def unpack(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
+        """Their sums."""
+        chunks = [_of_planes(each, shape, np.int32).astype(np.int64).cumsum(-1) for each in data]
+        return torch.from_numpy(np.stack(chunks))
+
+
+@final
+@dataclass(frozen=True)
+class Pictures(WholeNumbers):
     """Whole numbers within 16 bits of their least, the planes of a chunk below each other.
 
     Args:
@@ -152,14 +171,16 @@ class Pictures(Coder):
         effort: that of the encoder.
     """
 
-    scale: Scale
     turned: bool = False
     effort: int = FAST
 
-    def encode(self, values: Tensor) -> list[bytes | None]:
-        """The least number, two flags and a picture; None where samples are no such numbers."""
-        steps, fits = self.scale.whole(values)
-        return [self._one(each) if fit else None for each, fit in zip(steps, fits, strict=True)]
+    def pack(self, steps: NDArray[np.int32]) -> list[bytes | None]:
+        """The least number, two flags and a picture."""
+        return [self._one(each) for each in steps]
+
+    def unpack(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
+        """The numbers of each picture."""
+        return torch.from_numpy(np.stack([self._of(each, shape) for each in data]))
 
     def _one(self, steps: NDArray[np.int32]) -> bytes | None:
         least, span = int(steps.min()), int(steps.max()) - int(steps.min())
@@ -172,10 +193,6 @@ class Pictures(Coder):
         frame = packed_picture(narrow, self.effort)
         flags = wide | self.turned << 1
         return None if frame is None else PICTURE.pack(least, flags) + frame
-
-    def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
-        """The samples that the numbers make."""
-        return self.scale.samples(torch.from_numpy(np.stack([self._of(x, shape) for x in data])))
 
     def _of(self, data: bytes, shape: tuple[int, ...]) -> NDArray[np.int64]:
         if len(data) < PICTURE.size:
@@ -193,23 +210,13 @@ class Pictures(Coder):
 
 @final
 @dataclass(frozen=True)
-class Lifted(Coder):
-    """Coefficients of a wavelet transform of whole numbers.
+class Lifted(WholeNumbers):
+    """Coefficients of a wavelet transform of whole numbers."""
 
-    Args:
-        scale: of which whole numbers samples are made.
-    """
+    def pack(self, steps: NDArray[np.int32]) -> list[bytes]:
+        """The coefficients."""
+        return write_coefficients(analyse_integers(torch.from_numpy(steps)).numpy())
 
-    scale: Scale
-
-    def encode(self, values: Tensor) -> list[bytes | None]:
-        """The coefficients; None where samples are no such numbers."""
-        steps, fits = self.scale.whole(values)
-        coefficients = analyse_integers(torch.from_numpy(steps)).numpy()
-        data = write_coefficients(coefficients)
-        return [each if fit else None for each, fit in zip(data, fits, strict=True)]
-
-    def decode(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
-        """The samples that the numbers make."""
-        coefficients = torch.from_numpy(read_coefficients(data, shape))
-        return self.scale.samples(synthesise_integers(coefficients))
+    def unpack(self, data: Sequence[bytes], shape: tuple[int, ...]) -> Tensor:
+        """What the coefficients make."""
+        return synthesise_integers(torch.from_numpy(read_coefficients(data, shape)))

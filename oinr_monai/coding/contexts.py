@@ -119,10 +119,13 @@ class Known:
     Args:
         chunks: number of chunks.
         shape: shape of each.
+        weights: for each pass, what each kind of neighbour weighs.
     """
 
-    def __init__(self, chunks: int, shape: tuple[int, ...]) -> None:
-        self.bands = subbands(shape)
+    def __init__(
+        self, chunks: int, shape: tuple[int, ...], weights: Sequence[Sequence[float]] = WEIGHTS
+    ) -> None:
+        self.weights, self.bands = weights, subbands(shape)
         self.sizes = np.zeros((chunks, *_in_3d(shape)), np.int16)
         self.family = [_family(self.bands, number) for number in range(len(self.bands))]
         self.done: dict[int, dict[int, NDArray[np.int16]]] = {}
@@ -135,22 +138,26 @@ class Known:
 
     def contexts(self, wanted: Pass) -> NDArray[np.uint8]:
         """Numbers (B, count) below ``CONTEXTS`` that rise with the size that is expected."""
-        features = self._features(wanted)
-        if not sum(weight for _, weight, _ in features):
+        weights, features = self.weights[wanted.phase], self.features(wanted)
+        known = sum(weights[kind] for kind, _, _ in features)
+        if not known:
             return np.full((len(self.sizes), wanted.count), BLIND, np.uint8)
         # What is missing is taken to be as the others are.
-        total = sum(weight for _, weight, _ in features) / sum(WEIGHTS[wanted.phase])
+        total = known / sum(weights)
         expected = np.zeros((len(self.sizes), *wanted.shape), np.int32)
-        for values, weight, count in features:
-            expected += values.astype(np.int32) * round(ONE * weight / (total * count))
+        for kind, values, count in features:
+            factor = round(ONE * weights[kind] / (total * count))
+            expected += values.astype(np.int32) * factor
         found = _context_of(expected.reshape(len(self.sizes), -1))
         found[found == 0] = BLANK + wanted.phase
         return found
 
-    def _features(self, wanted: Pass) -> list[tuple[NDArray[np.int16], float, int]]:
-        """Sums of known sizes at every place, what each weighs, and of how many it is."""
-        weights = WEIGHTS[wanted.phase]
-        found: list[tuple[NDArray[np.int16], float, int]] = []
+    def features(self, wanted: Pass) -> list[tuple[int, NDArray[np.int16], int]]:
+        """Sums of known sizes at every place: of which kind, the sums, and of how many they are.
+
+        Kinds are numbered as in a row of ``WEIGHTS``.
+        """
+        found: list[tuple[int, NDArray[np.int16], int]] = []
         for distance in (1, 2, 3):
             sums = [
                 _around(sizes, wanted.shape, phase, wanted.phase)
@@ -158,19 +165,19 @@ class Known:
                 if DISTANCES[phase][wanted.phase] == distance
             ]
             if sums:
-                found.append((_sum(sums), weights[distance - 1], len(sums) << distance))
+                found.append((distance - 1, _sum(sums), len(sums) << distance))
         parent, siblings = self.family[wanted.band]
         if parent is not None:
             box = _in_3d_box(self.bands[parent].box)
             sizes = _fitted(self.sizes[(slice(None), *box)], wanted.shape)
-            found.append((sizes, weights[3], 1))
+            found.append((3, sizes, 1))
         beside = [
             _fitted(self.done[band][wanted.phase], wanted.shape)
             for band in siblings
             if wanted.phase in self.done.get(band, {})
         ]
         if beside:
-            found.append((_sum(beside), weights[4], len(beside)))
+            found.append((4, _sum(beside), len(beside)))
         return found
 
 
