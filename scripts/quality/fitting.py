@@ -1,12 +1,16 @@
-"""Fits of one block by every kind of representation, under one clock: fitting.{csv,md,png}.
+"""Fits of one block by every kind of representation, closed forms first: fitting.{csv,md,png}.
 
 python -m scripts.quality.fitting [--data DIR] [--volume NAME ...] [--seconds S ...] [--threads N]
     [--size N] [--run-nothing] [--output FOLDER]
 
-DIR may hold MR_Gd.nii.gz and CT_AVM.nii.gz, which the repository does not ship. Each fit runs in a
-process of its own. What was measured is kept in the CSV, and only what is missing there is run. A
-rival's clock counts its set-up and its steps, never the scoring; ours counts the whole call of
-``fit``. Rates are tried at the shortest budget; the longer ones take the best found there.
+DIR may hold MR_Gd.nii.gz and CT_AVM.nii.gz, which the repository does not ship. Each training runs
+in a process of its own. What was measured is kept in the CSV, and only what is missing there is
+run. A rival's clock counts its set-up and its steps, never the scoring. Ours counts the whole call
+of ``fit`` in processor seconds, on one thread: as many steps as go into them by what the first
+hundred cost. Fits from random weights, as the presets were before, went by the wall. Of a closed
+form the seconds are those of the processor, and of a codec those of coding at the setting chosen,
+decoding and the spline. Rates are tried at the shortest budget; the longer ones take the best found
+there. What is trained keeps float32.
 """
 
 from __future__ import annotations
@@ -18,85 +22,66 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 
-import matplotlib as mpl
 import torch
 
-from oinr_monai import FitConfig, fit
+from oinr_monai import FitConfig, Grid, fit
 from oinr_monai.fitting.presets import PresetName
 from scripts.paper.published import PublishedOINR3d
 from scripts.rivals.baseline import CoordinateNetwork
+from scripts.rivals.closed_forms import (
+    CLOSED_FORMS,
+    CODED,
+    EVERYTHING,
+    OUR_CODEC,
+    SPERR,
+    TRANSFORMS,
+)
 from scripts.rivals.fitting import RIVALS, SPLINE
-from scripts.shared.meters import Taken, peak_mib
-from scripts.shared.problem import PRESETS, Answers, Problem, make_problem
+from scripts.shared.fit_tables import AGAINST, BEFORE, CLOSED, LOW, OURS, SHORTER, Tables
+from scripts.shared.fits import LEAST_SQUARES, Cell, Row, cells_of, draw
+from scripts.shared.meters import Taken, peak_mib, timed
+from scripts.shared.problem import PRESETS, Answers, Problem, make_coarse_problem, make_problem
 from scripts.shared.report import MEASURED, Report, line
 from scripts.shared.rows import append_row, read_rows
 
 VOLUMES = ("MR_Gd", "MNI152", "CT_AVM")
-OURS, RECIPE = "`fit`, {}", "O-INR, published recipe"
-FIGURE = "PSNR between samples against seconds, and against parameters"
+# A block of half the resolution, and its voxels along each axis: as many as MR_Gd has room for.
+COARSE, COARSE_SIZE = " at half the resolution", 72
+RECIPE = "O-INR, published recipe"
+FIGURE = "PSNR between samples against bits a voxel, and against seconds"
 NOTES = """fits: {threads} threads. Central {size}³ blocks, {voxels:,} voxels; the gradient error is
 its root mean square over the gradient's."""
-EARLY, TICKS = (2.0, 5.0, 15.0), (2, 5, 15, 60, 180)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One fit to make.
-
-    Args:
-        volume: which block.
-        method: a key of ``RIVALS``, one shown the spline, the recipe, or a preset of ours.
-        seconds: budget.
-        rate: learning rate of a rival.
-        parameters: what a rival's parameters are to match; 0 is its authors' size.
-    """
-
-    volume: str
-    method: str
-    seconds: float
-    rate: float = 0.0
-    parameters: int = 0
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a fit came to: PSNR in dB, relative RMS error of the gradient, peak process memory."""
-
-    volume: str
-    method: str
-    budget: float
-    rate: float
-    matched: int
-    parameters: int
-    steps: int
-    seconds: float
-    psnr_grid: float
-    psnr_between: float
-    gradient_error: float
-    peak_mib: float
-
-    @property
-    def cell(self) -> Cell:
-        """The fit that it is of."""
-        return Cell(self.volume, self.method, self.budget, self.rate, self.matched)
+# Steps by which the cost of one is told.
+SOME = 100
+EARLY = (2.0, 5.0, 15.0)
+# Bits a voxel at which codecs are compared, besides those of preset fast.
+FEW_CODED = (OUR_CODEC, SPERR)
+RATES = (0.4, 0.9, 1.4, 1.8)
 
 
 # ---- one fit, in a process of its own ------------------------------------------------------------
 
 
-def problem_of(volume: str, arguments: argparse.Namespace) -> Problem:
+@lru_cache(maxsize=1)
+def problem_of(volume: str, data: Path, size: int) -> Problem:
     """The central block of a volume."""
-    source = "mni152" if volume == "MNI152" else str(arguments.data / f"{volume}.nii.gz")
-    return make_problem(source, arguments.size)
+    name = volume.removesuffix(COARSE)
+    source = "mni152" if name == "MNI152" else str(data / f"{name}.nii.gz")
+    if volume.endswith(COARSE):
+        return make_coarse_problem(source, COARSE_SIZE)
+    return make_problem(source, size)
 
 
 def measure(cell: Cell, arguments: argparse.Namespace) -> Row:
     """Make one fit and score it."""
     torch.set_num_threads(arguments.threads)
-    problem = problem_of(cell.volume, arguments)
+    problem = problem_of(cell.volume, arguments.data, arguments.size)
+    if cell.method in CLOSED_FORMS:
+        return closed_form(cell, problem)
     preset = preset_of(cell)
     found, taken = rival(cell, problem) if preset is None else ours(preset, cell.seconds, problem)
     return Row(
@@ -105,8 +90,27 @@ def measure(cell: Cell, arguments: argparse.Namespace) -> Row:
         cell.seconds,
         cell.rate,
         cell.parameters,
+        bytes=4 * taken["parameters"],
         **taken,
         **problem.scores(found),
+    )
+
+
+def closed_form(cell: Cell, problem: Problem) -> Row:
+    """A closed form, of as many numbers or of as many bytes as are asked for."""
+    kept = CLOSED_FORMS[cell.method](problem, cell.parameters or problem.volume.numel())
+    return Row(
+        cell.volume,
+        cell.method,
+        cell.seconds,
+        cell.rate,
+        cell.parameters,
+        parameters=kept.parameters,
+        steps=0,
+        seconds=kept.seconds,
+        peak_mib=peak_mib(),
+        bytes=kept.bytes,
+        **problem.scores(kept.answers),
     )
 
 
@@ -116,19 +120,23 @@ def preset_of(cell: Cell) -> PresetName | None:
 
 
 def ours(preset: PresetName, seconds: float, problem: Problem) -> tuple[Answers, Taken]:
-    """A complete fit with a preset, after one of noise that pays what is paid once."""
+    """A complete fit with a preset, of as many steps as fit into processor seconds."""
     fit(torch.rand(1, 12, 12, 12), FitConfig(preset="fast", steps=3))
-    config = FitConfig(preset=preset, seconds=seconds)
-    started = time.perf_counter()
-    result = fit(problem.image, config)
+    configs = [FitConfig(preset, steps=n) for n in (0, SOME)]
+    none, some = (timed(partial(fit, problem.image, config)) for config in configs)
+    steps = max(int((seconds - none) / (some - none) * SOME), 0)
+    started = time.process_time()
+    result = fit(problem.image, FitConfig(preset, steps=steps))
     taken: Taken = {
-        "seconds": time.perf_counter() - started,
-        "steps": result.info["steps"],
+        "seconds": time.process_time() - started,
+        "steps": steps,
         "parameters": result.parameters,
         "peak_mib": peak_mib(),
     }
     slopes, between = result.gradient_at(problem.points)[:, 0], result.at(problem.points)[:, 0]
-    return Answers(result.sample().as_tensor()[0], between, slopes), taken
+    on_grid = result.sample().as_tensor()[0]
+    finer = None if problem.finer is None else result.sample(Grid.from_image(problem.finer))
+    return Answers(on_grid, between, slopes, None if finer is None else finer.as_tensor()[0]), taken
 
 
 def rival(cell: Cell, problem: Problem) -> tuple[Answers, Taken]:
@@ -189,7 +197,8 @@ class Measured:
             LookupError: if it is missing, and nothing is to be run.
         """
         if cell not in self.rows:
-            if self.arguments.run_nothing:
+            trains = cell.method not in CLOSED_FORMS
+            if self.arguments.run_nothing or (trains and self.arguments.train_nothing):
                 raise LookupError(f"{cell} must have been measured")
             self.rows[cell] = self._run(cell)
             append_row(self.path, self.rows[cell])
@@ -202,6 +211,10 @@ class Measured:
         return max(tried, key=lambda each: (each.psnr_between > 0, each.psnr_between)).rate
 
     def _run(self, cell: Cell) -> Row:
+        if cell.method in CLOSED_FORMS:
+            found = measure(cell, self.arguments)
+            print(found, flush=True)
+            return found
         options = self.arguments
         command = [sys.executable, "-m", "scripts.quality.fitting"]
         command += ["--cell", json.dumps(asdict(cell))]
@@ -213,10 +226,16 @@ class Measured:
         return found
 
 
-def main_cells(measured: Measured, volume: str, budget: float, shortest: float) -> Iterator[Cell]:
-    """Every method at its own size; those shown the spline at the shortest budget alone."""
+def our_cells(volume: str, budget: float) -> Iterator[Cell]:
+    """Every preset, as it is and as it was."""
     for preset in PRESETS:
         yield Cell(volume, OURS.format(preset), budget)
+        yield Cell(volume, BEFORE.format(preset), budget)
+
+
+def main_cells(measured: Measured, volume: str, budget: float, shortest: float) -> Iterator[Cell]:
+    """Every method at its own size; those shown the spline at the shortest budget alone."""
+    yield from our_cells(volume, budget)
     for name, each in RIVALS.items():
         if budget == shortest or not each.between:
             yield Cell(volume, name, budget, measured.best_rate(volume, name, shortest))
@@ -226,7 +245,8 @@ def main_cells(measured: Measured, volume: str, budget: float, shortest: float) 
 
 def equal_cells(measured: Measured, volume: str, shortest: float) -> Iterator[Cell]:
     """The rivals with as many parameters as ours with preset balanced."""
-    same = Cell(volume, OURS.format("balanced"), shortest)
+    same = Cell(volume, BEFORE.format("balanced"), shortest)
+    yield Cell(volume, OURS.format("balanced"), shortest)
     yield same
     for name, each in RIVALS.items():
         if each.largest is not None:
@@ -234,114 +254,57 @@ def equal_cells(measured: Measured, volume: str, shortest: float) -> Iterator[Ce
             yield Cell(volume, name, shortest, rate, measured.of(same).parameters)
 
 
-def early_cells(volume: str) -> Iterator[Cell]:
-    """Our shorter fits, for the curve."""
-    for seconds in EARLY:
-        for preset in PRESETS:
-            yield Cell(volume, OURS.format(preset), seconds)
+def closed_cells(measured: Measured, volume: str, budget: float) -> Iterator[Cell]:
+    """Presets, and what keeps as many numbers without training, or as many bytes."""
+    for preset in PRESETS:
+        yield Cell(volume, OURS.format(preset), budget)
+        before = Cell(volume, BEFORE.format(preset), budget)
+        yield before
+        numbers = measured.of(before).parameters
+        for name in (LEAST_SQUARES, *TRANSFORMS, *(CODED if preset == "fast" else FEW_CODED)):
+            yield Cell(volume, name, parameters=numbers)
+    yield Cell(volume, EVERYTHING)
 
 
-# ---- what is written -----------------------------------------------------------------------------
-
-HEAD = (
-    *("method", "rate", "parameters", "steps", "seconds", "peak MiB"),
-    *("PSNR grid (dB)", "PSNR between (dB)", "gradient error"),
-)
-
-
-def shown(value: float, digits: int) -> str:
-    """A number for a table; none where there is none."""
-    return "none" if value != value else f"{value:.{digits}f}"
+def coded_cells(volume: str, voxels: int) -> Iterator[Cell]:
+    """Closed forms at low rates."""
+    for bits in RATES:
+        for name in (LEAST_SQUARES, *TRANSFORMS, *CODED):
+            yield Cell(volume, name, parameters=round(bits * voxels / 32))
 
 
-def cells_of(each: Row) -> list[str]:
-    """A row of a table."""
-    rate = f"{each.rate:g}" if each.rate else ""
-    cells = [each.method, rate, f"{each.parameters:,}", f"{each.steps:,}", f"{each.seconds:.1f}"]
-    cells += [f"{each.peak_mib:.0f}", shown(each.psnr_grid, 2), shown(each.psnr_between, 2)]
-    return [*cells, shown(each.gradient_error, 3)]
+def coarse_cells(measured: Measured, volume: str) -> Iterator[Cell]:
+    """The block of half the resolution, which has a truth."""
+    yield Cell(volume + COARSE, EVERYTHING)
+    for preset in PRESETS:
+        mine = Cell(volume + COARSE, OURS.format(preset), EARLY[-1])
+        yield mine
+        yield Cell(volume + COARSE, LEAST_SQUARES, parameters=measured.of(mine).parameters)
 
 
-def verdict_of(report: Report, rows: Sequence[Row]) -> None:
-    """By how much ours are ahead of each rival, or behind: PSNR between, times gradient error."""
-    mine = [each for each in rows if each.method.startswith("`fit`")]
-    others = [each for each in rows if each not in mine and each.psnr_between > 0]
-    if not others:
-        return
-    report.text("Ours less the rival's PSNR between samples, and ours over its gradient error:")
-    lines = [[other.method, *(ahead(each, other) for each in mine)] for other in others]
-    report.table(["", *(each.method for each in mine)], lines)
-
-
-def ahead(mine: Row, other: Row) -> str:
-    """How much better one row is between samples, and its gradient error over the other's."""
-    gain = mine.psnr_between - other.psnr_between
-    return f"{gain:+.1f} dB, {mine.gradient_error / other.gradient_error:.2f}"
+def early_cells(measured: Measured, volume: str, shortest: float) -> Iterator[Cell]:
+    """Our fits, the shortest first, and the splines that they are held against."""
+    for seconds in (*EARLY, shortest):
+        for cell in our_cells(volume, seconds):
+            numbers = measured.of(cell).parameters
+            measured.of(Cell(volume, LEAST_SQUARES, parameters=numbers))
+            yield cell
 
 
 def report_of(measured: Measured, plans: dict[str, dict[str, list[Cell]]]) -> Report:
     """The page: what was measured so far, of what was asked for."""
-    options = measured.arguments
-    report = Report("fitting", "Fitting, beside every peer", options.output)
-    report.made(NOTES.format(size=options.size, voxels=options.size**3, threads=options.threads))
-    report.text((__doc__ or "").split("\n\n")[-1])
+    options, voxels = measured.arguments, measured.arguments.size**3
+    report = Report("fitting", "Fitting, beside closed forms and every peer", options.output)
+    report.made(NOTES.format(size=options.size, voxels=voxels, threads=options.threads))
+    for text in (__doc__ or "").split("\n\n")[2:]:
+        report.text(text)
     report.picture(FIGURE)
+    tables = Tables(report, measured.rows, voxels)
     for volume, parts in plans.items():
         for title, cells in parts.items():
-            rows = [measured.rows[cell] for cell in cells if cell in measured.rows]
             report.heading(f"{volume}, {title}")
-            report.table(HEAD, map(cells_of, rows))
-            verdict_of(report, rows)
+            tables.add(title, cells)
     return report
-
-
-def draw(measured: Measured, volumes: Sequence[str], shortest: float, path: Path) -> None:
-    """PSNR between samples against seconds, and against parameters, a column for each volume."""
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(2, len(volumes), figsize=(5 * len(volumes), 8), squeeze=False)
-    names = [
-        *[OURS.format(preset) for preset in PRESETS],
-        *[n for n, r in RIVALS.items() if not r.between],
-    ]
-    colours = dict(zip(names, mpl.color_sequences["tab10"], strict=False))
-    for column, volume in zip(axes.T, volumes, strict=True):
-        for name in names:
-            rows = [r for r in measured.rows.values() if (r.volume, r.method) == (volume, name)]
-            best = best_of([r for r in rows if not r.matched])
-            mine = name.startswith("`fit`")
-            style = {
-                "color": colours[name],
-                "marker": "o" if mine else "x",
-                "label": name.replace("`", ""),
-            }
-            column[0].plot(*zip(*best, strict=True), lw=2 if mine else 1, **style)
-            some = [r for r in rows if r.budget == shortest]
-            sizes = sorted({(r.parameters, top_of(some, r.parameters)) for r in some})
-            column[1].plot(*zip(*sizes, strict=True), ls="none", **style)
-        column[0].set(title=volume, xscale="log", xlabel="seconds of a complete fit")
-        column[0].set_xticks(TICKS, map(str, TICKS))
-        column[0].minorticks_off()
-        column[1].set(xscale="log", xlabel=f"parameters, {shortest:g} s")
-        for each in column:
-            each.set_ylabel("PSNR between samples (dB)")
-            each.grid(alpha=0.3)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=5, loc="upper center")
-    figure.tight_layout(rect=(0, 0, 1, 0.93))
-    figure.savefig(path, dpi=110)
-
-
-def best_of(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Budget and best PSNR between samples of complete fits, by budget."""
-    budgets = sorted({each.budget for each in rows})
-    return [(b, max(each.psnr_between for each in rows if each.budget == b)) for b in budgets]
-
-
-def top_of(rows: Sequence[Row], parameters: int) -> float:
-    """Best PSNR between samples among the rows of one size."""
-    return max(each.psnr_between for each in rows if each.parameters == parameters)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -352,6 +315,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, nargs="+", default=[60.0, 180.0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--train-nothing", action="store_true", help="closed forms alone")
     parser.add_argument("--run-nothing", action="store_true", help="write what was measured")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=MEASURED)
@@ -362,8 +326,11 @@ def plan_of(measured: Measured, volume: str, seconds: Sequence[float]) -> dict[s
     """Measure a volume's cells, the shortest budget first; the cells of each table."""
     shortest, *longer = sorted(seconds)
     tables = {
+        CLOSED: closed_cells(measured, volume, shortest),
+        LOW: coded_cells(volume, measured.arguments.size**3),
+        AGAINST: coarse_cells(measured, volume),
+        SHORTER: early_cells(measured, volume, shortest),
         f"{shortest:g} s": main_cells(measured, volume, shortest, shortest),
-        "our shorter fits": early_cells(volume),
         f"{shortest:g} s, equal parameters": equal_cells(measured, volume, shortest),
         **{f"{s:g} s": main_cells(measured, volume, s, shortest) for s in longer},
     }
@@ -391,7 +358,8 @@ def main() -> None:
     report = report_of(measured, plans)
     report.write()
     drawn = [volume for volume in there if plans[volume]]
-    draw(measured, drawn, min(arguments.seconds), report.path("png"))
+    rows = [row for row in measured.rows.values() if not row.method.endswith(SPLINE)]
+    draw(rows, drawn, OURS.format(""), arguments.size**3, report.path("png"))
     print(report)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import torch
@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import CenterSpatialCrop, LoadImage
 from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import avg_pool3d
 
 from oinr_monai import Grid
 from oinr_monai.fitting.presets import PresetName
@@ -25,11 +26,15 @@ PRESETS: tuple[PresetName, ...] = ("fast", "balanced", "best")
 
 @dataclass(frozen=True)
 class Answers:
-    """What a fit says: on the grid, and between samples with world gradients where it can."""
+    """What a fit says: on the grid, and between samples with world gradients where it can.
+
+    ``finer`` is what it says at the voxels of the finer volume that a block was made of.
+    """
 
     on_grid: Tensor
     between: Tensor | None
     slopes: Tensor | None
+    finer: Tensor | None = None
 
 
 class Scores(TypedDict):
@@ -38,6 +43,7 @@ class Scores(TypedDict):
     psnr_grid: float
     psnr_between: float
     gradient_error: float
+    truth: float
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,14 @@ class Problem:
         image: the block, shape (1, X, Y, Z), with its affine.
         voxels: fixed random voxel coordinates, shape (N, 3).
         between: the truth there, shape (N,).
+        finer: the volume whose voxels were averaged to the block, without the outermost of them,
+            shape (1, X', Y', Z'), with its affine; None if the block is of its own.
     """
 
     image: MetaTensor
     voxels: Tensor
     between: Tensor
+    finer: MetaTensor | None = None
 
     @property
     def volume(self) -> Tensor:
@@ -90,6 +99,9 @@ class Problem:
             "gradient_error": nan
             if slopes is None
             else float((slopes.double() - truth).norm() / truth.norm()),
+            "truth": nan
+            if self.finer is None or found.finer is None
+            else self.psnr(found.finer, self.finer.as_tensor()[0]),
         }
 
     def psnr(self, prediction: Tensor, truth: Tensor) -> float:
@@ -110,7 +122,24 @@ def load_image(source: str) -> MetaTensor:
 
 def make_problem(source: str, size: int = BLOCK) -> Problem:
     """Cut the central block and interpolate it at fixed random places."""
-    image = MetaTensor(CenterSpatialCrop(size)(load_image(source)[:1]).float())
+    return problem_of(MetaTensor(CenterSpatialCrop(size)(load_image(source)[:1]).float()))
+
+
+def make_coarse_problem(source: str, size: int = BLOCK) -> Problem:
+    """Cut a central block of twice the size, and average over two voxels along each axis."""
+    fine = MetaTensor(CenterSpatialCrop(2 * size)(load_image(source)[:1]).float())
+    grid = Grid.from_image(fine)
+    affine = grid.affine.clone()
+    affine[:3, 3] += affine[:3, :3].sum(dim=1) / 2
+    affine[:3, :3] *= 2
+    coarse = MetaTensor(avg_pool3d(fine.as_tensor(), 2), affine=affine)
+    inner = grid.crop([1] * 3, [n - 1 for n in grid.shape])
+    kept = fine.as_tensor()[:, 1:-1, 1:-1, 1:-1]
+    return replace(problem_of(coarse), finer=MetaTensor(kept, affine=inner.affine))
+
+
+def problem_of(image: MetaTensor) -> Problem:
+    """Interpolate a block (1, X, Y, Z) at fixed random places."""
     ends = torch.tensor(image.shape[1:]) - 1
     generator = torch.Generator().manual_seed(0)
     voxels = torch.rand(PLACES, 3, generator=generator, dtype=torch.float64) * ends
