@@ -21,6 +21,7 @@ from .interpolate import interpolate
 from .leaving import INTERRUPTED
 from .mesh import mesh
 from .options import NOTHING_WRITTEN, Command, Commands
+from .reconstruct import reconstruct
 from .register import register, warp
 from .report import report
 from .simulate import simulate
@@ -64,6 +65,7 @@ _add(mesh, ASK, "mask.oinr -o mask.stl --factor 2")
 _add(features, ASK, "t1.oinr -o regions.csv --labels atlas.nii.gz")
 _add(denoise, RESTORE, "t1.nii.gz -o clean.nii.gz --noise rician")
 _add(super_resolve, RESTORE, "thick.nii.gz -o fine.nii.gz")
+_add(reconstruct, RESTORE, "axial.nii.gz coronal.nii.gz -o volume.nii.gz --poses poses.csv")
 _add(simulate, RESTORE, "t1.nii.gz -o thick.nii.gz --axis 2 --spacing 5")
 _add(interpolate, MANY, "before.nii.gz after.nii.gz -o between.nii.gz --at 0.5")
 _add(register, MANY, "fixed.nii.gz moving.nii.gz -o moved.nii.gz --transform there.tfm")

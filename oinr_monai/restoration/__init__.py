@@ -5,6 +5,7 @@ from .denoising import DenoiseConfig, add_photon_noise, denoise
 from .fusion import fuse
 from .interpolation import interpolate_slices
 from .operator_learning import LearnSuperResolutionConfig, learn_super_resolution
+from .reconstruction import ReconstructConfig, Reconstruction, SlicePose, reconstruct
 from .restored import Restored
 from .super_resolution import SuperResolveConfig, super_resolve, super_resolve_trusted
 
@@ -12,13 +13,17 @@ __all__ = [
     "CarriedOperator",
     "DenoiseConfig",
     "LearnSuperResolutionConfig",
+    "ReconstructConfig",
+    "Reconstruction",
     "Restored",
+    "SlicePose",
     "SuperResolveConfig",
     "add_photon_noise",
     "denoise",
     "fuse",
     "interpolate_slices",
     "learn_super_resolution",
+    "reconstruct",
     "super_resolve",
     "super_resolve_trusted",
 ]

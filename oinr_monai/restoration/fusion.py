@@ -215,7 +215,7 @@ class _Fusion:
 
     def __init__(self, views: Sequence[_View], grid: Grid, start: Representation | None) -> None:
         self.views, self.grid = views, grid
-        self.curvature = _Curvature(grid)
+        self.curvature = Curvature(grid)
         first = views[0].samples
         # Models keep constants, so that a mean can be set aside; the solver then sees contrast.
         self.base = first.new_full((len(first), *grid.shape), float(first.double().mean()))
@@ -277,7 +277,7 @@ class _Fusion:
         return total / count.clamp_min(1)
 
 
-class _Curvature:
+class Curvature:
     """Minus the Laplacian, in units of the finest spacing, with no flow across the borders."""
 
     def __init__(self, grid: Grid) -> None:

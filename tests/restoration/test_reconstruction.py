@@ -1,0 +1,128 @@
+"""Slices that moved: the adjoint of what they see, and poses and volumes that come back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from oinr_monai import Grid, ReconstructConfig, reconstruct
+from oinr_monai.restoration.moving_slices import Samples, Seen, samples_of
+from oinr_monai.restoration.reconstruction import Reconstruction
+from oinr_monai.restoration.slice_poses import weighed
+from oinr_monai.restoration.slice_stage import rigid_between
+from oinr_monai.scanner.profiles import Boxcar, Gaussian
+from oinr_monai.scanner.slices import SliceStack
+from tests.motion.makers import texture
+from tests.restoration.moved import GRID, THICK, moved_stacks
+
+
+def seen(poses: Tensor, profile: Boxcar | Gaussian, stack: Grid) -> Seen:
+    mask = torch.ones(stack.shape, dtype=torch.bool)
+    image = torch.zeros(stack.shape)
+    centre = torch.zeros(3, dtype=torch.float64)
+    samples = samples_of([image], [stack], [mask], [2], [profile], 2.0, centre)
+    return Seen(samples, GRID, poses)
+
+
+def one_stack() -> Grid:
+    return GRID.scaled([0, 0, 1.0], [24, 24, 8], [1.0, 1.0, 3.0])
+
+
+def some_poses(generator: torch.Generator) -> Tensor:
+    return moved_stacks(generator)[1][0]
+
+
+def test_the_adjoint_is_exact_and_constants_stay(generator: torch.Generator) -> None:
+    model = seen(some_poses(generator), Gaussian(6.0), one_stack())
+    x = torch.randn(GRID.shape, generator=generator)
+    y = torch.randn(len(model.samples.values), generator=generator)
+    forward, back = model.forward(x[None])[0], model.adjoint(y)
+    assert float((forward * y).double().sum()) == pytest.approx(
+        float((x * back).double().sum()), rel=1e-4
+    )
+    ones = model.forward(torch.ones(1, *GRID.shape))
+    torch.testing.assert_close(ones, torch.ones_like(ones))
+
+
+def test_slices_that_did_not_move_are_those_of_a_stack(generator: torch.Generator) -> None:
+    stack, profile = one_stack(), Boxcar(6.0)
+    still = torch.eye(4, dtype=torch.float64).repeat(8, 1, 1)
+    x = torch.randn(1, *GRID.shape, generator=generator)
+    wanted = SliceStack(GRID, stack, 2, profile).forward(x)
+    found = seen(still, profile, stack).forward(x)
+    torch.testing.assert_close(found.view(1, *stack.shape), wanted, rtol=0, atol=1e-4)
+
+
+def error(found: Reconstruction, truth: list[Tensor]) -> float:
+    """Mean distance in mm of the slices' places, after the motion that all have in common."""
+    corners = torch.cartesian_prod(*[torch.tensor([-15.0, 15.0]).double()] * 3)
+    here = [corners @ p.matrix[:3, :3].T + p.matrix[:3, 3] for p in found.poses]
+    poses = [truth[p.stack][p.slice] for p in found.poses]
+    there = [corners @ pose[:3, :3].T + pose[:3, 3] for pose in poses]
+    both = torch.cat(here), torch.cat(there)
+    common = rigid_between(*both)
+    left = both[0] @ common[:3, :3].T + common[:3, 3] - both[1]
+    return float(left.norm(dim=1).mean())
+
+
+def test_poses_and_volume_come_back(generator: torch.Generator) -> None:
+    stacks, poses = moved_stacks(generator)
+    stacks[1] = stacks[1].clone()
+    stacks[1][:, :, 4] *= 0.2  # a slice that lost its signal
+    still = reconstruct(stacks, ReconstructConfig("still"))
+    found = reconstruct(stacks)
+    assert error(found, poses) < 0.35 * error(still, poses)
+    assert found.noise < 0.5 * still.noise
+    worst = min(found.poses, key=lambda pose: pose.weight)
+    assert (worst.stack, worst.slice, worst.outlier) == (1, 4, True)
+    assert found.volume.grid.shape == GRID.shape
+    known = reconstruct(stacks, ReconstructConfig("still"), poses=[list(each) for each in poses])
+    assert error(known, poses) < 1e-9
+    assert known.noise < 0.5 * still.noise
+
+
+def test_still_slices_stay_and_masks_count(generator: torch.Generator) -> None:
+    stacks, _ = moved_stacks(generator, degrees=0.0, mm=0.0)
+    masks = [torch.ones(stack.shape[1:]) for stack in stacks]
+    found = reconstruct(stacks, masks=masks, profiles=[Boxcar(2.0 * THICK)] * 3)
+    assert max(float(p.matrix[:3, 3].norm()) for p in found.poses) < 0.5
+    inner = (0, *[slice(4, -4)] * 3)
+    truth = texture(GRID.points() / 2).float()[inner[1:]]
+    assert float((found.volume.sample()[inner] - truth).square().mean().sqrt()) < 0.35
+
+
+def test_no_round_begins_after_the_seconds(generator: torch.Generator) -> None:
+    stacks, _ = moved_stacks(generator)
+    found = reconstruct(stacks, ReconstructConfig(seconds=1e-9))
+    assert all(torch.equal(p.matrix, torch.eye(4).double()) for p in found.poses)
+
+
+def test_a_slice_that_does_not_fit_counts_less() -> None:
+    slices = torch.arange(4).repeat_interleave(50)
+    none = torch.zeros(0)
+    stack = torch.zeros(4, dtype=torch.long)
+    samples = Samples(none, slices, none, stack, torch.arange(4), none, none, none, none)
+    left = torch.linspace(-1, 1, 50).repeat(4)
+    left[150:] *= 10
+    fit = weighed(samples, left, torch.ones(200, dtype=torch.bool))
+    assert fit.slice_weights[3] < 0.2
+    assert (fit.slice_weights[:3] > 0.9).all()
+
+
+def test_what_is_unfit_is_refused() -> None:
+    image = torch.rand(1, 8, 8, 8)
+    with pytest.raises(ValueError, match="stacks must hold at least one"):
+        reconstruct([])
+    with pytest.raises(ValueError, match="masks must be one for each stack"):
+        reconstruct([image], masks=[])
+    with pytest.raises(ValueError, match="mask must hold at least one voxel"):
+        reconstruct([image], masks=[torch.zeros(8, 8, 8)])
+    with pytest.raises(ValueError, match=r"stacks must be \(1, X, Y, Z\)"):
+        reconstruct([torch.rand(2, 8, 8, 8)])
+    with pytest.raises(ValueError, match="poses must be one for each of 8 slices, got 1"):
+        reconstruct([image], poses=[[torch.eye(4)]])
+    with pytest.raises(ValueError, match="motion must be one of"):
+        ReconstructConfig("fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="weight must be positive"):
+        ReconstructConfig(weight=0.0)
