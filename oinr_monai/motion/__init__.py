@@ -10,6 +10,7 @@ from .similarity import LocalCorrelation, MutualInformation, Similarity, Squared
 from .vector_spline import VectorSpline
 from .velocity import Velocity
 from .warp import warp_image, warp_labels
+from .warped import Warped
 
 __all__ = [
     "AffineMotion",
@@ -24,6 +25,7 @@ __all__ = [
     "SquaredDifferences",
     "VectorSpline",
     "Velocity",
+    "Warped",
     "from_itk",
     "from_voxels",
     "load_motion",

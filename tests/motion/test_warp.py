@@ -12,12 +12,14 @@ from monai.networks.blocks import Warp
 from oinr_monai.motion import (
     AffineMotion,
     Velocity,
+    Warped,
     from_voxels,
     rigid_about,
     to_voxels,
     warp_image,
     warp_labels,
 )
+from oinr_monai.representation.exact import spline_representation
 from tests.motion.makers import knots, places, texture, wobble
 
 GRID = knots((14, 13, 12), 1.0)
@@ -89,3 +91,25 @@ def test_another_grid_may_be_anywhere(generator: torch.Generator) -> None:
     )
     assert isinstance(still, MetaTensor)
     assert len(places(generator, part)) == 40
+
+
+def test_a_warped_representation_is_a_function_with_its_gradient(
+    generator: torch.Generator,
+) -> None:
+    image = GRID.to_image(texture(GRID.points() - GRID.origin)[None].float())
+    function = spline_representation(image.as_tensor(), GRID)
+    first = Velocity(wobble(generator, 0.4, knots((9, 9, 9), 2.0)))
+    still = AffineMotion(torch.eye(4))
+    warped = Warped(function, still).then(first)
+    inner = GRID.crop([4, 4, 4], [9, 9, 9])
+    points = inner.points().flatten(0, -2)
+    torch.testing.assert_close(warped.at(points), function.at(first.at(points)))
+    steps = 1e-2 * torch.eye(3, dtype=torch.float64)
+    ends = [(warped.at(points + s) - warped.at(points - s)) / 2e-2 for s in steps]
+    slopes = warped.gradient_at(points)
+    torch.testing.assert_close(slopes, torch.stack(ends, dim=-1).to(slopes), rtol=0, atol=5e-3)
+    sampled = warped.sample(inner).as_tensor().flatten(1)
+    torch.testing.assert_close(sampled, warped.at(points).T)
+    flat = rigid_about(torch.tensor([0.1]), torch.zeros(2), torch.zeros(2))
+    with pytest.raises(ValueError, match="motion must have 3 dimensions as representation, got 2"):
+        Warped(function, flat)
