@@ -6,6 +6,7 @@ from .exchange import from_itk, from_voxels, load_motion, save_motion, to_itk, t
 from .folding import MotionQuality, quality_of
 from .motion import Motion
 from .registration import RegisterConfig, RegistrationNote, register
+from .self_similarity import self_similarity
 from .similarity import LocalCorrelation, MutualInformation, Similarity, SquaredDifferences
 from .vector_spline import VectorSpline
 from .velocity import Velocity
@@ -33,6 +34,7 @@ __all__ = [
     "register",
     "rigid_about",
     "save_motion",
+    "self_similarity",
     "to_itk",
     "to_voxels",
     "warp_image",
