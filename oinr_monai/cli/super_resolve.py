@@ -36,6 +36,7 @@ SCORES = (
     "factor",
     "profile",
     "data_residual",
+    "guided",
     "trust",
     "steps",
     "seconds",
@@ -84,6 +85,12 @@ def super_resolve(  # noqa: PLR0913
             metavar="OPERATOR", help="What learn_super_resolution saved, to begin with; else ours."
         ),
     ] = None,
+    guide: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGE", help="Another contrast of the same person, sharp across the slices."
+        ),
+    ] = None,
     error_map: ErrorMap = None,
     uid: SeriesUid = None,
     resume: Resume = False,
@@ -100,8 +107,10 @@ def super_resolve(  # noqa: PLR0913
     REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
+    _check_guide(guide, images, error_map)
     belonging = Belonging(dicom, images[0], uid, deidentify)
-    target = Target.of(output, belonging, (*IMAGE_SUFFIXES, ".oinr"), images, overwrite)
+    suffixes = (*IMAGE_SUFFIXES, ".oinr")
+    target = Target.of(output, belonging, suffixes, [*images, guide], overwrite)
     from oinr_monai.grids.checks import per_axis
     from oinr_monai.images.files import read_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
@@ -129,7 +138,8 @@ def super_resolve(  # noqa: PLR0913
                 found, trusted = _made_finer(
                     volumes[0],
                     config,
-                    trusts=errors is not None,
+                    errors is not None,
+                    None if guide is None else read_image(guide),
                     spacing=chosen,
                     slice_axis=axis,
                     profile=across[0],
@@ -146,16 +156,24 @@ def super_resolve(  # noqa: PLR0913
     show({"output": str(output), **place, **scores}, as_json)
 
 
+def _check_guide(guide: Path | None, images: list[Path], error_map: Path | None) -> None:
+    if guide is not None and len(images) > 1:
+        raise ValueError(f"--guide must go with one image, got {len(images)}; leave it out")
+    if guide is not None and error_map is not None:
+        raise ValueError("--guide must be left out with --error-map, which knows nothing of it")
+
+
 def _made_finer(
     image: MetaTensor,
     config: SuperResolveConfig,
     trusts: bool,
+    guide: MetaTensor | None,
     **asked: Any,
 ) -> tuple[Representation, Restored | None]:
     from oinr_monai.restoration.super_resolution import super_resolve, super_resolve_trusted
 
     if not trusts:
-        return super_resolve(image, config, **asked), None
+        return super_resolve(image, config, guide=guide, **asked), None
     found = super_resolve_trusted(image, config, **asked)
     return found.answer, found
 

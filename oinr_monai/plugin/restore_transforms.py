@@ -81,8 +81,10 @@ class SuperResolveOINR(Transform):
         self.config, self.spacing = config or SuperResolveConfig(), spacing
         self.slice_axis, self.slice_thickness, self.profile = slice_axis, slice_thickness, profile
 
-    def __call__(self, image: Tensor | np.ndarray) -> MetaTensor:
-        """The fine image (C, *spatial) with its affine."""
+    def __call__(
+        self, image: Tensor | np.ndarray, guide: Tensor | np.ndarray | None = None
+    ) -> MetaTensor:
+        """The fine image (C, *spatial) with its affine; another contrast may guide it."""
         found = super_resolve(
             image,
             self.config,
@@ -90,6 +92,7 @@ class SuperResolveOINR(Transform):
             slice_axis=self.slice_axis,
             slice_thickness=self.slice_thickness,
             profile=self.profile,
+            guide=guide,
         )
         return found.sample()
 
@@ -136,9 +139,9 @@ class SimulateThickSlices(Transform):
 
 
 class SuperResolveOINRd(DictionaryTwin):
-    """Dictionary version of :class:`SuperResolveOINR`; ``output_keys`` too."""
+    """Dictionary version of :class:`SuperResolveOINR`; ``output_keys`` and ``guide`` too."""
 
-    array_transform = SuperResolveOINR
+    array_transform, beside = SuperResolveOINR, "guide"
 
 
 class SimulateThickSlicesd(DictionaryTwin):

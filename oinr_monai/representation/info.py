@@ -99,6 +99,7 @@ class Info(dict[str, Any]):
         noise: model of the noise that was taken away, and its size.
         occupancy: what the channels stand for, of a fit of labels.
         factor: fine voxels in a coarse one, along each axis.
+        guided: part of what super-resolution misses on pairs that a guide gave.
         profile: sensitivity across a slice.
         stacks: stacks that were fused.
         weight: of smoothness, when they were.
@@ -137,6 +138,7 @@ class Info(dict[str, Any]):
     noise: dict[str, Any] | None = None
     occupancy: Occupancy | None = None
     factor: tuple[int, ...] | None = None
+    guided: float | None = None
     profile: str | None = None
     stacks: int | None = None
     weight: float | None = None

@@ -23,6 +23,7 @@ from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
 
 from .averaging import Averaging
+from .guide import Answered, guidance, shares
 from .momentum import OrthogonalMomentum
 from .pairs import PATCH_PLACES, draw_patches, scored
 from .pose import Pose
@@ -63,6 +64,9 @@ ESTIMATES, ANSWERS = 0.15, 0.1
 # The fewest and the most coarse voxels that pairs are made of at a time.
 PARTS = (200_000, 1_000_000)
 
+# Fine voxels on which it is learned how far to believe a guide.
+GUIDED_PLACES = 1_000_000
+
 
 class SliceDescent(Descent):
     """The descent of an operator towards what the slices of one image lack.
@@ -72,14 +76,21 @@ class SliceDescent(Descent):
         view: of the image.
         config: how long to learn.
         started: reading of ``time.monotonic`` when it began.
+        guide: another image of the same object as a function, sharp where the slices are thick.
     """
 
     title, rise = "super-resolve", RISE
 
     def __init__(
-        self, image: Tensor, view: View, config: SuperResolveConfig, started: float
+        self,
+        image: Tensor,
+        view: View,
+        config: SuperResolveConfig,
+        started: float,
+        guide: Representation | None = None,
     ) -> None:
         self.image, self.config, self.asked = image, config, view
+        self.guide, self.guided = guide, math.nan
         self.pose = Pose.of(image, view.order_keys, view.mirrors)
         self.view = view.posed(self.pose)
         self.device = chosen_device(config.device)
@@ -149,11 +160,15 @@ class SliceDescent(Descent):
         return self.answered(self.added(), interrupted)
 
     def added(self) -> Tensor:
-        """What the operator adds to the spline (C, *fine), in the pose, standardised."""
-        return self.gain() * self._ensemble()
+        """What is added to the spline (C, *fine), in the pose, standardised."""
+        added = self.gain() * self._ensemble()
+        if self.guide is None:
+            return added
+        fine = self.view.keep_data(self.view.guess(self.coarse) + added, self.coarse)
+        return added + self._guidance(fine, self.guide)
 
     def answered(self, added: Tensor, interrupted: bool) -> Representation:
-        """The fine image, of what the operator adds."""
+        """The fine image, of what is added to the spline."""
         fine = self.view.guess(self.coarse) + added
         fine = self.pose.back(self.view.answer(fine, self.coarse)).contiguous().cpu()
         values = self.scale.restore(fine)
@@ -247,6 +262,21 @@ class SliceDescent(Descent):
             total = total + self.whole(self.coarse.flip(axes)).flip(axes)
         return total / 2 ** len(mirrors)
 
+    def _guidance(self, fine: Tensor, guide: Representation) -> Tensor:
+        """What the guide adds to the answer, as far as it did where there is a truth."""
+        values = guide.sample(self.view.lattice).as_tensor().to(fine)
+        values = IntensityScale.of(values).standardise(values)
+        self.generator.manual_seed(self.seed % (1 << 63))
+        both = self.view.part(torch.cat([fine, values]), GUIDED_PLACES, self.generator)
+        truths = [
+            (*turned.split(1), Answered(models, self.whole))
+            for turned, models in self.view.turned(both, self.generator)
+        ]
+        believed, self.guided = shares(truths)
+        ways = guidance(fine, values, Answered(self.view.models, self.whole))
+        weights = torch.tensor(believed, device=fine.device).to(fine)
+        return torch.einsum("k,kxyz->xyz", weights, ways)[None]
+
     def _info(self, values: Tensor, interrupted: bool) -> Info:
         residual = self.asked.residual(values, self.image)
         return replace(
@@ -257,6 +287,7 @@ class SliceDescent(Descent):
             profile=next(repr(p) for p in self.asked.profiles if p is not None),
             data_residual=math.nan if residual is None else residual,
             psnr_pairs=round(self.best.best, 3),
+            guided=None if self.guide is None else round(self.guided, 4),
         )
 
 

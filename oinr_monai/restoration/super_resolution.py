@@ -38,6 +38,8 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import Scan, checked_scans
+from oinr_monai.representation.exact import spline_representation
+from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.profiles import SliceProfile
 
@@ -102,7 +104,7 @@ class SuperResolveConfig:
 
 
 @full_precision()
-def super_resolve(
+def super_resolve(  # noqa: PLR0913
     image: Tensor | np.ndarray,
     config: SuperResolveConfig | None = None,
     *,
@@ -110,6 +112,7 @@ def super_resolve(
     slice_axis: int | None = None,
     slice_thickness: float | None = None,
     profile: SliceProfile | None = None,
+    guide: Tensor | np.ndarray | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Representation:
@@ -128,6 +131,9 @@ def super_resolve(
         slice_axis: the thick axis; that of the largest spacing if None.
         slice_thickness: of a slab in mm; the slice spacing if None. A thinner one leaves gaps.
         profile: sensitivity across a slice, if not that of a slab.
+        guide: another image (1, *spatial) of the same object in the same world, of any contrast and
+            on any grid, sharper than the slices across them; what it says is believed as far as it
+            helps on pairs of the image's own, for stacks of one channel in 3-D.
         checkpoint: file that keeps the state of learning, which goes on from it if it exists.
         progress: show a bar on stderr.
 
@@ -155,7 +161,7 @@ def super_resolve(
     watch = Watch(checkpoint, progress=progress)
     with learning() as interrupts:
         view, scan = _seen(image, slice_axis, slice_thickness, profile, spacing)
-        descent = _descent(scan, view, config, started)
+        descent = _descent(scan, view, config, started, guide)
         result = descent.result(descent.run(watch, interrupts))
     return inherit(result, image)
 
@@ -234,11 +240,33 @@ def _seen(
     return _view(scan.grid, axis, thickness, profile, spacing), scan
 
 
-def _descent(scan: Scan, view: View, config: SuperResolveConfig, started: float) -> SliceDescent:
+def _descent(
+    scan: Scan,
+    view: View,
+    config: SuperResolveConfig,
+    started: float,
+    guide: Tensor | np.ndarray | None = None,
+) -> SliceDescent:
     check_room(view.result.shape, len(scan.image))
-    if config.steps == 0 and not carries(view, len(scan.image), config):
+    alone = not carries(view, len(scan.image), config)
+    if guide is not None and alone:
+        raise ValueError("guide must be None for what is no stack of one channel, got an image")
+    if config.steps == 0 and alone:
         raise ValueError("steps must be positive for what is no stack of one channel, got 0")
-    return SliceDescent(scan.image, view, config, started)
+    read = None if guide is None else _read_guide(guide, view)
+    return SliceDescent(scan.image, view, config, started, read)
+
+
+def _read_guide(guide: Tensor | np.ndarray, view: View) -> Representation:
+    try:
+        (scan,) = checked_scans([guide], None)
+    except ValueError as error:
+        raise ValueError(str(error).replace("image", "guide", 1)) from error
+    if len(scan.image) != 1 or scan.grid.spatial_dims != 3:
+        raise ValueError(f"guide must have shape (1, X, Y, Z), got {tuple(guide.shape)}")
+    if not scan.grid.meets(view.result):
+        raise ValueError("guide must overlap the image in the world, got one that lies elsewhere")
+    return spline_representation(scan.image, scan.grid, Info())
 
 
 def _view(

@@ -34,6 +34,9 @@ FEWEST = 3
 # Range of the angles of turned pairs: at 0 and 90 degrees the image is its own.
 ANGLES = (math.radians(20), math.radians(70))
 
+# A fine image (C, *fine), and for each axis how it is seen as coarse.
+Turned = tuple[Tensor, Sequence[AxisModel | None]]
+
 
 class View(ABC):
     """What is coarse, what is asked, and how the scanner went from one to the other.
@@ -71,9 +74,13 @@ class View(ABC):
     def posed(self, pose: Pose) -> View:
         """The same view of an image that was turned into a pose."""
 
-    def part(self, coarse: Tensor, places: int, generator: torch.Generator) -> Tensor:
+    def part(self, image: Tensor, places: int, generator: torch.Generator) -> Tensor:
         """What the next pairs are made of: the whole image."""
-        return coarse
+        return image
+
+    def turned(self, image: Tensor, generator: torch.Generator) -> list[Turned]:
+        """Fine images with a known truth across their slices: none where no axis is sharper."""
+        return []
 
     @property
     def order_keys(self) -> list[float]:
@@ -194,15 +201,19 @@ class Slices(View):
         grids = pose.grid(self.grid), pose.grid(self.result)
         return Slices(*grids, axis, self.profile, factor)
 
-    def part(self, coarse: Tensor, places: int, generator: torch.Generator) -> Tensor:
+    def part(self, image: Tensor, places: int, generator: torch.Generator) -> Tensor:
         """All slices of a random part of large stacks, which the next pairs are made of."""
-        width = math.isqrt(places // coarse.shape[self.axis + 1]) + 1
+        width = math.isqrt(places // image.shape[self.axis + 1]) + 1
         for d in range(self.grid.spatial_dims):
-            room = coarse.shape[d + 1] - width
+            room = image.shape[d + 1] - width
             if d != self.axis and room > 0:
                 start = int(torch.randint(room + 1, (), generator=generator))
-                coarse = coarse.narrow(d + 1, start, width)
-        return coarse
+                image = image.narrow(d + 1, start, width)
+        return image
+
+    def turned(self, image: Tensor, generator: torch.Generator) -> list[Turned]:
+        """A fine image with each sharp axis where the thick one was, and how that is seen."""
+        return [self._turned(image, d, generator) for d in self.sharp]
 
     def pairs(self, image: Tensor, generator: torch.Generator) -> list[Pair]:
         """The estimate seen as thick slices along each sharp axis, as it lies and turned."""
@@ -219,6 +230,9 @@ class Slices(View):
 
     def pair(self, fine: Tensor, sharp: int, generator: torch.Generator) -> Pair:
         """The fine image seen as thick slices along a sharp axis, which comes to lie last."""
+        return Pair.of(*self._turned(fine, sharp, generator), self.factor)
+
+    def _turned(self, fine: Tensor, sharp: int, generator: torch.Generator) -> Turned:
         # The sharp axis goes where the thick one was, and the other way round.
         axis, factor, thick = self.axis, self.factor[self.axis], float(self.grid.spacing[self.axis])
         spacing, step = float(self.grid.spacing[sharp]), thick / factor
@@ -232,7 +246,7 @@ class Slices(View):
         count = (size - first) // factor
         models: list[AxisModel | None] = [None] * self.grid.spatial_dims
         models[axis] = AxisModel.of(count, thick, factor, self.profile)
-        return Pair.of(turned.narrow(axis + 1, first, count * factor), models, self.factor)
+        return turned.narrow(axis + 1, first, count * factor), models
 
 
 class _Isotropic(View):

@@ -26,7 +26,7 @@ def test_a_signature_names_every_argument(twin: type[DictionaryTwin]) -> None:
         inspect.Parameter.KEYWORD_ONLY,
     }
     called = inspect.signature(twin.array_transform.__call__).parameters
-    assert [name for name in called if name in ("mask", "like")] == beside
+    assert [name for name in called if name in ("mask", "like", "guide")] == beside
     told = inspect.getdoc(twin) or ""
     assert all(f"\n    {name}: " in told for name in arguments)
 

@@ -70,6 +70,7 @@ ALL = Info(
     noise={"model": "GaussianNoise", "sigma": [1.0]},
     occupancy=Occupancy((2, 5), 3.5, "uint8"),
     factor=(1, 4),
+    guided=0.3,
     profile="Boxcar(4.0)",
     stacks=3,
     weight=0.01,
