@@ -83,6 +83,7 @@ PUBLIC = [
     "WorldSignal",
     "add_photon_noise",
     "denoise",
+    "denoise_trusted",
     "export_signal",
     "fit",
     "fit_family",

@@ -15,6 +15,7 @@ from .inputs import check_budget, check_grid, device_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid
 from .target import Belonging, Deidentify, Dicom, Target
+from .trust import ERROR_MAP, ErrorMap, error_target
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -55,6 +56,7 @@ def denoise(  # noqa: PLR0913
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
+    error_map: ErrorMap = None,
     uid: SeriesUid = None,
     resume: Resume = False,
     seed: Seed = 0,
@@ -85,6 +87,9 @@ def denoise(  # noqa: PLR0913
     volume = read_image(image, uid or (), finite=mask is None)
     shown, grid = len(volume) if frame is None else 1, check_grid(image, volume)
     target.check(shown, grid, volume.meta, grid)
+    errors = None if error_map is None else error_target(error_map, [image, output], overwrite)
+    if errors is not None:
+        errors.check(shown, grid, {}, grid)
     inside = None if mask is None else read_mask(mask, volume, uid or ())
     if len(volume) >= FEWEST_REPEATS:
         # Found from all frames, for each of them; what a stack denoised as one would have.
@@ -101,10 +106,12 @@ def denoise(  # noqa: PLR0913
         checkpoints = [stack.enter_context(kept(output, resume, i)) for i in range(len(frames))]
         with about(image):
             progress = not as_json and sys.stderr.isatty()
-            found = _each(frames, checkpoints, config, inside, progress)
+            found, widths = _each(frames, checkpoints, config, inside, progress, errors is not None)
         if found[-1].info.interrupted:
             stopped(found[-1].info["steps"], f"{output} is not written")
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
+    if errors is not None:
+        errors.write(_stacked(widths), ERROR_MAP)
     show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
 
 
@@ -138,15 +145,26 @@ def _each(
     config: DenoiseConfig,
     inside: Tensor | None,
     progress: bool,
-) -> list[Representation]:
+    trusts: bool,
+) -> tuple[list[Representation], list[MetaTensor]]:
     from oinr_monai.restoration.denoising import denoise as denoise_image
+    from oinr_monai.restoration.denoising import denoise_trusted
 
     found: list[Representation] = []
+    widths: list[MetaTensor] = []
     for frame, path in zip(frames, checkpoints, strict=True):
-        found.append(denoise_image(frame, config, mask=inside, checkpoint=path, progress=progress))
+        if trusts:
+            trusted = denoise_trusted(
+                frame, config, mask=inside, checkpoint=path, progress=progress
+            )
+            found.append(trusted.answer)
+            widths.append(trusted.half_width())
+        else:
+            clean = denoise_image(frame, config, mask=inside, checkpoint=path, progress=progress)
+            found.append(clean)
         if found[-1].info.interrupted:
             break
-    return found
+    return found, widths
 
 
 def _together(image: MetaTensor, found: list[Representation]) -> MetaTensor:
@@ -154,6 +172,13 @@ def _together(image: MetaTensor, found: list[Representation]) -> MetaTensor:
     from monai.data import MetaTensor
 
     return MetaTensor(torch.cat([each.sample().as_tensor() for each in found]), meta=image.meta)
+
+
+def _stacked(widths: list[MetaTensor]) -> MetaTensor:
+    import torch
+    from monai.data import MetaTensor
+
+    return MetaTensor(torch.cat([each.as_tensor() for each in widths]), affine=widths[0].affine)
 
 
 def _scores(found: list[Representation]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Restoration undoes what the scanner did to an image, and what noise did."""
 
 from .carried_operator import CarriedOperator
-from .denoising import DenoiseConfig, add_photon_noise, denoise
+from .denoising import DenoiseConfig, add_photon_noise, denoise, denoise_trusted
 from .fusion import fuse
 from .interpolation import interpolate_slices
 from .operator_learning import LearnSuperResolutionConfig, learn_super_resolution
@@ -20,6 +20,7 @@ __all__ = [
     "SuperResolveConfig",
     "add_photon_noise",
     "denoise",
+    "denoise_trusted",
     "fuse",
     "interpolate_slices",
     "learn_super_resolution",

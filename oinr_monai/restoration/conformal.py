@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["ConformalScores"]
+__all__ = ["ConformalScores", "interpolated"]
 
 # Strata by predicted size; chosen by hand.
 STRATA = 8
@@ -67,11 +67,11 @@ class ConformalScores:
 
     def half_width(self, log_size: Tensor, level: float) -> Tensor:
         """Half widths of intervals, of any shape, for the logarithms of predicted sizes."""
-        return log_size.exp() * _interpolated(log_size, self.centres, self.quantiles(level))
+        return log_size.exp() * interpolated(log_size, self.centres, self.quantiles(level))
 
 
-def _interpolated(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
-    # Linear between the centres of strata, constant beyond the outer ones.
+def interpolated(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """Values of strata at any x, linear between their places, constant beyond the outer ones."""
     if len(places) == 1:
         return values.expand_as(x)
     right = torch.bucketize(x.contiguous(), places).clamp(1, len(places) - 1)

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["FEATURES", "Answer"]
+from .error_scale import FLOOR
 
-# Added to what logarithms are taken of, over the standard deviation of the image; by hand.
-FLOOR = 1e-3
+__all__ = ["FEATURES", "Answer"]
 
 # Voxels around a place that its features depend on.
 REACH = 3

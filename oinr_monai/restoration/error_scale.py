@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from oinr_monai.fitting.device import seeded
 
-from .error_features import FEATURES, FLOOR
+__all__ = ["FLOOR", "ErrorScale"]
 
-__all__ = ["ErrorScale"]
+# Added to what logarithms are taken of, over the standard deviation of the image or of its noise;
+# chosen by hand.
+FLOOR = 1e-3
 
 # Width of the network, steps, places in each, and the greatest rate; all chosen by hand on heads
 # of random contrast and on hippocampi: linear features alone rank errors worse by .03.
@@ -26,7 +28,7 @@ class ErrorScale(nn.Module):
         seed: of the start.
 
     Example:
-        >>> features = torch.randn(13, 500)
+        >>> features = torch.randn(5, 500)
         >>> scale = ErrorScale(features, seed=0)
         >>> scale.learn(features, features[0].exp(), seed=0)
         >>> scale.log_size(features).shape
@@ -42,7 +44,7 @@ class ErrorScale(nn.Module):
         self.register_buffer("spread", features.std(dim=1).clamp_min(1e-6))
         with seeded(seed):
             self.network = nn.Sequential(
-                nn.Linear(FEATURES, WIDTH),
+                nn.Linear(len(features), WIDTH),
                 nn.SiLU(),
                 nn.Linear(WIDTH, WIDTH),
                 nn.SiLU(),

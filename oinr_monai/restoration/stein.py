@@ -24,6 +24,10 @@ OPERATORS = {1: ((16, 16), 9), 2: ((16, 16), 5), 3: ((16, 16), 3)}
 PLACES, HELD_OUT, STEP = 1_728, 16, 0.1
 
 
+# Voxels of a whole image that are cleaned at a time; chosen by hand.
+SLAB_PLACES = 200_000
+
+
 # Side of the blocks that are held out, in voxels; chosen by hand.
 BLOCK = 8
 
@@ -59,6 +63,19 @@ class Residual(nn.Module):
         radius = self.operator.radius
         centre = [slice(radius, n - radius) for n in noisy.shape[2:]]
         return noisy[(slice(None), slice(None), *centre)] + self.sigma * self.operator(noisy)
+
+    @torch.no_grad()
+    def whole(self, noisy: Tensor) -> Tensor:
+        """A whole noisy image (C, *spatial) to a clean one, slab by slab along its first axis."""
+        radius, device = self.operator.radius, self.sigma.device
+        halo = [(0, 0)] + [(radius, radius)] * (noisy.ndim - 1)
+        padded = torch.from_numpy(np.pad(noisy.numpy(), halo, mode="reflect"))
+        rows = max(SLAB_PLACES // max(noisy[0, :1].numel(), 1), 1)
+        parts = []
+        for start in range(0, noisy.shape[1], rows):
+            part = padded[:, start : min(start + rows, noisy.shape[1]) + 2 * radius]
+            parts.append(self(part[None].to(device))[0].cpu())
+        return torch.cat(parts, dim=1)
 
     @torch.no_grad()
     def joined(self) -> ConvOINR:

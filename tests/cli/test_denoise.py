@@ -45,6 +45,17 @@ def test_denoise_takes_the_frames_of_a_series(run: Callable[..., Any], tmp_path:
     assert np.array_equal(one, every[..., 4])
 
 
+def test_denoise_maps_its_errors(run: Callable[..., Any], tmp_path: Path) -> None:
+    frames = blob(SHAPE)[..., None] + np.random.default_rng(0).normal(0, 3, (*SHAPE, 2))
+    series = save_nifti(tmp_path / "series.nii.gz", frames.astype("f4"))
+    common = ("--steps", 30, "--sigma", 3, "--device", "cpu", "--error-map")
+    run("denoise", series, "-o", tmp_path / "clean.nii.gz", *common, tmp_path / "map.nii.gz")
+    clean, widths = (nib.load(tmp_path / f"{n}.nii.gz").get_fdata() for n in ("clean", "map"))
+    assert widths.shape == clean.shape
+    inside = np.abs(clean - blob(SHAPE)[..., None]) <= widths
+    assert 0.75 < inside.mean() <= 1
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -13,7 +13,7 @@ from oinr_monai.restoration.error_features import FEATURES, REACH, Answer
 from oinr_monai.restoration.error_scale import ErrorScale
 from oinr_monai.restoration.pairs import AxisModel
 from oinr_monai.restoration.slice_errors import quiet_noise
-from oinr_monai.restoration.slice_gap import Gap, blurred_once_more, noise_of_pairs
+from oinr_monai.restoration.slice_gap import HANDED_ON, Gap, blurred_once_more, noise_of_pairs
 from oinr_monai.restoration.views import slice_view
 from oinr_monai.scanner.forward_model import along_axes
 from oinr_monai.scanner.profiles import Boxcar, Gaussian
@@ -111,7 +111,8 @@ def test_noise_of_pairs_is_what_white_noise_leaves():
     variance = float(handed_on.square().mean())
     fine = math.sqrt(variance) * drawn(1, 500, 1, 48, seed=1).double()
     missed = fine - along_axes(fine, [None, None, model.guess @ model.coarse])
-    assert noise_of_pairs(model) == pytest.approx(float(missed.square().mean()), rel=0.05)
+    wanted = HANDED_ON * float(missed.square().mean())
+    assert noise_of_pairs(model) == pytest.approx(wanted, rel=0.05)
 
 
 @pytest.mark.parametrize("profile", [Boxcar(4.0), Gaussian(4.0)])

@@ -1,0 +1,179 @@
+r"""How far a denoised image may be from the clean one, learned from the noisy image alone.
+
+The clean image is taken for the truth, noise is added to it, and the operator cleans it once more:
+those errors are known, and what there is to see of a place tells how large they were there. They
+are too small, for the truth is less smooth than any clean image. How much too small is told by
+Stein's estimate of the error, which needs no truth: in each stratum of predicted size,
+
+.. math:: g^2 = \frac{E \big( |G(y) - y|^2 - 1 + 2 \operatorname{div} G(y) \big)}
+                     {E |G(\hat x + n) - \hat x|^2} ,
+
+in units of the noise, all of it stabilised to unit variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .conformal import ConformalScores, interpolated
+from .error_scale import FLOOR, ErrorScale
+from .restored import Errors
+
+__all__ = ["Cleaned", "NoiseErrors"]
+
+# Step of the divergence in units of the noise, and what the factor may come to; by hand.
+STEP, RANGE = 0.1, (1.0, 3.0)
+
+# Places of a stratum from which on its own risk counts more than that of all: one place scatters by
+# some ten times the mean. By hand.
+ENOUGH = 3_000
+
+# Places that are learned from, and as many that are scored; by hand.
+LEARNED = 60_000
+
+# A noisy image (C, *spatial), its noise of unit variance, to the clean one.
+Cleaned = Callable[[Tensor], Tensor]
+
+
+@final
+class NoiseErrors(Errors):
+    """Errors of a denoised image.
+
+    Args:
+        noisy: the stabilised image (C, *spatial), in units of the noise.
+        clean: what cleans such images.
+        unseen: voxels that count and that nothing was learned from (*spatial).
+        mask: voxels that count (*spatial), or None.
+        restore: takes stabilised values (C, *spatial) to intensities.
+        seed: of the noise that is added.
+    """
+
+    def __init__(
+        self,
+        noisy: Tensor,
+        clean: Cleaned,
+        unseen: Tensor,
+        mask: Tensor | None,
+        restore: Callable[[Tensor], Tensor],
+        seed: int,
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.restore, self.answer = restore, clean(noisy)
+        again = self.answer + _drawn(noisy, generator)
+        cleaned = clean(again)
+        known, places = cleaned - self.answer, _places(noisy, mask)
+        features = _features(cleaned)[:, places]
+        order = torch.randperm(features.shape[1], generator=generator)[: 2 * LEARNED]
+        learned, scored = order.tensor_split(2)
+        errors = known.flatten()[places]
+        scale = ErrorScale(features[:, learned], seed)
+        scale.learn(features[:, learned], errors[learned], seed)
+        rehearsed = scale.log_size(features)
+        self.scores = ConformalScores.of(rehearsed[scored], errors[scored])
+        self.log_size = scale.log_size(_features(self.answer)).view_as(noisy)
+        # Where the operator has learned, it may know the noise by heart, which no risk tells.
+        fresh = _places(noisy, unseen)
+        risk = _risk(noisy, self.answer, clean, generator).flatten()[fresh]
+        there = self.log_size.flatten()[fresh]
+        self.gaps = _gaps(self.scores.centres, (there, risk), (rehearsed, errors.square()))
+
+    @torch.no_grad()
+    def half_width(self, level: float) -> Tensor:
+        """Half widths (C, *grid.shape) of the intervals, in the image's units."""
+        width = self.scores.half_width(self.log_size, level)
+        width = width * interpolated(self.log_size, self.scores.centres, self.gaps)
+        low, high = self.restore(self.answer - width), self.restore(self.answer + width)
+        return (high - low) / 2
+
+    def statement(self) -> dict[str, Any]:
+        """What they were learned from, and how much too small those errors were."""
+        return {
+            "learned_from": "noise added to the clean image, and Stein's estimate of the risk",
+            "places": sum(len(each) for each in self.scores.scores),
+            "gap": [round(float(each), 3) for each in self.gaps],
+        }
+
+
+def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype)
+
+
+def _places(noisy: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return torch.arange(noisy.numel())
+    return mask.expand_as(noisy).flatten().nonzero()[:, 0]
+
+
+def _risk(noisy: Tensor, answer: Tensor, clean: Cleaned, generator: torch.Generator) -> Tensor:
+    """Stein's estimate of the squared error at every voxel; only means of many are of use."""
+    probe = _drawn(noisy, generator)
+    divergence = probe * (clean(noisy + STEP * probe) - answer) / STEP
+    return (answer - noisy).square() - 1 + 2 * divergence
+
+
+def _gaps(centres: Tensor, real: tuple[Tensor, Tensor], rehearsed: tuple[Tensor, Tensor]) -> Tensor:
+    """For each stratum the root of the mean risk over the mean squared error that is known.
+
+    Where a stratum has few places, the ratio of all of them counts as well.
+    """
+    (there, risk), (here, squares) = real, rehearsed
+    # Of few places, the most that the mean may be but by two standard errors.
+    most = risk.mean() + 2 * risk.std() / len(risk) ** 0.5
+    whole = float(most.clamp_min(0) / squares.mean().clamp_min(FLOOR**2))
+    sums, counts = _by_stratum(centres, there, risk)
+    totals, known = _by_stratum(centres, here, squares)
+    usual = totals / known.clamp_min(1)
+    means = (sums + ENOUGH * whole * usual) / (counts + ENOUGH)
+    return (means.clamp_min(0) / usual.clamp_min(FLOOR**2)).sqrt().clamp(*RANGE)
+
+
+def _by_stratum(centres: Tensor, log_size: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    # Sums and counts of the places that are nearest to each centre.
+    nearest = torch.bucketize(log_size.contiguous(), (centres[1:] + centres[:-1]) / 2)
+    sums = torch.zeros_like(centres).index_add_(0, nearest, values)
+    return sums, torch.bincount(nearest, minlength=len(centres))
+
+
+def _features(answer: Tensor) -> Tensor:
+    """Features (K, C * voxels) of every place of a clean image.
+
+    What was taken for noise is none: where that is small by chance, Stein's estimate is as well.
+    """
+    dims = answer.ndim - 1
+    steep = sum((_slope(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
+    bent = sum((_bend(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
+    mean = _mean(answer, 5)
+    variance = (_mean(answer.square(), 5) - mean.square()).clamp_min(0)
+    each = [
+        *map(_log, (steep, _mean(steep, 3), _mean(steep, 5))),
+        *map(_log, (bent, _mean(bent, 3), _mean(bent, 5), variance)),
+        answer,
+        mean,
+    ]
+    return torch.stack(each).flatten(1)
+
+
+def _log(squares: Tensor) -> Tensor:
+    return (squares.sqrt() + FLOOR).log()
+
+
+def _mean(values: Tensor, size: int) -> Tensor:
+    dims = values.ndim - 1
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[dims - 1]
+    padded = F.pad(values[None], [size // 2] * 2 * dims, mode="replicate")
+    return pool(padded, size, stride=1)[0]
+
+
+def _slope(values: Tensor, axis: int) -> Tensor:
+    first, last = values.narrow(axis, 0, 1), values.narrow(axis, values.shape[axis] - 1, 1)
+    return torch.cat([first, values, last], dim=axis).unfold(axis, 3, 1)[..., [0, 2]].diff()[..., 0]
+
+
+def _bend(values: Tensor, axis: int) -> Tensor:
+    first, last = values.narrow(axis, 0, 1), values.narrow(axis, values.shape[axis] - 1, 1)
+    return torch.cat([first, values, last], dim=axis).diff(n=2, dim=axis)
