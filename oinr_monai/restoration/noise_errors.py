@@ -24,7 +24,7 @@ from .conformal import ConformalScores, interpolated
 from .error_scale import FLOOR, ErrorScale
 from .restored import Errors
 
-__all__ = ["Cleaned", "NoiseErrors"]
+__all__ = ["NoiseErrors"]
 
 # Step of the divergence in units of the noise, and what the factor may come to; by hand.
 STEP, RANGE = 0.1, (1.0, 3.0)
