@@ -11,6 +11,7 @@ from .analysis import (
     label_map,
     label_surface,
     region_features,
+    shape_features,
     weight_vector,
 )
 from .fields import (
@@ -183,6 +184,7 @@ __all__ = [
     "region_features",
     "register",
     "register_in_monai",
+    "shape_features",
     "simulate_slices",
     "super_resolve",
     "super_resolve_trusted",

@@ -103,6 +103,7 @@ PUBLIC = [
     "region_features",
     "register",
     "register_in_monai",
+    "shape_features",
     "simulate_slices",
     "super_resolve",
     "super_resolve_trusted",

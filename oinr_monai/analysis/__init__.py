@@ -12,6 +12,7 @@ from .isosurface import isosurface
 from .mesh import Surface
 from .occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
 from .regions import region_features
+from .shape import shape_features
 from .weight_vectors import (
     WeightVectors,
     function_distance,
@@ -37,6 +38,7 @@ __all__ = [
     "nearest_neighbours",
     "perceptron",
     "region_features",
+    "shape_features",
     "weight_distance",
     "weight_names",
     "weight_vector",
