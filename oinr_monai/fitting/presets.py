@@ -40,8 +40,8 @@ class Preset:
         visits: looks at each voxel over the whole fit, on average, which sets the steps ...
         steps: ... between this least and this greatest number.
         pair: instead of those knots, where a training begins in closed form: the distance between
-            the knots of the spline that it begins with, and of a channel beside it, in voxels;
-            the rate is then multiplied ...
+            the knots of the spline that it begins with, and of a channel beside it, in voxels; None
+            where it never does. The rate is then multiplied ...
         calm: ... by this.
     """
 
@@ -49,14 +49,14 @@ class Preset:
     field_channels: int
     visits: float
     steps: tuple[int, int]
-    pair: tuple[float, float]
+    pair: tuple[float, float] | None = None
     calm: float = 1.0
 
 
 # Knots, channels and rates are those of docs/measured/performance.md; how often to look, and within
 # how many steps, is chosen by hand.
 PRESETS: dict[str, Preset] = {
-    "fast": Preset(3.0, 4, 8.0, (1_500, 3_000), (2.0, 3.0)),
+    "fast": Preset(3.0, 4, 8.0, (1_500, 3_000)),
     "balanced": Preset(3.0, 8, 30.0, (4_000, 8_000), (1.5, 3.0)),
     "best": Preset(1.75, 4, 100.0, (10_000, 30_000), (1.07, 6.0), 1 / 3),
 }
@@ -184,16 +184,16 @@ def preset_of(grid: Grid, config: FitConfig) -> Preset:
 def begins_closed(grid: Grid, channels: int, config: FitConfig) -> bool:
     """Whether a training on ``grid`` begins at the least-squares spline of its own knots.
 
-    Those of volumes do, with the preset's own parts and layers that are wide enough to hand on the
-    image's channels and pointwise.
+    Those of volumes do, where the preset has a pair of knots for it, with its own parts and layers
+    that are wide enough to hand on the image's channels and pointwise.
     """
     sizes = config.kernel_size
     pointwise = max([sizes] if isinstance(sizes, int) else sizes) == 1
     own = config.encoding is None and config.network is None and pointwise
     layers = CHANNELS if config.channels is None else config.channels
-    return (
-        own and grid.spatial_dims == 3 and min(grid.shape) > 1 and channels < min(layers, default=0)
-    )
+    wide = channels < min(layers, default=0)
+    solid = grid.spatial_dims == 3 and min(grid.shape) > 1
+    return own and wide and solid and preset_of(grid, config).pair is not None
 
 
 def rate_of(grid: Grid, channels: int, config: FitConfig) -> float:

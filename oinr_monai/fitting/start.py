@@ -147,8 +147,8 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> OperatorFie
         # A part of it may be a fitted field, which stays as it is.
         field = copy.deepcopy(config.encoding(grid))
         operator = _operator(config, grid, field.channels, out_channels)
-    elif begins_closed(grid, out_channels, config):
-        field = _pair_field(preset, grid, out_channels)
+    elif preset.pair is not None and begins_closed(grid, out_channels, config):
+        field = _pair_field(preset.pair, grid, out_channels)
         operator = _operator(config, grid, field.channels, out_channels)
     else:
         field, operator = _plain_parts(preset, grid, out_channels, config)
@@ -222,12 +222,12 @@ def _plain_parts(
     return SplineField(grid.extent.tolist(), knots, channels, margin), operator
 
 
-def _pair_field(preset: Preset, grid: Grid, out_channels: int) -> Field:
+def _pair_field(pair: tuple[float, float], grid: Grid, out_channels: int) -> Field:
     """The splines that a closed form is, a channel for each of the image, and what is beside."""
     extent = grid.extent.tolist()
     parts = []
     for distance, channels in zip(
-        preset.pair, (out_channels, round(math.sqrt(out_channels))), strict=True
+        pair, (out_channels, round(math.sqrt(out_channels))), strict=True
     ):
         # The last cell ends where the image does, or too few samples would tell the knots beyond.
         cells = [max(math.ceil((n - 1) / distance), 1) for n in grid.shape]

@@ -32,7 +32,7 @@ def splines(field: Field) -> SplineField:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("preset", ["balanced", "best"])
 def test_no_step_is_the_spline_of_least_squares(preset: PresetName, channels: int) -> None:
     image = volume(channels)
     begun = fit(image, FitConfig(preset, steps=0))
@@ -51,14 +51,14 @@ def test_no_step_is_the_spline_of_least_squares(preset: PresetName, channels: in
 
 def test_a_training_is_never_worse_than_it() -> None:
     """At a rate that spoils every fit."""
-    begun = fit(volume(), FitConfig("fast", steps=0))
-    spoiled = fit(volume(), FitConfig("fast", steps=30, learning_rate=1e3))
+    begun = fit(volume(), FitConfig("balanced", steps=0))
+    spoiled = fit(volume(), FitConfig("balanced", steps=30, learning_rate=1e3))
     assert torch.equal(spoiled.sample().as_tensor(), begun.sample().as_tensor())
 
 
 def test_images_together_begin_each_at_its_own() -> None:
     images = [volume(seed=1), 2 * volume(seed=2) - 30]
-    config = FitConfig("fast", steps=0)
+    config = FitConfig("balanced", steps=0)
     for image, together in zip(images, fit_many(images, config), strict=True):
         alone = fit(image, config)
         torch.testing.assert_close(
@@ -66,11 +66,13 @@ def test_images_together_begin_each_at_its_own() -> None:
         )
 
 
-@pytest.mark.parametrize("changes", [{"kernel_size": 3}, {"channels": (1, 8)}])
+@pytest.mark.parametrize("changes", [{"kernel_size": 3}, {"channels": (1, 8)}, {"preset": "fast"}])
 def test_other_operators_begin_at_random(changes: dict[str, object]) -> None:
-    begun = fit(volume(), FitConfig("fast", steps=1, **changes))
+    begun = fit(volume(), FitConfig(**{"preset": "balanced", "steps": 1, **changes}))
     assert isinstance(begun.field.encoding, SplineField)
 
 
 def test_planes_begin_at_random() -> None:
-    assert isinstance(fit(volume()[..., 0], FitConfig("fast", steps=1)).field.encoding, SplineField)
+    assert isinstance(
+        fit(volume()[..., 0], FitConfig("balanced", steps=1)).field.encoding, SplineField
+    )

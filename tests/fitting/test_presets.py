@@ -81,7 +81,7 @@ def test_presets_keep_fewer_numbers_than_voxels() -> None:
     """One number a voxel is what the spline itself has."""
     for preset in PRESETS.values():
         assert preset.field_channels / preset.knot_spacing**3 < 1
-        assert sum(distance**-3 for distance in preset.pair) < 1
+        assert sum(distance**-3 for distance in preset.pair or ()) < 1
 
 
 def test_encoding_and_network_may_be_given() -> None:
