@@ -14,6 +14,7 @@ in units of the noise, all of it stabilised to unit variance.
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any, final
 
 import torch
@@ -21,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .conformal import ConformalScores, interpolated
+from .error_samples import Smoothing, neighbour_correlation
 from .error_scale import FLOOR, ErrorScale
-from .restored import Errors
+from .restored import LEVEL, Errors
 
 __all__ = ["NoiseErrors"]
 
@@ -67,6 +69,8 @@ class NoiseErrors(Errors):
         again = self.answer + _drawn(noisy, generator)
         cleaned = clean(again)
         known, places = cleaned - self.answer, _places(noisy, mask)
+        axes = tuple(range(noisy.ndim - 1))
+        self.smoothing = Smoothing(neighbour_correlation(known, axes), axes)
         features = _features(cleaned)[:, places]
         order = torch.randperm(features.shape[1], generator=generator)[: 2 * LEARNED]
         learned, scored = order.tensor_split(2)
@@ -85,10 +89,20 @@ class NoiseErrors(Errors):
     @torch.no_grad()
     def half_width(self, level: float) -> Tensor:
         """Half widths (C, *grid.shape) of the intervals, in the image's units."""
-        width = self.scores.half_width(self.log_size, level)
-        width = width * interpolated(self.log_size, self.scores.centres, self.gaps)
+        width = self._width(level)
         low, high = self.restore(self.answer - width), self.restore(self.answer + width)
         return (high - low) / 2
+
+    @torch.no_grad()
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """A sample (C, *grid.shape) of the errors."""
+        spread = self._width(LEVEL) / NormalDist().inv_cdf((1 + LEVEL) / 2)
+        error = spread * self.smoothing(_drawn(self.answer, generator))
+        return self.restore(self.answer + error) - self.restore(self.answer)
+
+    def _width(self, level: float) -> Tensor:
+        width = self.scores.half_width(self.log_size, level)
+        return width * interpolated(self.log_size, self.scores.centres, self.gaps)
 
     def statement(self) -> dict[str, Any]:
         """What they were learned from, and how much too small those errors were."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
+import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
@@ -24,6 +27,10 @@ class Errors(ABC):
     @abstractmethod
     def half_width(self, level: float) -> Tensor:
         """Half widths (C, *grid.shape) of intervals that cover a part ``level`` of the places."""
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """A sample (C, *grid.shape) of the errors, in the image's units."""
 
     @abstractmethod
     def statement(self) -> dict[str, Any]:
@@ -67,3 +74,63 @@ class Restored:
         ends = (middle.as_tensor().cpu() - width, middle.as_tensor().cpu() + width)
         low, high = (inherit(self.answer.grid.to_image(end), self.answer) for end in ends)
         return low, high
+
+    def samples(self, count: int, seed: int = 0) -> Iterator[MetaTensor]:
+        """Images (C, *grid.shape) that the truth may be, one after the other.
+
+        Of thick slices, every one would have been seen as the slices, but for the noise on them.
+
+        Args:
+            count: how many.
+            seed: of the first; the same seed gives the same images.
+
+        Raises:
+            ValueError: if ``count`` is not positive.
+        """
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, got {count}")
+        return self._drawn(count, seed)
+
+    def _drawn(self, count: int, seed: int) -> Iterator[MetaTensor]:
+        answer = self.answer.sample().as_tensor().cpu()
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(count):
+            image = self.answer.grid.to_image(answer + self.errors.sample(generator))
+            yield inherit(image, self.answer)
+
+    def interval_of(
+        self,
+        measure: Callable[[MetaTensor], Tensor],
+        level: float = LEVEL,
+        count: int = 16,
+        seed: int = 0,
+    ) -> tuple[Tensor, Tensor]:
+        """Ends of an interval of what is measured of the image: a mean, a volume, a gradient.
+
+        What the answer measures, more or less by what samples scatter, as if normally.
+
+        Args:
+            measure: of an image (C, *grid.shape) on the grid of the answer.
+            level: part of such measures whose truth is to lie within.
+            count: samples, 2 or more; few say little of how far they scatter.
+            seed: of the first.
+
+        Raises:
+            ValueError: if ``level`` is not between 0 and 1, or ``count`` less than 2.
+
+        Example:
+            >>> from oinr_monai import DenoiseConfig, denoise_trusted
+            >>> found = denoise_trusted(torch.rand(1, 24, 24), DenoiseConfig(steps=2))
+            >>> low, high = found.interval_of(lambda image: image[:, 4:8, 4:8].mean())
+            >>> bool(low < high)
+            True
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level}")
+        if count < 2:
+            raise ValueError(f"count must be 2 or more, got {count}")
+        middle = torch.as_tensor(measure(self.answer.sample()))
+        each = [torch.as_tensor(measure(image)) for image in self.samples(count, seed)]
+        squares = torch.stack([(x - middle) ** 2 for x in each]).mean(dim=0)
+        half = NormalDist().inv_cdf((1 + level) / 2) * squares.sqrt()
+        return middle - half, middle + half

@@ -15,9 +15,10 @@ from oinr_monai.scanner.resampling import Resampling
 
 from .conformal import ConformalScores
 from .error_features import Answer
+from .error_samples import Smoothing, neighbour_correlation, unseen_errors
 from .error_scale import ErrorScale
 from .pairs import AxisModel, Pair, scored
-from .restored import Errors
+from .restored import LEVEL, Errors
 from .slice_descent import SliceDescent
 from .slice_gap import Gap, blurred_once_more, noise_of_pairs, without_noise
 from .views import Slices, View
@@ -61,7 +62,9 @@ class SliceErrors(Errors):
         self.gain, self.noise = descent.gain(), quiet_noise(coarse)
         fine = view.keep_data(view.guess(coarse) + added, coarse)
         middle = self._middle(fine)
+        self.correlations: list[float] = []
         pairs = [self._rehearsed(middle, axis) for axis in view.sharp]
+        self.correlation = sum(self.correlations) / len(self.correlations)
         generator = torch.Generator().manual_seed(seed)
         learned, scored = _halves([known for known, _ in pairs], generator)
         scale = ErrorScale(learned[:-1], seed)
@@ -75,12 +78,28 @@ class SliceErrors(Errors):
     @torch.no_grad()
     def half_width(self, level: float) -> Tensor:
         """Half widths (1, *grid.shape) of the intervals, in the image's units."""
+        deviation = NormalDist().inv_cdf((1 + level) / 2)
+        noise = self._model(self.view.grid.shape[2]).guess.square().sum(dim=1)
+        width = self._squared_width(level) + (deviation * self.noise) ** 2 * noise.to(self.log_size)
+        return self._asked(width.sqrt())
+
+    @torch.no_grad()
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """A sample (1, *grid.shape) of the errors: slices see nothing of it but noise."""
+        model = self._model(self.view.grid.shape[2])
+        spread = self._squared_width(LEVEL).sqrt() / NormalDist().inv_cdf((1 + LEVEL) / 2)
+        smoothing = Smoothing(self.correlation, axes=(0, 1))
+        unseen = unseen_errors(spread, model, smoothing, generator)
+        noise = torch.randn(self.descent.coarse.shape, generator=generator).to(unseen)
+        return self._asked(unseen + along_axes(self.noise * noise, [None, None, model.guess]))
+
+    def _squared_width(self, level: float) -> Tensor:
+        # Of half widths on the lattice, without what noise adds to them.
         model = self._model(self.view.grid.shape[2])
         deviation = NormalDist().inv_cdf((1 + level) / 2) * self.noise
         width = self.scores.half_width(self.log_size, level).square()
         width = torch.maximum(width - deviation**2 * noise_of_pairs(model), LEAST**2 * width)
-        noise = deviation**2 * model.guess.square().sum(dim=1).to(width)
-        return self._asked((self.gap.factor**2 * width + noise).sqrt())
+        return self.gap.factor**2 * width
 
     def statement(self) -> dict[str, Any]:
         """What they were learned from, and the gap that was found."""
@@ -124,6 +143,7 @@ class SliceErrors(Errors):
             energy = float(scored(errors[None], pair.factor).square().mean())
             energies.append(without_noise(energy, noise))
         answer, errors = found[0]
+        self.correlations.append(neighbour_correlation(errors, [1 - axis]))
         known = scored(torch.cat([answer.features(), errors])[None], self.view.factor)[0]
         return known.flatten(1), (energies[0], energies[1])
 

@@ -10,6 +10,7 @@ from oinr_monai import SuperResolveConfig, simulate_slices, super_resolve, super
 from oinr_monai.grids.grid import Grid
 from oinr_monai.restoration.conformal import STRATA, ConformalScores
 from oinr_monai.restoration.error_features import FEATURES, REACH, Answer
+from oinr_monai.restoration.error_samples import Smoothing, neighbour_correlation, unseen_errors
 from oinr_monai.restoration.error_scale import ErrorScale
 from oinr_monai.restoration.pairs import AxisModel
 from oinr_monai.restoration.slice_errors import quiet_noise
@@ -205,3 +206,46 @@ def test_there_are_no_intervals_for_other_images(shape):
     image = Grid(shape[1:], affine).to_image(drawn(*shape))
     with pytest.raises(ValueError, match="one channel in 3-D for error bars"):
         super_resolve_trusted(image, SuperResolveConfig(steps=1, start=None))
+
+
+# samples
+
+
+def test_smoothing_keeps_variance_and_is_its_own_adjoint():
+    smoothing = Smoothing(0.4, axes=(0, 1))
+    white, other = drawn(1, 90, 90, 4), drawn(1, 90, 90, 4, seed=1)
+    smooth = smoothing(white)
+    assert float(smooth.var()) == pytest.approx(1, rel=0.05)
+    assert neighbour_correlation(smooth, [0, 1]) == pytest.approx(0.4, abs=0.03)
+    assert neighbour_correlation(smooth, [2]) == pytest.approx(0, abs=0.03)
+    torch.testing.assert_close((smooth * other).sum(), (white * smoothing(other)).sum())
+
+
+@pytest.mark.parametrize("profile", [Boxcar(4.0), Gaussian(4.0)])
+def test_slices_see_nothing_of_unseen_errors(profile):
+    model = AxisModel.of(8, 4.0, 4, profile)
+    spread = 1 + torch.rand(1, 40, 40, 32, generator=torch.Generator().manual_seed(0))
+    errors = unseen_errors(spread, model, Smoothing(0.3, (0, 1)), torch.Generator().manual_seed(1))
+    seen = along_axes(errors, [None, None, model.coarse])
+    assert float(seen.square().mean().sqrt()) < 0.01 * float(errors.square().mean().sqrt())
+    assert float((errors / spread).square().mean().sqrt()) == pytest.approx(1, rel=0.1)
+
+
+def test_samples_scatter_as_the_intervals_say_and_keep_the_slices(found, thick):
+    images = list(found.samples(6))
+    assert all(map(torch.equal, images, found.samples(6)))
+    answer, width = found.answer.sample().as_tensor(), found.half_width().as_tensor()
+    scores = torch.stack([(image.as_tensor() - answer) / width for image in images])
+    assert float((scores.abs() <= 1).double().mean()) == pytest.approx(0.9, abs=0.03)
+    seen = images[0].as_tensor().unflatten(3, (10, 4)).mean(dim=4) - thick.as_tensor()
+    noise = found.answer.info["trust"]["noise"]
+    assert float(seen.square().mean().sqrt()) == pytest.approx(noise, rel=0.3)
+    with pytest.raises(ValueError, match="count must be 1 or more"):
+        found.samples(0)
+
+
+def test_means_over_whole_slices_are_surer_than_voxels(found, truth):
+    low, high = found.interval_of(lambda image: image[:, 10:30, 10:30, 8:28].mean())
+    value = truth.as_tensor()[:, 10:30, 10:30, 8:28].mean()
+    assert float(low) <= float(value) <= float(high)
+    assert float(high - low) < 0.2 * float(found.half_width().mean())
