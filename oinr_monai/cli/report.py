@@ -32,6 +32,10 @@ def report(
     image: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="What it was made of, to compare with.")
     ] = None,
+    error_map: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP", help="Half widths that --error-map wrote beside the answer."),
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -41,15 +45,17 @@ def report(
     One HTML file of a few megabytes, that needs no network and nothing beside it.
     """
     check_output(output, (".html",))
-    check_unused(output, [answer, image], overwrite)
-    page = _page(answer, image, device)
+    check_unused(output, [answer, image, error_map], overwrite)
+    page = _page(answer, image, error_map, device)
     page.write(output)
     show({"output": str(output), "bytes": output.stat().st_size}, as_json)
 
 
-def _page(answer: Path, image: Path | None, device: str) -> Page:
+def _page(answer: Path, image: Path | None, error_map: Path | None, device: str) -> Page:
     from oinr_monai.report import report_of_answer, report_of_fit
 
+    if answer.suffix.lower() == ".oinr" and error_map is not None:
+        raise ValueError(f"--error-map must go with an image that was made better, got {answer}")
     source = None if image is None else _read(image)
     if answer.suffix.lower() == ".oinr":
         representation = load_representation(answer, device)
@@ -61,7 +67,8 @@ def _page(answer: Path, image: Path | None, device: str) -> Page:
 
     with about(answer):
         better = fit(_read(answer), FitConfig(preset="exact", device=device))
-    return report_of_answer(better, source, answer.name)
+    errors = None if error_map is None else _read(error_map)
+    return report_of_answer(better, source, answer.name, error=errors)
 
 
 def _read(path: Path) -> MetaTensor:

@@ -31,12 +31,20 @@ Args:
 BESIDE = """
     {name}: key of the item that is taken beside each, as its ``{name}``; none if None."""
 
+# Argument of the twins whose array transform has ``with_error``: the answer, and its half widths.
+ERROR_KEYS = "error_keys"
+
+ERRORS = f"""
+    {ERROR_KEYS}: key for the half widths of 90 % intervals of each result, one for each of
+        ``keys``; they are not worked out if None."""
+
 
 class DictionaryTwin(MapTransform):
     """A transform of dictionaries that applies its ``array_transform`` to every key.
 
     Its arguments are the keys; those of the array transform; and, by name, the key of what that
-    takes beside each item (``mask`` or ``like``), ``output_keys`` and ``allow_missing_keys``.
+    takes beside each item (``mask`` or ``like``), ``error_keys`` where it tells how far to trust
+    its answers, ``output_keys`` and ``allow_missing_keys``.
     Signature and docstring of each subclass name them.
     """
 
@@ -67,20 +75,35 @@ class DictionaryTwin(MapTransform):
             self.keys if output_keys is None else ensure_tuple_rep(output_keys, len(self.keys))
         )
         self.beside_key: Hashable | None = kwargs.pop(self.beside, None) if self.beside else None
+        told = kwargs.pop(ERROR_KEYS, None) if _tells_errors(self.array_transform) else None
+        self.error_keys = ensure_tuple_rep(told, len(self.keys))
         self.transform = self.array_transform(*args, **kwargs)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A copy of ``data`` with the results."""
         result = dict(data)
         other = {} if self.beside_key is None else {str(self.beside): data[self.beside_key]}
-        for key, output_key in self.key_iterator(result, self.output_keys):
-            result[output_key] = self.transform(data[key], **other)
+        keys = self.key_iterator(result, self.output_keys, self.error_keys)
+        for key, output_key, error_key in keys:
+            if error_key is None:
+                result[output_key] = self.transform(data[key], **other)
+            else:
+                answered = self.transform.with_error(data[key], **other)  # type: ignore[attr-defined]
+                result[output_key], result[error_key] = answered
         return result
+
+
+def _tells_errors(array: type[Transform]) -> bool:
+    return hasattr(array, "with_error")
 
 
 def _signature(array: type[Transform], beside: str | None) -> Signature:
     twin = dict(inspect.signature(DictionaryTwin.__init__).parameters)
     by_name = [twin["output_keys"], twin["allow_missing_keys"]]
+    if _tells_errors(array):
+        note = "KeysCollection | None"
+        keys = Parameter(ERROR_KEYS, Parameter.KEYWORD_ONLY, default=None, annotation=note)
+        by_name.insert(0, keys)
     if beside is not None:
         key = Parameter(beside, Parameter.KEYWORD_ONLY, default=None, annotation="Hashable | None")
         by_name.insert(0, key)
@@ -92,4 +115,5 @@ def _documented(twin: type[DictionaryTwin], array: type[Transform]) -> str:
     _, _, after = (inspect.getdoc(array) or "").partition("\nArgs:\n")
     own = after.partition("\n\n")[0].rstrip()
     beside = "" if twin.beside is None else BESIDE.format(name=twin.beside)
+    beside += ERRORS if _tells_errors(array) else ""
     return f"{inspect.getdoc(twin)}\n{ARGUMENTS.format(own=own, beside=beside)}"

@@ -19,9 +19,13 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.time_axis import TIME_AXIS, TimeAxis
-from oinr_monai.restoration.denoising import DenoiseConfig, denoise
+from oinr_monai.restoration.denoising import DenoiseConfig, denoise, denoise_trusted
 from oinr_monai.restoration.interpolation import interpolate_slices
-from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
+from oinr_monai.restoration.super_resolution import (
+    SuperResolveConfig,
+    super_resolve,
+    super_resolve_trusted,
+)
 from oinr_monai.scanner.noise import NoiseModel
 from oinr_monai.scanner.profiles import SliceProfile
 from oinr_monai.scanner.simulation import simulate_slices
@@ -95,6 +99,26 @@ class SuperResolveOINR(Transform):
             guide=guide,
         )
         return found.sample()
+
+    def with_error(
+        self, image: Tensor | np.ndarray, guide: Tensor | np.ndarray | None = None
+    ) -> tuple[MetaTensor, MetaTensor]:
+        """The fine image of slices (1, *spatial), and half widths of its 90 % intervals.
+
+        Raises:
+            ValueError: if there is a guide, of which the intervals know nothing, or no slices.
+        """
+        if guide is not None:
+            raise ValueError("guide must be None with error_keys, whose intervals do not know it")
+        found = super_resolve_trusted(
+            image,
+            self.config,
+            spacing=self.spacing,
+            slice_axis=self.slice_axis,
+            slice_thickness=self.slice_thickness,
+            profile=self.profile,
+        )
+        return found.answer.sample(), found.half_width()
 
 
 class SimulateThickSlices(Transform):
@@ -172,6 +196,13 @@ class DenoiseOINR(Transform):
     ) -> MetaTensor:
         """The clean image on the same grid; where a mask is given, only its voxels count."""
         return denoise(image, self.config, mask=mask).sample()
+
+    def with_error(
+        self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
+    ) -> tuple[MetaTensor, MetaTensor]:
+        """The clean image, and half widths of its 90 % intervals."""
+        found = denoise_trusted(image, self.config, mask=mask)
+        return found.answer.sample(), found.half_width()
 
 
 class InterpolateOINR(Transform):

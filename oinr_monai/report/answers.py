@@ -23,8 +23,10 @@ from .words import closeness, how_large, in_mm
 
 __all__ = ["report_of_answer", "report_of_fit"]
 
-# What a difference is shown by: dark where there is none.
-SIGNED = "blue2red"
+# What a difference is shown by: dark where there is none; and a width: bright where it is wide.
+SIGNED, WIDE = "blue2red", "hot"
+
+HALF_WIDTH = "half width of the 90 % interval"
 
 
 def report_of_fit(
@@ -101,7 +103,7 @@ def report_of_answer(
         "gradient magnitude, per mm": _steepness(answer, grid),
     }
     if error is not None:
-        layers["half width of the 90 % interval"] = error
+        layers[HALF_WIDTH] = fit(error, FitConfig(preset="exact")).sample(grid)
     _look(page, layers)
     _closely(page, {"input, cubic spline": before, "answer": answer}, seen, image)
     page.facts("Settings", _told(answer.info.get("settings") or {}))
@@ -184,7 +186,7 @@ def _layer(name: str, image: MetaTensor) -> Layer:
     affine[:dims, :dims], affine[:dims, 3] = own[:dims, :dims], own[:dims, dims]
     volume = MetaTensor(plain if dims == 3 else plain[..., None], affine=affine)
     if name != "difference":
-        return Layer(name, volume, "gray")
+        return Layer(name, volume, WIDE if name == HALF_WIDTH else "gray")
     most = float(plain.abs().max()) or 1.0
     return Layer(name, volume, SIGNED, (-most, most))
 

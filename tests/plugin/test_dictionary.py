@@ -20,7 +20,9 @@ def test_a_signature_names_every_argument(twin: type[DictionaryTwin]) -> None:
     arguments = inspect.signature(twin).parameters
     own = list(inspect.signature(twin.array_transform).parameters)
     beside = [] if twin.beside is None else [twin.beside]
-    assert list(arguments) == ["keys", *own, *beside, "output_keys", "allow_missing_keys"]
+    errors = ["error_keys"] if hasattr(twin.array_transform, "with_error") else []
+    by_name = [*beside, *errors, "output_keys", "allow_missing_keys"]
+    assert sorted(arguments) == sorted(["keys", *own, *by_name])
     assert {each.kind for each in arguments.values()} <= {
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
         inspect.Parameter.KEYWORD_ONLY,
@@ -36,6 +38,8 @@ def test_what_the_array_transform_does_not_take_is_refused() -> None:
         FitOINRd("image", preset="fast")
     with pytest.raises(TypeError, match="unexpected keyword argument 'mask'"):
         plugin.SuperResolveOINRd("image", mask="mask")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'error_keys'"):
+        plugin.SimulateThickSlicesd("image", 3.0, error_keys="error")
     assert DeriveOINRd("image", "hessian", sigma=1.0).transform.maps == ("hessian",)
 
 

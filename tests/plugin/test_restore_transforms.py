@@ -15,6 +15,8 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, SaveImage
 from torch import Tensor
 
 from oinr_monai import (
+    DenoiseConfig,
+    DenoiseOINRd,
     FitConfig,
     GaussianNoise,
     InterpolateOINR,
@@ -25,6 +27,7 @@ from oinr_monai import (
     SuperResolveOINRd,
     simulate_slices,
     super_resolve,
+    super_resolve_trusted,
 )
 from oinr_monai.scanner.profiles import Gaussian
 
@@ -57,6 +60,22 @@ def test_super_resolve_is_the_function(volume: MetaTensor) -> None:
     for each in (found, twin["a"]):
         torch.testing.assert_close(each.as_tensor(), wanted.as_tensor(), rtol=0, atol=1e-6)
         assert torch.equal(each.affine, wanted.affine)
+
+
+def test_half_widths_come_beside_the_answer(volume: MetaTensor) -> None:
+    thick, config = simulate_slices(volume, 4.0), SuperResolveConfig(steps=0)
+    found = SuperResolveOINRd("a", config, output_keys="b", error_keys="c")({"a": thick})
+    wanted = super_resolve_trusted(thick, config)
+    assert torch.equal(found["c"], wanted.half_width())
+    torch.testing.assert_close(found["b"], wanted.answer.sample(), rtol=0, atol=1e-6)
+    assert found["a"] is thick
+    noisy, quick = volume[..., 0], DenoiseConfig(GaussianNoise(0.3), steps=3)
+    found = DenoiseOINRd("a", quick, error_keys="c")({"a": noisy})
+    assert found["c"].shape == found["a"].shape
+    assert set(DenoiseOINRd("a", quick)({"a": noisy})) == {"a"}
+    twin = SuperResolveOINRd("a", config, guide="g", error_keys="c")
+    with pytest.raises(ValueError, match="guide must be None with error_keys"):
+        twin({"a": thick, "g": volume})
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
