@@ -53,7 +53,7 @@ FIRST, FIT, ASK = "First of all", "Image to function", "Ask it"
 RESTORE, MANY = "Restore", "Several images"
 
 _add(demo, FIRST, "-o oinr-demo")
-_add(doctor, FIRST, "--json", cls=TyperCommand)  # which tells what is broken, were it an import of ours
+_add(doctor, FIRST, "--json", cls=TyperCommand)  # an import of ours may be broken
 
 _add(fit, FIT, "t1.nii.gz -o t1.oinr")
 _add(info, FIT, "t1.oinr")
