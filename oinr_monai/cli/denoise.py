@@ -15,7 +15,7 @@ from .inputs import check_budget, check_grid, device_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import ERROR_MAP, ErrorMap, error_target
+from .trust import ErrorMap, error_target, write_errors
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -87,7 +87,7 @@ def denoise(  # noqa: PLR0913
     volume = read_image(image, uid or (), finite=mask is None)
     shown, grid = len(volume) if frame is None else 1, check_grid(image, volume)
     target.check(shown, grid, volume.meta, grid)
-    errors = None if error_map is None else error_target(error_map, [image, output], overwrite)
+    errors = error_target(error_map, output, [image, mask], overwrite)
     if errors is not None:
         errors.check(shown, grid, {}, grid)
     inside = None if mask is None else read_mask(mask, volume, uid or ())
@@ -111,7 +111,7 @@ def denoise(  # noqa: PLR0913
             stopped(found[-1].info["steps"], f"{output} is not written")
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
     if errors is not None:
-        errors.write(_stacked(widths), ERROR_MAP)
+        write_errors(errors, widths)
     show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
 
 
@@ -172,13 +172,6 @@ def _together(image: MetaTensor, found: list[Representation]) -> MetaTensor:
     from monai.data import MetaTensor
 
     return MetaTensor(torch.cat([each.sample().as_tensor() for each in found]), meta=image.meta)
-
-
-def _stacked(widths: list[MetaTensor]) -> MetaTensor:
-    import torch
-    from monai.data import MetaTensor
-
-    return MetaTensor(torch.cat([each.as_tensor() for each in widths]), affine=widths[0].affine)
 
 
 def _scores(found: list[Representation]) -> dict[str, Any]:

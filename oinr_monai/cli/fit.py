@@ -87,19 +87,13 @@ def fit(  # noqa: PLR0913
     """
     check_budget(steps, seconds)
     asked = Asked(lossless, max_error, psnr, bits)
-    if labels and len(images) > 1:
-        raise ValueError(f"--labels must go with one image, got {len(images)}")
-    if memory is not None and (labels or mask is not None or len(images) > 1):
-        raise ValueError("--memory must go with one image, without --labels and --mask")
+    _check_alone(images, labels, mask, memory)
     check_output(output, (".oinr",), [*images, init, mask], overwrite)
     from oinr_monai.fitting.interrupts import learning
     from oinr_monai.fitting.presets import FitConfig
-    from oinr_monai.images.files import read_image
-    from oinr_monai.images.labels import read_labels
     from oinr_monai.images.masks import read_mask
 
-    read = read_labels if labels else partial(read_image, finite=mask is None)
-    volumes, grid = _opened(images, memory, partial(read, series=uid or ()))
+    volumes, grid = _opened(images, memory, _reader(labels, mask is None, uid))
     config = FitConfig(
         preset=preset or ("balanced" if labels or init or len(images) > 1 else None),
         steps=steps,
@@ -131,6 +125,25 @@ def fit(  # noqa: PLR0913
         show(_summary(output, representation, coded), as_json)
         if representation.info.interrupted:
             stopped(representation.info["steps"], f"{output} holds the best so far")
+
+
+def _check_alone(
+    images: Sequence[Path], labels: bool, mask: Path | None, memory: float | None
+) -> None:
+    """Raise where options do not go together, or not with several images."""
+    if labels and len(images) > 1:
+        raise ValueError(f"--labels must go with one image, got {len(images)}")
+    if memory is not None and (labels or mask is not None or len(images) > 1):
+        raise ValueError("--memory must go with one image, without --labels and --mask")
+
+
+def _reader(labels: bool, finite: bool, uid: Sequence[str] | None) -> Callable[[Path], MetaTensor]:
+    """What reads an image, or a label map."""
+    from oinr_monai.images.files import read_image
+    from oinr_monai.images.labels import read_labels
+
+    read = read_labels if labels else partial(read_image, finite=finite)
+    return partial(read, series=uid or ())
 
 
 def _scores(output: Path, representation: Representation) -> dict[str, float | None]:

@@ -61,9 +61,12 @@ def reconstruct(  # noqa: PLR0913
     check_output(output, (*IMAGE_SUFFIXES, ".oinr"), inputs, overwrite)
     if poses is not None:
         check_output(poses, (".csv",), inputs, overwrite)
-    for name, given in (("mask", masks), ("slice-thickness", thickness)):
-        if given and len(given) not in (len(stacks), 1 if name != "mask" else len(stacks)):
-            raise ValueError(f"--{name} must be one for each STACK, got {len(given)}")
+    if masks and len(masks) != len(stacks):
+        raise ValueError(f"--mask must be one for each STACK, got {len(masks)}")
+    if thickness and len(thickness) not in (1, len(stacks)):
+        raise ValueError(
+            f"--slice-thickness must be one, or one for each STACK, got {len(thickness)}"
+        )
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.images.masks import read_mask
     from oinr_monai.restoration.reconstruction import ReconstructConfig
@@ -81,7 +84,7 @@ def reconstruct(  # noqa: PLR0913
         known = [read_mask(*pair) for pair in zip(masks, images, strict=True)]
     with about(stacks[0]):
         found = reconstruct_volume(images, config, masks=known, profiles=profiles)
-    if output.suffix == ".oinr":
+    if output.suffix.lower() == ".oinr":
         found.volume.save(output)
     else:
         write_image(output, found.volume.sample(), "reconstructed")

@@ -13,7 +13,7 @@ from .inputs import check_budget, check_grid, device_of, marked, profile_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import ERROR_MAP, ErrorMap, error_target
+from .trust import ErrorMap, error_target, write_errors
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -107,10 +107,12 @@ def super_resolve(  # noqa: PLR0913
     REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
-    _check_guide(guide, images, error_map)
+    _check_alone(images, guide, error_map)
     belonging = Belonging(dicom, images[0], uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
-    target = Target.of(output, belonging, suffixes, [*images, guide], overwrite)
+    inputs = [*images, guide]
+    target = Target.of(output, belonging, suffixes, inputs, overwrite)
+    errors = error_target(error_map, output, inputs, overwrite)
     from oinr_monai.grids.checks import per_axis
     from oinr_monai.images.files import read_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
@@ -124,11 +126,8 @@ def super_resolve(  # noqa: PLR0913
         chosen = None if spacing is None else per_axis("spacing", spacing, dims)
     fine = fine_grid(grids[0], thickest_axis(grids[0]) if axis is None else axis, chosen)
     target.check(len(volumes[0]), fine, volumes[0].meta, grids[0])
-    errors = None if error_map is None else error_target(error_map, [*images, output], overwrite)
     if errors is not None:
         errors.check(len(volumes[0]), fine, {}, grids[0])
-        if len(images) > 1:
-            raise ValueError(f"--error-map must go with one stack, got {len(images)}")
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):
@@ -150,15 +149,17 @@ def super_resolve(  # noqa: PLR0913
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
         if errors is not None and trusted is not None:
-            errors.write(trusted.half_width(), ERROR_MAP)
+            write_errors(errors, [trusted.half_width()])
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
     show({"output": str(output), **place, **scores}, as_json)
 
 
-def _check_guide(guide: Path | None, images: list[Path], error_map: Path | None) -> None:
-    if guide is not None and len(images) > 1:
-        raise ValueError(f"--guide must go with one image, got {len(images)}; leave it out")
+def _check_alone(images: list[Path], guide: Path | None, error_map: Path | None) -> None:
+    """Raise where options do not go together, or not with several stacks."""
+    for name, given in (("guide", guide), ("error-map", error_map)):
+        if given is not None and len(images) > 1:
+            raise ValueError(f"--{name} must go with one stack, got {len(images)}; leave it out")
     if guide is not None and error_map is not None:
         raise ValueError("--guide must be left out with --error-map, which knows nothing of it")
 

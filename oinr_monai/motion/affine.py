@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .motion import Motion
 
-__all__ = ["AffineMotion", "rigid_about", "rotation_of", "turns"]
+__all__ = ["AffineMotion", "rigid_about", "rotation_of", "turn_of", "turns"]
 
 # By how much columns of a matrix may miss unit length and right angles to count as a rotation;
 # files of six digits do. Chosen by hand.
@@ -124,6 +124,20 @@ def rotation_of(turn: Tensor) -> Tensor:
         [[0, -1], [1, 0]]
     """
     return torch.linalg.matrix_exp(torch.einsum("k,kij->ij", turn.double(), turns(len(turn))))
+
+
+def turn_of(rotation: Tensor) -> Tensor:
+    """The axes of rotations (..., 3, 3) times their angles in radians (..., 3), below a half turn.
+
+    Example:
+        >>> turn = torch.tensor([0.1, -0.4, 0.2], dtype=torch.float64)
+        >>> bool(torch.allclose(turn_of(rotation_of(turn)), turn))
+        True
+    """
+    skew = (rotation - rotation.mT) / 2
+    axis = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+    sine, cosine = axis.norm(dim=-1), (rotation.diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1) / 2
+    return axis * (torch.atan2(sine, cosine) / sine.clamp_min(1e-12))[..., None]
 
 
 def turns(count: int) -> Tensor:

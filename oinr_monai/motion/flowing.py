@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -11,6 +10,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from oinr_monai.scanner.forward_model import conjugate_gradients
 
 from .affine import AffineMotion
 from .mesh import Mesh
@@ -134,7 +135,7 @@ class Flow:
             seen = (rows * mesh.dense(change)[:, None]).sum(dim=0)
             return mesh.adjoint((rows * seen).sum(dim=1)) + two * mesh.bent(change) + held * change
 
-        return -conjugate_gradients(curved, force, diagonal + held)
+        return -conjugate_gradients(curved, force, None, SOLVES, LEFT, diagonal + held)
 
     def _downhill(self, here: Reached, step: Tensor) -> Reached:
         for halving in range(HALVINGS):
@@ -174,23 +175,3 @@ def exponential(velocity: Tensor) -> Tensor:
     for _ in range(squarings):
         moved = moved + at(moved, moved)
     return moved[0]
-
-
-def conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], wanted: Tensor, diagonal: Tensor
-) -> Tensor:
-    """Solve a symmetric positive system, preconditioned by its diagonal, as far as is useful."""
-    found, left = torch.zeros_like(wanted), wanted.clone()
-    scaled = left / diagonal
-    direction, size = scaled, float((left * scaled).sum())
-    enough = LEFT**2 * size
-    for _ in range(SOLVES):
-        if size <= enough or size == 0:
-            break
-        image = apply(direction)
-        length = size / float((direction * image).sum())
-        found, left = found + length * direction, left - length * image
-        scaled = left / diagonal
-        size, before = float((left * scaled).sum()), size
-        direction = scaled + size / before * direction
-    return found

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.scanner.forward_model import along_axes
 
-from .separable import along_axes, gram_matrices, spline_rows
+from .separable import gram_matrices, spline_rows
 from .vector_spline import VectorSpline
 
 __all__ = ["Mesh", "mesh_over"]

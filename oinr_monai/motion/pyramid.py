@@ -13,9 +13,10 @@ from torch import Tensor
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.splines import interpolating_coefficients, jet
+from oinr_monai.scanner.forward_model import along_axes
 
 from .pair import ImagePair
-from .separable import along_axes, gaussian_rows
+from .separable import gaussian_rows
 
 __all__ = ["Level", "Looked", "ViewScale", "at_scale", "lattice_of"]
 

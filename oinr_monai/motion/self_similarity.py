@@ -8,8 +8,9 @@ from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
 from oinr_monai.images.arrays import plain_tensor
+from oinr_monai.scanner.forward_model import along_axes
 
-from .separable import along_axes, window_rows
+from .separable import window_rows
 
 __all__ = ["self_similarity"]
 

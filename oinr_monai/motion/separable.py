@@ -1,33 +1,13 @@
-"""Products of one matrix along each axis: smoothing, splines on lattices, sums over windows."""
+"""Matrices of one axis each: smoothing, splines on lattices, sums over windows."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from oinr_monai.grids.splines import bspline_weights
 
-__all__ = ["along_axes", "gaussian_rows", "gram_matrices", "spline_rows", "window_rows"]
-
-
-def along_axes(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Values (..., *K) times one matrix (n, k) along each of the last axes: (..., *n).
-
-    Example:
-        >>> twice = 2 * torch.eye(3)
-        >>> along_axes(torch.ones(3, 3), [twice, twice]).unique().tolist()
-        [4.0]
-    """
-    dims = len(matrices)
-    for axis, matrix in zip(range(-1, -dims - 1, -1), reversed(matrices), strict=True):
-        if axis == -1:
-            values = values @ matrix.T
-        else:
-            tail = values.shape[axis + 1 :]
-            values = (matrix @ values.flatten(axis + 1)).unflatten(-1, tail)
-    return values
+__all__ = ["gaussian_rows", "gram_matrices", "spline_rows", "window_rows"]
 
 
 def gaussian_rows(size: int, sigma: float) -> Tensor:

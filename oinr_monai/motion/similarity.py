@@ -16,10 +16,19 @@ from torch import Tensor
 
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.splines import bspline_weights
+from oinr_monai.scanner.forward_model import along_axes
 
-from .separable import along_axes, window_rows
+from .separable import window_rows
 
-__all__ = ["LocalCorrelation", "MutualInformation", "Pull", "Similarity", "SquaredDifferences"]
+__all__ = [
+    "HUBER",
+    "MEDIAN",
+    "LocalCorrelation",
+    "MutualInformation",
+    "Pull",
+    "Similarity",
+    "SquaredDifferences",
+]
 
 # Variance below which a window counts as empty, of images of unit spread: noise of a tenth of the
 # contrast. Chosen by hand.

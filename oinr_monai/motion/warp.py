@@ -85,23 +85,33 @@ def warp_labels(labels: Tensor, motion: Motion, grid: Grid) -> MetaTensor:
     """
     check_room(grid.shape, 2)
     values, own = as_labels(labels)[0], Grid.from_image(labels)
-    names = values.unique()
-    codes = torch.searchsorted(names, values)
-    occupancies = [(codes == code).float()[None, None] for code in range(len(names))]
-    last = torch.tensor([max(n - 1, 1) for n in own.shape], dtype=torch.float64)
-    parts = []
-    for voxels in _moved(motion, grid, own):
-        places = (voxels * (2 / last) - 1).flip(-1).float()
-        places = places.view(1, *[1] * (len(own.shape) - 1), *places.shape)
-        looked = [
-            F.grid_sample(each, places, padding_mode="border", align_corners=True).flatten()
-            for each in occupancies
-        ]
-        found = names[torch.stack(looked).argmax(dim=0)]
-        inside = ((voxels >= -0.5) & (voxels <= torch.tensor(own.shape) - 0.5)).all(dim=1)
-        parts.append(torch.where(inside, found, torch.zeros_like(found)))
+    parts = [_nearest_label(values, voxels) for voxels in _moved(motion, grid, own)]
     whole = torch.cat(parts).unflatten(0, (-1, *grid.shape[:-1])).movedim(0, -1).contiguous()
     return inherit(grid.to_image(whole[None]), labels)
+
+
+def _nearest_label(values: Tensor, voxels: Tensor) -> Tensor:
+    """The label (N,) of the largest occupancy at voxel indices (N, D); 0 beyond the map."""
+    ends = torch.tensor(values.shape)
+    inside = ((voxels >= -0.5) & (voxels <= ends - 0.5)).all(dim=1)
+    if not bool(inside.any()):
+        return values.new_zeros(len(voxels))
+    # The labels near these places alone: there may be many, and each takes a volume.
+    near = voxels[inside].clamp(min=torch.zeros(len(ends)), max=ends - 1)
+    low, high = near.amin(0).floor().long(), near.amax(0).ceil().long() + 1
+    part = values[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))]
+    last = torch.tensor([max(n - 1, 1) for n in part.shape], dtype=torch.float64)
+    places = ((voxels - low) * (2 / last) - 1).flip(-1).float()
+    places = places.view(1, *[1] * (part.ndim - 1), *places.shape)
+    names = part.unique()
+    looked = [
+        F.grid_sample(
+            (part == name).float()[None, None], places, padding_mode="border", align_corners=True
+        ).flatten()
+        for name in names
+    ]
+    found = names[torch.stack(looked).argmax(dim=0)]
+    return torch.where(inside, found, torch.zeros_like(found))
 
 
 def _moved(motion: Motion, grid: Grid, own: Grid) -> Iterator[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,23 +82,19 @@ class SuperResolveOINR(Transform):
         slice_thickness: float | None = None,
         profile: SliceProfile | None = None,
     ) -> None:
-        self.config, self.spacing = config or SuperResolveConfig(), spacing
-        self.slice_axis, self.slice_thickness, self.profile = slice_axis, slice_thickness, profile
+        self.config = config or SuperResolveConfig()
+        self.asked: dict[str, Any] = {
+            "spacing": spacing,
+            "slice_axis": slice_axis,
+            "slice_thickness": slice_thickness,
+            "profile": profile,
+        }
 
     def __call__(
         self, image: Tensor | np.ndarray, guide: Tensor | np.ndarray | None = None
     ) -> MetaTensor:
         """The fine image (C, *spatial) with its affine; another contrast may guide it."""
-        found = super_resolve(
-            image,
-            self.config,
-            spacing=self.spacing,
-            slice_axis=self.slice_axis,
-            slice_thickness=self.slice_thickness,
-            profile=self.profile,
-            guide=guide,
-        )
-        return found.sample()
+        return super_resolve(image, self.config, guide=guide, **self.asked).sample()
 
     def with_error(
         self, image: Tensor | np.ndarray, guide: Tensor | np.ndarray | None = None
@@ -110,14 +106,7 @@ class SuperResolveOINR(Transform):
         """
         if guide is not None:
             raise ValueError("guide must be None with error_keys, whose intervals do not know it")
-        found = super_resolve_trusted(
-            image,
-            self.config,
-            spacing=self.spacing,
-            slice_axis=self.slice_axis,
-            slice_thickness=self.slice_thickness,
-            profile=self.profile,
-        )
+        found = super_resolve_trusted(image, self.config, **self.asked)
         return found.answer.sample(), found.half_width()
 
 

@@ -15,6 +15,7 @@ from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
 from oinr_monai.representation.representation import Representation
+from oinr_monai.restoration.restored import HALF_WIDTH
 
 from .figures import busiest, curves, zooms
 from .page import Page
@@ -25,8 +26,6 @@ __all__ = ["report_of_answer", "report_of_fit"]
 
 # What a difference is shown by: dark where there is none; and a width: bright where it is wide.
 SIGNED, WIDE = "blue2red", "hot"
-
-HALF_WIDTH = "half width of the 90 % interval"
 
 
 def report_of_fit(

@@ -34,15 +34,14 @@ from .oinr_file import Contents, format_version, read_oinr, write_oinr
 from .sampled_field import SampledField
 from .sampled_file import read_sampled, write_sampled
 from .smoothed_field import SmoothedField
-from .world import all_of, flatten_border, symmetric, turn_twice
+from .world import all_of, flatten_border, in_the_world
 
 __all__ = ["Representation"]
 
 # Voxels of a slab: 64 MiB of float32.
 SLAB_VOXELS = 1 << 24
 
-# Part of a voxel by which rounding may place a voxel centre outside the outermost ones; chosen by
-# hand.
+# Part of a voxel by which rounding may place a centre beyond the outermost ones; by hand.
 ROUNDING = 1e-4
 
 
@@ -290,19 +289,8 @@ class Representation(InMonai):
         slopes = jet[1:] * (inside * column(self.scale.std, value))
         return Jet(
             torch.where(inside, intensities, column(self.scale.outside, intensities)),
-            *self._turned(slopes),
+            *in_the_world(slopes, self.grid.directions),
         )
-
-    def _turned(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        # World gradient and Hessian; of no derivatives, or of no second ones, they are empty.
-        dims = self.grid.spatial_dims
-        first, second = slopes[:dims], slopes[dims:]
-        turn = torch.linalg.inv(self.grid.directions).to(slopes)
-        gradient = torch.tensordot(turn.T, first, dims=1) if len(first) else first
-        if not len(second):
-            return gradient.movedim(1, 0), second[:, None].movedim(2, 0)
-        hessian = torch.tensordot(turn_twice(turn), second, dims=1)
-        return gradient.movedim(1, 0), symmetric(hessian, dims).movedim(2, 0)
 
     def _places(self, order: int, scattered: bool) -> int:
         return max(TILE_NUMBERS // self.field.numbers(order, scattered), 1)

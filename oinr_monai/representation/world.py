@@ -7,7 +7,7 @@ from torch import Tensor
 
 from oinr_monai.grids.jets import second_order_pairs
 
-__all__ = ["all_of", "flatten_border", "symmetric", "turn_twice"]
+__all__ = ["all_of", "flatten_border", "in_the_world"]
 
 
 def all_of(masks: list[Tensor]) -> Tensor:
@@ -29,7 +29,7 @@ def flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
     return jet
 
 
-def turn_twice(turn: Tensor) -> Tensor:
+def _turn_twice(turn: Tensor) -> Tensor:
     """What T does to a gradient, T' H T does to a Hessian: as one matrix on its upper triangle."""
     pairs = second_order_pairs(len(turn))
     rows = [
@@ -39,8 +39,26 @@ def turn_twice(turn: Tensor) -> Tensor:
     return torch.stack([torch.stack(row) for row in rows])
 
 
-def symmetric(parts: Tensor, dims: int) -> Tensor:
+def _symmetric(parts: Tensor, dims: int) -> Tensor:
     """(D (D + 1) / 2, ...) to (D, D, ...)."""
     pairs = second_order_pairs(dims)
     rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
     return parts[torch.tensor(rows, device=parts.device)]
+
+
+def in_the_world(slopes: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """World gradient (C, D, *places) and Hessian (C, D, D, *places), from mm along the axes.
+
+    Args:
+        slopes: first and second derivatives as jets have them (K, C, *places); those that are not
+            there are empty in the answer.
+        directions: unit vectors of the axes as columns (D, D).
+    """
+    dims = len(directions)
+    first, second = slopes[:dims], slopes[dims:]
+    turn = torch.linalg.inv(directions).to(slopes)
+    gradient = torch.tensordot(turn.T, first, dims=1) if len(first) else first
+    if not len(second):
+        return gradient.movedim(1, 0), second[:, None].movedim(2, 0)
+    hessian = torch.tensordot(_turn_twice(turn), second, dims=1)
+    return gradient.movedim(1, 0), _symmetric(hessian, dims).movedim(2, 0)

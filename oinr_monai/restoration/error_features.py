@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .error_scale import FLOOR
+from .local_energy import bend, log_root, mean, slope
 
 __all__ = ["FEATURES", "Answer"]
 
@@ -64,8 +64,8 @@ class Answer:
     def features(self) -> Tensor:
         """Features (K, X, Y, Z * factor) of every place."""
         across = [
-            _energy(_slope(self.fine, 3) * self.factor, (1, 1, 3)),
-            _energy(_bend(self.fine, 3) * self.factor**2, (3, 3, 3)),
+            _energy(slope(self.fine, 3) * self.factor, (1, 1, 3)),
+            _energy(bend(self.fine, 3) * self.factor**2, (3, 3, 3)),
             _energy(self.added, (1, 1, 1)),
             _energy(self.added, (3, 3, 3)),
             self.fine,
@@ -75,16 +75,16 @@ class Answer:
 
     def _of_slices(self) -> list[Tensor]:
         slices = self.coarse
-        mean = _mean(slices, (5, 5, 3))
-        variance = (_mean(slices.square(), (5, 5, 3)) - mean.square()).clamp_min(0)
+        middle = mean(slices, (5, 5, 3))
+        variance = (mean(slices.square(), (5, 5, 3)) - middle.square()).clamp_min(0)
         within = (1, 2)
         return [
-            _energy(_bend(slices, 3), (3, 3, 1)),
-            _energy(_slope(slices, 3), (3, 3, 1)),
-            _log(sum((_mean(_bend(slices, d).square(), (3, 3, 1)) for d in within), 0 * mean)),
-            _log(sum((_mean(_slope(slices, d).square(), (3, 3, 1)) for d in within), 0 * mean)),
-            _log(variance),
-            mean,
+            _energy(bend(slices, 3), (3, 3, 1)),
+            _energy(slope(slices, 3), (3, 3, 1)),
+            log_root(sum((mean(bend(slices, d).square(), (3, 3, 1)) for d in within), 0 * middle)),
+            log_root(sum((mean(slope(slices, d).square(), (3, 3, 1)) for d in within), 0 * middle)),
+            log_root(variance),
+            middle,
         ]
 
     def _phases(self) -> list[Tensor]:
@@ -94,34 +94,8 @@ class Answer:
         return [phase.abs(), phase.square()]
 
 
-def _mean(values: Tensor, size: tuple[int, ...]) -> Tensor:
-    padding = [n // 2 for n in reversed(size) for _ in range(2)]
-    return F.avg_pool3d(F.pad(values[None], padding, mode="replicate"), size, stride=1)[0]
-
-
-def _log(squares: Tensor) -> Tensor:
-    return (squares.clamp_min(0).sqrt() + FLOOR).log()
-
-
 def _energy(values: Tensor, size: tuple[int, ...]) -> Tensor:
-    return _log(_mean(values.square(), size))
-
-
-def _neighbours(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    n = values.shape[axis]
-    first, last = values.narrow(axis, 0, 1), values.narrow(axis, n - 1, 1)
-    longer = torch.cat([first, values, last], dim=axis)
-    return longer.narrow(axis, 0, n), longer.narrow(axis, 2, n)
-
-
-def _slope(values: Tensor, axis: int) -> Tensor:
-    before, after = _neighbours(values, axis)
-    return (after - before) / 2
-
-
-def _bend(values: Tensor, axis: int) -> Tensor:
-    before, after = _neighbours(values, axis)
-    return before - 2 * values + after
+    return log_root(mean(values.square(), size))
 
 
 def _between(values: Tensor, factor: int) -> Tensor:

@@ -29,6 +29,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+from oinr_monai.motion.separable import gaussian_rows
 from oinr_monai.scanner.forward_model import along_axes
 
 from .pairs import AxisModel
@@ -38,9 +39,6 @@ __all__ = ["Answered", "guidance", "local_slope", "shares"]
 # Widths of the windows of slopes, and of those of means among like values, in fine voxels, with the
 # number of values told apart; found on two label maps of random contrasts.
 SLOPES, MEANS, VALUES = (1.0, 2.0), (3.0, 8.0, math.inf), 16
-
-# A window reaches so many of its widths to either side.
-REACH = 4.0
 
 # Slopes are held back below this part of the guide's variance, and means among so few voxels.
 FLAT, FEW = 1e-4, 1e-3
@@ -144,11 +142,4 @@ def _share(image: Tensor, values: Tensor, i: int) -> Tensor:
 
 def _smooth(image: Tensor, width: float) -> Tensor:
     """Mean in a Gaussian window about each voxel, of the voxels that are there."""
-    return along_axes(image, [_window(n, width).to(image) for n in image.shape[1:]])
-
-
-def _window(count: int, width: float) -> Tensor:
-    places = torch.arange(count, dtype=torch.float64)
-    apart = (places[:, None] - places).abs() / width
-    weights = torch.where(apart < REACH, torch.exp(-(apart**2) / 2), 0.0)
-    return weights / weights.sum(dim=1, keepdim=True)
+    return along_axes(image, [gaussian_rows(n, width) for n in image.shape[1:]])

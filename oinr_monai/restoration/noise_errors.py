@@ -18,12 +18,12 @@ from statistics import NormalDist
 from typing import Any, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .conformal import ConformalScores, interpolated
 from .error_samples import Smoothing, neighbour_correlation
 from .error_scale import FLOOR, ErrorScale
+from .local_energy import bend, log_root, mean, slope
 from .restored import LEVEL, Errors
 
 __all__ = ["NoiseErrors"]
@@ -159,35 +159,15 @@ def _features(answer: Tensor) -> Tensor:
     What was taken for noise is none: where that is small by chance, Stein's estimate is as well.
     """
     dims = answer.ndim - 1
-    steep = sum((_slope(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
-    bent = sum((_bend(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
-    mean = _mean(answer, 5)
-    variance = (_mean(answer.square(), 5) - mean.square()).clamp_min(0)
+    near, wide = (3,) * dims, (5,) * dims
+    steep = sum((slope(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
+    bent = sum((bend(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
+    middle = mean(answer, wide)
+    variance = mean(answer.square(), wide) - middle.square()
     each = [
-        *map(_log, (steep, _mean(steep, 3), _mean(steep, 5))),
-        *map(_log, (bent, _mean(bent, 3), _mean(bent, 5), variance)),
+        *map(log_root, (steep, mean(steep, near), mean(steep, wide))),
+        *map(log_root, (bent, mean(bent, near), mean(bent, wide), variance)),
         answer,
-        mean,
+        middle,
     ]
     return torch.stack(each).flatten(1)
-
-
-def _log(squares: Tensor) -> Tensor:
-    return (squares.sqrt() + FLOOR).log()
-
-
-def _mean(values: Tensor, size: int) -> Tensor:
-    dims = values.ndim - 1
-    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[dims - 1]
-    padded = F.pad(values[None], [size // 2] * 2 * dims, mode="replicate")
-    return pool(padded, size, stride=1)[0]
-
-
-def _slope(values: Tensor, axis: int) -> Tensor:
-    first, last = values.narrow(axis, 0, 1), values.narrow(axis, values.shape[axis] - 1, 1)
-    return torch.cat([first, values, last], dim=axis).unfold(axis, 3, 1)[..., [0, 2]].diff()[..., 0]
-
-
-def _bend(values: Tensor, axis: int) -> Tensor:
-    first, last = values.narrow(axis, 0, 1), values.narrow(axis, values.shape[axis] - 1, 1)
-    return torch.cat([first, values, last], dim=axis).diff(n=2, dim=axis)

@@ -32,6 +32,7 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import checked_scans
+from oinr_monai.motion.affine import turn_of
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
@@ -39,7 +40,6 @@ from oinr_monai.scanner.profiles import Boxcar, SliceProfile
 from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
 from .moving_slices import samples_of
-from .slice_poses import turn_of
 from .slice_stage import LAST_STEPS, SliceStage, settled
 
 __all__ = ["ReconstructConfig", "Reconstruction", "SlicePose", "reconstruct"]
@@ -60,9 +60,11 @@ BLUR = 2.0
 # A voxel is known where slices saw this part of it.
 KNOWN = 0.05
 
+# Room around the first mask, in mm.
+MARGIN = 6.0
+
 # Weight below which a slice is told to be an outlier.
 OUTLIER = 0.5
-
 
 MOTIONS = ("slices", "stacks", "still")
 
@@ -246,10 +248,6 @@ def _volume_grid(views: Sequence[_View], spacing: float | None) -> Grid:
     low = [max(int(a - r), 0) for a, r in zip(at.amin(dim=0).tolist(), room, strict=True)]
     ends = zip(at.amax(dim=0).tolist(), room, first.grid.shape, strict=True)
     return fine_grid(first.grid.crop(low, [min(int(b + r) + 1, n) for b, r, n in ends]), 0, finest)
-
-
-# Room around the first mask, in mm.
-MARGIN = 6.0
 
 
 class _Reconstruction:

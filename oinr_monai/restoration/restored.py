@@ -15,10 +15,13 @@ from torch import Tensor
 from oinr_monai.images.meta import inherit
 from oinr_monai.representation.representation import Representation
 
-__all__ = ["LEVEL", "Errors", "Restored"]
+__all__ = ["HALF_WIDTH", "LEVEL", "Errors", "Restored"]
 
 # Part of the places whose truth an interval covers, if nothing else is asked for.
 LEVEL = 0.9
+
+# What a map of half widths at that level says of itself.
+HALF_WIDTH = "half width of the 90 % interval"
 
 
 class Errors(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -79,26 +79,24 @@ class SliceErrors(Errors):
     def half_width(self, level: float) -> Tensor:
         """Half widths (1, *grid.shape) of the intervals, in the image's units."""
         deviation = NormalDist().inv_cdf((1 + level) / 2)
-        noise = self._model(self.view.grid.shape[2]).guess.square().sum(dim=1)
+        noise = self.model.guess.square().sum(dim=1)
         width = self._squared_width(level) + (deviation * self.noise) ** 2 * noise.to(self.log_size)
         return self._asked(width.sqrt())
 
     @torch.no_grad()
     def sample(self, generator: torch.Generator) -> Tensor:
         """A sample (1, *grid.shape) of the errors: slices see nothing of it but noise."""
-        model = self._model(self.view.grid.shape[2])
         spread = self._squared_width(LEVEL).sqrt() / NormalDist().inv_cdf((1 + LEVEL) / 2)
         smoothing = Smoothing(self.correlation, axes=(0, 1))
-        unseen = unseen_errors(spread, model, smoothing, generator)
+        unseen = unseen_errors(spread, self.model, smoothing, generator)
         noise = torch.randn(self.descent.coarse.shape, generator=generator).to(unseen)
-        return self._asked(unseen + along_axes(self.noise * noise, [None, None, model.guess]))
+        return self._asked(unseen + along_axes(self.noise * noise, [None, None, self.model.guess]))
 
     def _squared_width(self, level: float) -> Tensor:
         # Of half widths on the lattice, without what noise adds to them.
-        model = self._model(self.view.grid.shape[2])
         deviation = NormalDist().inv_cdf((1 + level) / 2) * self.noise
         width = self.scores.half_width(self.log_size, level).square()
-        width = torch.maximum(width - deviation**2 * noise_of_pairs(model), LEAST**2 * width)
+        width = torch.maximum(width - deviation**2 * noise_of_pairs(self.model), LEAST**2 * width)
         return self.gap.factor**2 * width
 
     def statement(self) -> dict[str, Any]:
@@ -118,6 +116,11 @@ class SliceErrors(Errors):
         if not asked.asks_lattice:
             turned = Resampling(lattice, asked.result, 1).forward(turned)
         return turned * self.descent.scale.std[0]
+
+    @property
+    def model(self) -> AxisModel:
+        """How the slices were seen across."""
+        return cast("AxisModel", self.view.models[2])
 
     def _model(self, count: int) -> AxisModel:
         view = self.view

@@ -8,18 +8,13 @@ import torch
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
-from oinr_monai.motion.affine import rotation_of
+from oinr_monai.motion.affine import rotation_of, turn_of
 from oinr_monai.motion.pyramid import at_scale
+from oinr_monai.motion.similarity import HUBER, MEDIAN
 
 from .moving_slices import Samples, Seen
 
-__all__ = ["SliceFit", "refined_poses", "turn_of", "weighed"]
-
-# Huber's constant: 95 % of the efficiency of least squares under normal noise.
-HUBER = 1.345
-
-# Standard deviations of a normal distribution in its median absolute deviation.
-MEDIAN = 1.4826
+__all__ = ["SliceFit", "refined_poses", "weighed"]
 
 # A slice whose residual is so many times that of the middle one counts a quarter. Chosen by hand.
 ODD = 3.0
@@ -132,20 +127,6 @@ def _drift(samples: Samples, poses: Tensor) -> Tensor:
     middle[:, :3, :3] = u @ v
     change = middle @ torch.linalg.inv(poses)
     return torch.cat([turn_of(change[:, :3, :3]) * REACH, change[:, :3, 3]], dim=1)
-
-
-def turn_of(rotation: Tensor) -> Tensor:
-    """The axes of rotations (..., 3, 3) times their angles in radians (..., 3), below a half turn.
-
-    Example:
-        >>> turn = torch.tensor([0.1, -0.4, 0.2], dtype=torch.float64)
-        >>> bool(torch.allclose(turn_of(rotation_of(turn)), turn))
-        True
-    """
-    skew = (rotation - rotation.mT) / 2
-    axis = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
-    sine, cosine = axis.norm(dim=-1), (rotation.diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1) / 2
-    return axis * (torch.atan2(sine, cosine) / sine.clamp_min(1e-12))[..., None]
 
 
 @dataclass(frozen=True, eq=False)

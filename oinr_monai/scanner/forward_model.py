@@ -168,6 +168,7 @@ def conjugate_gradients(
     start: Tensor | None = None,
     steps: int = 100,
     tolerance: float = 1e-6,
+    diagonal: Tensor | None = None,
 ) -> Tensor:
     """Solve M z = b for a symmetric M without negative eigenvalues.
 
@@ -180,6 +181,8 @@ def conjugate_gradients(
         start: where to begin; zero if None.
         steps: most iterations.
         tolerance: end where the residual is smaller than this part of b.
+        diagonal: of M or of what is like it, by which residuals are divided before they are
+            followed and compared; 1 if None.
 
     Example:
         >>> conjugate_gradients(lambda z: 4 * z, torch.tensor([8.0])).tolist()
@@ -187,25 +190,40 @@ def conjugate_gradients(
     """
     found = torch.zeros_like(wanted) if start is None else start.clone()
     residual = wanted - operator(found) if start is not None else wanted.clone()
-    direction, size = residual, float(residual.double().square().sum())
-    enough = tolerance**2 * float(wanted.double().square().sum())
+    direction = _over(residual, diagonal)
+    size = _product(residual, direction)
+    enough = tolerance**2 * _product(wanted, _over(wanted, diagonal))
     for _ in range(steps):
         if size <= enough:
             break
         image = operator(direction)
-        curvature = float((direction.double() * image).sum())
+        curvature = _product(direction, image)
         if curvature <= 0:  # rounding: nothing is left that the operator sees
             break
         found = found + size / curvature * direction
         residual = residual - size / curvature * image
-        before, size = size, float(residual.double().square().sum())
-        direction = residual + size / before * direction
+        scaled = _over(residual, diagonal)
+        before, size = size, _product(residual, scaled)
+        direction = scaled + size / before * direction
     return found
 
 
+def _over(residual: Tensor, diagonal: Tensor | None) -> Tensor:
+    return residual if diagonal is None else residual / diagonal
+
+
+def _product(one: Tensor, other: Tensor) -> float:
+    return float((one.double() * other).sum())
+
+
 def along_axes(x: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
-    """Multiply each spatial axis of x (C, *spatial) by its matrix (m, n); None leaves it."""
-    for axis, matrix in enumerate(matrices, start=1):
+    """Multiply each of the last axes of x (..., *n) by its matrix (m, n); None leaves it.
+
+    Example:
+        >>> along_axes(torch.ones(3, 3), [2 * torch.eye(3), torch.ones(1, 3)]).tolist()
+        [[6.0], [6.0], [6.0]]
+    """
+    for axis, matrix in enumerate(matrices, start=x.ndim - len(matrices)):
         if matrix is not None:
             lead, tail = x.shape[:axis], x.shape[axis + 1 :]
             rows = x.reshape(lead.numel(), x.shape[axis], tail.numel())

@@ -12,18 +12,17 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from oinr_monai import CarriedOperator, Grid, SuperResolveConfig, simulate_slices, super_resolve
+from oinr_monai import Grid, simulate_slices
 from oinr_monai.images.metrics import psnr, ssim
 from oinr_monai.restoration.carried_operator import shipped_operator
 from oinr_monai.scanner.profiles import Boxcar, Gaussian
-from scripts.rivals.super_resolution import Stack, back_projection, cubic
+from scripts.rivals.super_resolution import Stack, back_projection, cubic, ours
 from scripts.shared.lesions import Volume, contrast, volumes
 from scripts.shared.report import MEASURED, Report
 from scripts.shared.rows import append_row, read_rows
@@ -59,22 +58,13 @@ class Row:
     seconds: float
 
 
-def ours(steps: int, start: CarriedOperator | None, stack: Stack) -> Tensor:
-    config = SuperResolveConfig(steps=steps, device="cpu", start=start)
-    found = super_resolve(
-        stack.image, config, spacing=stack.fine.spacing.tolist(), slice_axis=2,
-        profile=stack.profile,
-    )  # fmt: skip
-    return found.sample(stack.fine).as_tensor()
-
-
 def methods() -> dict[str, Callable[[Stack], Tensor]]:
     carried: dict[str, Callable[[Stack], Tensor]] = {
-        f"{steps:,} steps" if steps else "at once": partial(ours, steps, shipped_operator())
+        f"{steps:,} steps" if steps else "at once": ours(steps, shipped_operator())
         for steps in STEPS
     }
     plain = {"cubic": cubic, "back-projected": back_projection}
-    return plain | carried | {f"from nothing, {ALONE:,} steps": partial(ours, ALONE, None)}
+    return plain | carried | {f"from nothing, {ALONE:,} steps": ours(ALONE)}
 
 
 def cell(volume: Volume, factor: float, profile: str, path: Path) -> None:

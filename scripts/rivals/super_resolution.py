@@ -19,7 +19,7 @@ from monai.transforms import SpatialResample
 from scipy.ndimage import affine_transform
 from torch import Tensor
 
-from oinr_monai import Grid, SuperResolveConfig, super_resolve
+from oinr_monai import CarriedOperator, Grid, SuperResolveConfig, super_resolve
 from oinr_monai.images.files import read_image
 from oinr_monai.scanner.profiles import Boxcar, Gaussian
 from oinr_monai.scanner.resampling import Resampling
@@ -114,11 +114,11 @@ def siren(seconds: float) -> Method:
     return run
 
 
-def ours(steps: int | None) -> Method:
-    """``super_resolve``, learning from these slices alone, told the true profile."""
+def ours(steps: int | None, start: CarriedOperator | None = None) -> Method:
+    """``super_resolve``, told the true profile, from a start, or learning from slices alone."""
 
     def run(stack: Stack) -> Tensor:
-        config = SuperResolveConfig(steps=steps, device="cpu", start=None)
+        config = SuperResolveConfig(steps=steps, device="cpu", start=start)
         found = super_resolve(
             stack.image, config, spacing=stack.fine.spacing.tolist(), slice_axis=2,
             profile=stack.profile,

@@ -89,3 +89,12 @@ def test_denoise_keeps_the_function(
 
 def test_denoise_refuses_another_kind_of_file(refused: Callable[..., str], noisy: Path) -> None:
     assert "must end in" in refused("denoise", noisy, "-o", "clean.txt")
+
+
+def test_a_map_replaces_neither_the_mask_nor_the_answer(
+    refused: Callable[..., str], noisy: Path, tmp_path: Path
+) -> None:
+    mask = save_nifti(tmp_path / "mask.nii.gz", np.ones(SHAPE, "u1"))
+    common = ("denoise", noisy, "-o", tmp_path / "clean.nii.gz", "--mask", mask, "--error-map")
+    assert "is an input" in refused(*common, mask)
+    assert "another file than -o" in refused(*common, tmp_path / "clean.nii.gz")

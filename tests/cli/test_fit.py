@@ -109,3 +109,13 @@ def test_a_monai_config_names_the_operator(scan: Path, network: dict[str, Any]) 
     representation = parser.get_parsed_content("fit")(image)
     assert type(representation.field.network).__name__ == network["_target_"]
     assert np.isfinite(representation.info["psnr_grid"])
+
+
+def test_where_it_goes_is_found_out_before_the_work(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, scan: Path
+) -> None:
+    monkeypatch.setattr("oinr_monai.cli.fit._opened", lambda *_: pytest.fail("it was read"))
+    assert "must end in .oinr" in refused("fit", scan, "-o", "a.nii.gz")
+    assert "--memory must go with one image" in refused(
+        "fit", scan, "-o", "a.oinr", "--memory", "8", "--labels"
+    )

@@ -185,3 +185,11 @@ def test_slopes_of_sums_of_rows_are_those_of_the_plain_sum(
     (wanted,) = torch.autograd.grad((plain * score).sum(), rows)
     (found,) = torch.autograd.grad((splines._sums(rows, index, weights) * score).sum(), rows)
     torch.testing.assert_close(found, wanted)
+
+
+def test_derivatives_are_by_the_step(generator: torch.Generator) -> None:
+    values = torch.rand(1, 8, 9, generator=generator, dtype=torch.float64)
+    places = scattered((8, 9), generator)
+    plain, by_step = (jet(values, places, 2, steps) for steps in (None, [2.0, 0.5]))
+    for entry, factor in enumerate([1, 1 / 2, 2, 1 / 4, 1, 4]):
+        torch.testing.assert_close(by_step[entry], factor * plain[entry])

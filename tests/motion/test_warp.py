@@ -9,6 +9,7 @@ import torch
 from monai.data import MetaTensor
 from monai.networks.blocks import Warp
 
+from oinr_monai import Grid
 from oinr_monai.motion import (
     AffineMotion,
     Velocity,
@@ -16,6 +17,7 @@ from oinr_monai.motion import (
     from_voxels,
     rigid_about,
     to_voxels,
+    warp,
     warp_image,
     warp_labels,
 )
@@ -113,3 +115,20 @@ def test_a_warped_representation_is_a_function_with_its_gradient(
     flat = rigid_about(torch.tensor([0.1]), torch.zeros(2), torch.zeros(2))
     with pytest.raises(ValueError, match="motion must have 3 dimensions as representation, got 2"):
         Warped(function, flat)
+
+
+def test_only_the_labels_near_a_slab_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    labels = torch.arange(24).repeat_interleave(2).expand(1, 6, 5, 48).contiguous()
+    motion = AffineMotion.of(torch.eye(3), [0.3, -0.2, 1.4])
+    grid = Grid((6, 5, 48), torch.eye(4))
+    whole = warp_labels(labels, motion, grid)
+    seen: list[int] = []
+    looked = warp.F.grid_sample
+    monkeypatch.setattr(warp, "AT_ONCE", 60)
+    monkeypatch.setattr(
+        warp.F, "grid_sample", lambda *given, **more: (seen.append(1), looked(*given, **more))[1]
+    )
+    assert torch.equal(warp_labels(labels, motion, grid).as_tensor(), whole.as_tensor())
+    assert len(seen) < 24 * 6
