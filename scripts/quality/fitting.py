@@ -7,11 +7,11 @@ DIR may hold MR_Gd.nii.gz and CT_AVM.nii.gz, which the repository does not ship.
 in a process of its own. What was measured is kept in the CSV, and only what is missing there is
 run. A rival's clock counts its set-up and its steps, never the scoring. Ours counts the whole call
 of ``fit`` in processor seconds, on one thread: as many steps as go into them by what the first
-hundred cost. Rivals, and fits from random weights, as the presets were before, went by the wall, on
-two threads. Of a closed form the seconds are those of the processor, and of a codec those of coding
-at the setting chosen, decoding and the spline; ours keeps every bit where that takes no more bytes.
-Rates are tried at the shortest budget; the longer ones take the best found there. What is trained
-keeps float32.
+hundred cost. Rivals, and fits from random weights, which preset fast still is and the others were,
+went by the wall, on two threads. Of a closed form the seconds are those of the processor, and of a
+codec those of coding at the setting chosen, decoding and the spline; ours keeps every bit where
+that takes no more bytes. Rates are tried at the shortest budget; the longer ones take the best
+found there. What is trained keeps float32.
 """
 
 from __future__ import annotations

@@ -15,12 +15,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy import fft, ndimage
+from scipy import fft
 from torch import Tensor
 
 from oinr_monai.coding.wavelets import analyse, synthesise
+from oinr_monai.grids.least_squares import least_squares_coefficients
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
-from oinr_monai.grids.splines import CubicInterpolant, bspline_weights, jet
+from oinr_monai.grids.splines import CubicInterpolant, jet
 from scripts.rivals.codecs import CODECS, LOSSLESS_FROM, OURS, Codec
 from scripts.shared.fits import LEAST_SQUARES
 from scripts.shared.problem import Answers, Problem
@@ -79,12 +80,14 @@ def least_squares_spline(problem: Problem, numbers: int) -> Kept:
     alone the spline is free to swing between them where knots are nearly as close as samples.
     """
     started = time.process_time()
-    volume = problem.volume.double()
+    volume = problem.volume
     knots = [max(round(n * (numbers / volume.numel()) ** (1 / 3)), 4) for n in volume.shape]
-    for axis, count in enumerate(knots):
-        fitted = _fitting_matrix(volume.shape[axis], count)
-        volume = torch.tensordot(fitted, volume, dims=([1], [axis])).movedim(0, axis)
-    coefficients = volume[None].float()
+    places = [
+        1 + torch.arange(n, dtype=torch.float64) * (k - 3) / (n - 1)
+        for n, k in zip(volume.shape, knots, strict=True)
+    ]
+    samples = CubicInterpolant(volume[None].float())
+    coefficients = least_squares_coefficients(samples, places, knots).float()
     steps = [(n - 1) / (k - 3) for n, k in zip(problem.volume.shape, knots, strict=True)]
 
     def spline(positions: Positions, order: int) -> Tensor:
@@ -93,19 +96,6 @@ def least_squares_spline(problem: Problem, numbers: int) -> Kept:
 
     seconds, kept = time.process_time() - started, coefficients.numel()
     return Kept(answers_of(spline, problem), kept, 4 * kept, seconds)
-
-
-def _fitting_matrix(samples: int, knots: int) -> Tensor:
-    # Samples to coefficients, along one axis.
-    places = torch.arange(2 * samples - 1, dtype=torch.float64) / 2
-    mirrored = partial(ndimage.map_coordinates, order=3, mode="mirror")
-    unit = [mirrored(each, places[None].numpy()) for each in np.eye(samples)]
-    at = places * (knots - 3) / (samples - 1)
-    cell = at.floor().clamp(max=knots - 4)
-    near = cell.long()[:, None] + torch.arange(4)
-    basis = torch.zeros(len(at), knots, dtype=torch.float64)
-    basis.scatter_(1, near, bspline_weights(at - cell))
-    return torch.linalg.lstsq(basis, torch.from_numpy(np.stack(unit, axis=1))).solution
 
 
 # ---- transforms ----------------------------------------------------------------------------------
