@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .local_energy import bend, log_root, mean, slope
+from .local_energy import bend, log_root, slope, window_mean
 
 __all__ = ["FEATURES", "Answer"]
 
@@ -75,14 +75,18 @@ class Answer:
 
     def _of_slices(self) -> list[Tensor]:
         slices = self.coarse
-        middle = mean(slices, (5, 5, 3))
-        variance = (mean(slices.square(), (5, 5, 3)) - middle.square()).clamp_min(0)
+        middle = window_mean(slices, (5, 5, 3))
+        variance = (window_mean(slices.square(), (5, 5, 3)) - middle.square()).clamp_min(0)
         within = (1, 2)
         return [
             _energy(bend(slices, 3), (3, 3, 1)),
             _energy(slope(slices, 3), (3, 3, 1)),
-            log_root(sum((mean(bend(slices, d).square(), (3, 3, 1)) for d in within), 0 * middle)),
-            log_root(sum((mean(slope(slices, d).square(), (3, 3, 1)) for d in within), 0 * middle)),
+            log_root(
+                sum((window_mean(bend(slices, d).square(), (3, 3, 1)) for d in within), 0 * middle)
+            ),
+            log_root(
+                sum((window_mean(slope(slices, d).square(), (3, 3, 1)) for d in within), 0 * middle)
+            ),
             log_root(variance),
             middle,
         ]
@@ -95,7 +99,7 @@ class Answer:
 
 
 def _energy(values: Tensor, size: tuple[int, ...]) -> Tensor:
-    return log_root(mean(values.square(), size))
+    return log_root(window_mean(values.square(), size))
 
 
 def _between(values: Tensor, factor: int) -> Tensor:

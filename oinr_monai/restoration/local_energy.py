@@ -10,10 +10,10 @@ from torch import Tensor
 
 from .error_scale import FLOOR
 
-__all__ = ["bend", "log_root", "mean", "slope"]
+__all__ = ["bend", "log_root", "slope", "window_mean"]
 
 
-def mean(values: Tensor, size: Sequence[int]) -> Tensor:
+def window_mean(values: Tensor, size: Sequence[int]) -> Tensor:
     """Means of values (C, *spatial) over windows of odd sizes, as if the border went on."""
     padding = [n // 2 for n in reversed(size) for _ in range(2)]
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(size) - 1]

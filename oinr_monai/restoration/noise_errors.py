@@ -23,7 +23,7 @@ from torch import Tensor
 from .conformal import ConformalScores, interpolated
 from .error_samples import Smoothing, neighbour_correlation
 from .error_scale import FLOOR, ErrorScale
-from .local_energy import bend, log_root, mean, slope
+from .local_energy import bend, log_root, slope, window_mean
 from .restored import LEVEL, Errors
 
 __all__ = ["NoiseErrors"]
@@ -162,11 +162,11 @@ def _features(answer: Tensor) -> Tensor:
     near, wide = (3,) * dims, (5,) * dims
     steep = sum((slope(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
     bent = sum((bend(answer, d).square() for d in range(1, dims + 1)), 0 * answer)
-    middle = mean(answer, wide)
-    variance = mean(answer.square(), wide) - middle.square()
+    middle = window_mean(answer, wide)
+    variance = window_mean(answer.square(), wide) - middle.square()
     each = [
-        *map(log_root, (steep, mean(steep, near), mean(steep, wide))),
-        *map(log_root, (bent, mean(bent, near), mean(bent, wide), variance)),
+        *map(log_root, (steep, window_mean(steep, near), window_mean(steep, wide))),
+        *map(log_root, (bent, window_mean(bent, near), window_mean(bent, wide), variance)),
         answer,
         middle,
     ]
