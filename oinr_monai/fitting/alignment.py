@@ -146,7 +146,7 @@ class Alignment:
 
     def _roughness(self, motion: SplineField) -> Tensor:
         c = motion.coefficients / self.knots
-        slopes = [c.diff(dim=d).square().mean() for d in range(1, c.ndim) if c.shape[d] > 1]
+        slopes = [c.diff(dim=d).square().mean() for d in range(1, c.ndim)]
         return cast("Tensor", sum(slopes)) * c.shape[0]
 
 

@@ -23,6 +23,7 @@ from pydicom.uid import generate_uid
 
 from oinr_monai.cli.app import main
 from oinr_monai.images.files import read_image
+from oinr_monai.images.meta import STORED_DTYPE
 from oinr_monai.images.notes import ImageNote
 from oinr_monai.images.time_axis import TimeAxis
 from oinr_monai.representation.representation import Representation
@@ -104,7 +105,10 @@ def test_every_slice_is_scaled_by_its_own(name: str, enhanced: bool, tmp_path: P
         path = write_enhanced(tmp_path / "a.dcm", counts(), edit)
     else:
         path = write_series(tmp_path / "a", counts(), edit, sop=PET)
-    is_right(read_image(path), counts() * np.array(slopes) + np.array(intercepts), affine_of())
+    image = read_image(path)
+    is_right(image, counts() * np.array(slopes) + np.array(intercepts), affine_of())
+    whole = all(float(each).is_integer() for each in (*slopes, *intercepts))
+    assert (np.dtype(image.meta[STORED_DTYPE]).kind in "iu") == whole
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])

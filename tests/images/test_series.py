@@ -72,6 +72,15 @@ def test_a_folder_and_a_list_of_images(tmp_path: Path) -> None:
         assert torch.equal(a.as_tensor(), c.as_tensor())
 
 
+def test_files_of_a_folder_come_as_a_person_counts(tmp_path: Path) -> None:
+    order = ["1.png", "02.png", "2.png", "10.png", "t2.png", "T3b1.png", "t10.PNG"]
+    for i, name in enumerate(order):
+        Image.new("L", (3, 2), color=i).save(tmp_path / name, format="png")
+    (tmp_path / "notes.txt").touch()
+    shades = [int(frame[0, 0, 0]) for frame in read_series([tmp_path]).frames]
+    assert shades == list(range(len(order)))
+
+
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="give the path of a series"):
         read_series([tmp_path / "missing.gif"])

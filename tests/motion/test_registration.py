@@ -16,7 +16,6 @@ from oinr_monai.motion import (
     quality_of,
     rigid_about,
 )
-from oinr_monai.motion.pyramid import Looked, ViewScale
 from tests.motion.makers import knots, texture, wobble
 
 SHAPE = (24, 22, 20)
@@ -70,17 +69,6 @@ def test_a_flow_is_found_and_does_not_fold(generator: torch.Generator) -> None:
     assert quality.folds == 0
     assert quality.least_anywhere > 0
     assert quality.inverse_consistency_mm < 1e-3
-
-
-def test_looking_between_voxels_is_exact_for_parabolas(generator: torch.Generator) -> None:
-    # Where straight lines between voxels would draw a registration towards those.
-    x, y, z = GRID.points().unbind(dim=-1)
-    looked = Looked((x * y - z**2 / 2 + 3 * y)[None].float(), GRID, ViewScale(0.0, 1.0))
-    inner = torch.rand(50, 3, generator=generator) * 5 + 7  # the borders are mirrors
-    at = GRID.to_world(inner.double())
-    truth = at[:, 0] * at[:, 1] - at[:, 2] ** 2 / 2 + 3 * at[:, 1]
-    values, _ = looked.jets(2 * inner.view(1, 1, -1, 3))
-    torch.testing.assert_close(values.flatten().double(), truth, rtol=0, atol=5e-3)
 
 
 def test_storage_does_not_matter() -> None:

@@ -244,6 +244,26 @@ def test_it_starts_better_than_the_published_one() -> None:
     assert native > published + 5
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@torch.no_grad()
+def test_the_start_keeps_the_variance(dims: int, generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    network = CZOINR(dims, 32, 1, channels=32, levels=2)
+    u = torch.sin(torch.randn(1, 32, *((400, 24, 13)[dims - 1],) * dims, generator=generator))
+    lifted = network.sigma(network.lift(u))
+    mixed = network.mix(network.operator(lifted))
+    last = network.sigma(mixed)
+    # Phases over more than a turn, waves of their own spread, and an answer that is small.
+    for layer in (network.lift, network.mix):
+        assert float(layer.bias.abs().max()) == pytest.approx(math.pi / 30, rel=0.2)
+    for waves in (lifted, last):
+        assert float(waves.std()) == pytest.approx(0.7, abs=0.1)
+    assert 0.7 < float(30 * mixed.std()) < 4
+    assert torch.allclose(network.hidden(u), last, atol=1e-6)
+    assert 0 < float(network(u).std()) < 0.2
+    assert not network.project.bias.any()
+
+
 def test_layers_say_what_they_are() -> None:
     assert repr(UnsharedBands(3, 2, 5)) == "UnsharedBands(pieces=3, groups=2, outputs=20)"
     assert DenseMaps(7, 2, 5)(torch.zeros(1, 2, 7)).shape == (1, 10, 7)
