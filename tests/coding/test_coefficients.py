@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import zlib
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -88,6 +91,28 @@ def test_contexts_rise_with_what_is_around() -> None:
 def test_coefficients_come_back(scale: float, shape: tuple[int, ...]) -> None:
     steps = drawn(3, *shape, scale=scale)
     assert np.array_equal(read_coefficients(write_coefficients(steps), shape), steps)
+
+
+# Checksums of the bytes that made files are of: another number is another format.
+KNOWN = {
+    (1000,): 96309656,
+    (40, 33): 3682592322,
+    (5, 24, 17): 3467445194,
+    (36, 20, 30): 1403992278,
+}
+
+
+@pytest.mark.parametrize("shape", KNOWN, ids=str)
+def test_files_of_yesterday_are_read_tomorrow(shape: tuple[int, ...]) -> None:
+    places = np.arange(4 * math.prod(shape), dtype=np.uint64)
+    drawn = (places * 2_654_435_761 + 12_345) % (1 << 32)
+    # Many small ones, in parts of a chunk larger ones, and a few of any size.
+    bits = np.array([2, 5, 1, 9], np.uint64)[(places // (len(places) // 16)).astype(int) % 4]
+    sizes = (drawn >> 8) % (1 << bits) >> (drawn >> 5) % 8 % bits
+    sizes[::101] = (drawn >> 8)[::101] % LARGEST
+    steps = np.where(drawn & 16 > 0, -sizes.astype(np.int32), sizes.astype(np.int32))
+    data = write_coefficients(steps.reshape(4, *shape))
+    assert zlib.crc32(b"".join(data)) == KNOWN[shape]
 
 
 def test_chunks_are_the_same_bytes_alone_and_together() -> None:
