@@ -123,8 +123,6 @@ class Target:
                 need_highdicom()
 
     def _check_dicom(self, channels: int, grid: Grid, made_of: Grid) -> None:
-        from monai.data.utils import to_affine_nd
-
         from oinr_monai.grids.checks import check_room
         from oinr_monai.images.dicom_series import Slices
 
@@ -132,7 +130,7 @@ class Target:
             raise ValueError(f"--dicom must have one channel, got {channels}; write NIfTI")
         check_room(grid.shape)
         with about(self.path):
-            Slices.of(to_affine_nd(3, grid.affine.numpy()), grid.shape[-1])
+            Slices.of(grid.affine.numpy(), grid.shape[-1])
         if self.reference is not None and not self.reference.lies_at(made_of):
             raise ValueError(
                 f"{self.source}: must lie where the image lies, got a series beside it"

@@ -14,8 +14,8 @@ from .vector_spline import VectorSpline
 
 __all__ = ["MotionQuality", "displacement_bounds", "quality_of"]
 
-# Halvings of the knots until the bound is taken as it is: each makes it four times tighter. Chosen
-# by hand, as is how many cells may come of it.
+# Halvings of the knots until the bound is taken as it is: each leaves half, or less, of what it
+# misses by. Chosen by hand, as is how many cells may come of it.
 HALVINGS, MOST_CELLS = 3, 1 << 22
 
 # Voxels at which going there and back is tried, and at which a determinant is looked at where a

@@ -58,3 +58,20 @@ def refused(
         return shown.err
 
     return invoke
+
+
+@pytest.fixture
+def unread(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run a command that must refuse before it reads an image or a representation."""
+
+    def invoke(*arguments: object) -> str:
+        with monkeypatch.context() as patch:
+            for each in (
+                "images.files.open_raw",
+                "representation.representation.Representation.load",
+                "images.series.read_series",
+            ):
+                patch.setattr(f"oinr_monai.{each}", lambda *_: pytest.fail("it was read"))
+            return refused(*arguments)
+
+    return invoke

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from monai.data import MetaTensor
+from torch import Tensor
 
-from oinr_monai import Representation
+from oinr_monai import Grid, Representation, names
 from oinr_monai.cli import demo, doctor
 from oinr_monai.cli.app import main
 from tests.cli.scans import blob, save_nifti
@@ -35,6 +38,49 @@ def test_a_wrong_answer_is_told(
     assert said["far off"].startswith("WRONG: within 0.1 of the range")
     assert said["broken"] == "WRONG: ImportError: no such module"
     assert said["verdict"] == "2 wrong, see above"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("what", ["values", "slopes", "files"])
+def test_one_number_that_is_off_is_found(
+    what: str, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if what == "slopes":
+        slopes = Representation.gradient_at
+
+        def bent(self: Representation, points: Tensor) -> Tensor:
+            found = slopes(self, points)
+            found[..., axis] += 30.0
+            return found
+
+        monkeypatch.setattr(Representation, "gradient_at", bent)
+    else:
+        calls, sample = [], Representation.sample
+
+        def spotted(self: Representation, *box: Grid) -> MetaTensor:
+            found, place = sample(self, *box), [0, 3, 7, 5]
+            place[1 + axis] = 0
+            if not box and not calls:
+                calls.append(found[tuple(place)].add_(30.0))
+            return found
+
+        monkeypatch.setattr(Representation, "sample", spotted)
+    off = doctor.CHECKS[what]()
+    assert off == pytest.approx(0.03, abs=doctor.TOLERANCE)
+    assert doctor.checked(lambda: off).startswith("WRONG: within 0.03 of the range")
+
+
+def test_an_answer_that_is_far_from_its_slices_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = names.super_resolve
+
+    def worse(*given: Any, **more: Any) -> Any:
+        fine = resolve(*given, **more)
+        sample = fine.sample
+        fine.sample = lambda *a: sample(*a) + 50.0
+        return fine
+
+    monkeypatch.setattr(names, "super_resolve", worse, raising=False)
+    assert doctor.checked(doctor.CHECKS["thick slices"]).startswith("WRONG: within 0.05 of")
 
 
 def test_what_is_missing_or_too_old_is_told_with_its_remedy(

@@ -89,3 +89,19 @@ def test_bad_usage(
 def test_several_frames_are_no_picture(series: Path, refused: Callable[..., str]) -> None:
     said = refused("interpolate", series, "-o", "out.png", "--factor", "2")
     assert "several frames need .nii, .nii.gz, .gif or .mp4" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["-o", "out.txt"], "out.txt: must end in"),
+        (["-o", "none/out.nii.gz"], "none must be an existing folder"),
+        (["-o", "{series}"], "is an input; give --overwrite"),
+        (["-o", "out.nii.gz", "--save", "family.nii"], "family.nii: must end in .oinr"),
+    ],
+)
+def test_where_it_goes_is_found_out_before_the_work(
+    unread: Callable[..., str], series: Path, options: list[str], reason: str
+) -> None:
+    given = [each.format(series=series) for each in options]
+    assert reason in unread("interpolate", series, *given, "--factor", "2")

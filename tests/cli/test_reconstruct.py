@@ -66,3 +66,21 @@ def test_it_refuses(
     image, _ = moved_stacks(torch.Generator().manual_seed(0))
     save_nifti(tmp_path / "empty.nii.gz", empty.astype("f4"), image[0].affine.numpy())
     assert reason in refused("reconstruct", *[stacks[0]] * 3, "-o", "v.nii.gz", *options)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (["-o", "v.txt"], "v.txt: must end in"),
+        (["-o", "none/v.nii.gz"], "none must be an existing folder"),
+        (["-o", "{stack}"], "is an input; give --overwrite"),
+        (["-o", "v.nii.gz", "--poses", "p.txt"], "p.txt: must end in .csv"),
+        (["-o", "v.nii.gz", "--mask", "m.nii", "--mask", "m.nii"], "one for each STACK, got 2"),
+        (["-o", "v.nii.gz", "--slice-thickness", "1", "--slice-thickness", "2"], "each STACK, got"),
+    ],
+)
+def test_where_it_goes_is_found_out_before_the_work(
+    unread: Callable[..., str], stacks: list[Path], output: list[str], reason: str
+) -> None:
+    options = [each.format(stack=stacks[0]) for each in output]
+    assert reason in unread("reconstruct", *stacks, *options)

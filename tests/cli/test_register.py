@@ -147,3 +147,21 @@ def test_warp_refuses(refused: Callable[..., str], scans: Path, tmp_path: Path) 
 
 def test_the_suffixes_of_motions_are_those_of_the_exchange() -> None:
     assert exchange.MOTION_SUFFIXES == MOTION_SUFFIXES
+
+
+@pytest.mark.parametrize("command", ["register", "warp"])
+def test_where_it_goes_is_found_out_before_the_work(
+    unread: Callable[..., str], scans: Path, tmp_path: Path, command: str
+) -> None:
+    fixed, moving = scans / "fixed.nii.gz", scans / "moving.nii.gz"
+    AffineMotion.identity(3).save(tmp_path / "still.safetensors")
+    given: list[Any] = [command, fixed, moving]
+    if command == "warp":
+        given = [command, moving, "--transform", "still.safetensors", "--like", fixed]
+    for output, reason in (
+        ("moved.txt", "moved.txt: must end in"),
+        ("none/moved.nii.gz", "none must be an existing folder"),
+        (moving, "is an input; give --overwrite"),
+        (fixed, "is an input; give --overwrite"),
+    ):
+        assert reason in unread(*given, "-o", output)

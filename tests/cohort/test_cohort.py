@@ -17,21 +17,30 @@ import nibabel
 import numpy as np
 import pytest
 
+from oinr_monai import (
+    DenoiseConfig,
+    FitConfig,
+    Representation,
+    SuperResolveConfig,
+    fit,
+)
 from oinr_monai.cohort import (
     Cohort,
+    DenoiseTask,
     FitTask,
     LocalEngine,
     RayEngine,
     Row,
     Subject,
+    SuperResolveTask,
     Task,
     find_images,
     read_manifest,
     read_status,
     summary,
 )
+from oinr_monai.cohort import task as tasks
 from oinr_monai.cohort.status import write_status
-from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.images.notes import ImageNote
 from oinr_monai.representation.info import Info
 
@@ -225,6 +234,39 @@ def test_order_and_what_is_there_do_not_change_a_bit(tmp_path: Path) -> None:
     rows = cohort.map(TRAINED, first)
     assert states(rows) == ["skipped", "done", "skipped", "skipped"]
     assert bits == {path.name: path.read_bytes() for path in first.glob("*.oinr")}
+
+
+def interrupted(*given: Any, **more: Any) -> Representation:
+    """A fit that ended early."""
+    found = fit(given[0], FitConfig(preset="exact"))
+    found.info |= {"interrupted": True}
+    return found
+
+
+TASKS = [
+    ("fit", FitTask(FitConfig(preset="exact"))),
+    ("fit_many", TRAINED),
+    ("denoise", DenoiseTask(DenoiseConfig())),
+    ("super_resolve", SuperResolveTask(SuperResolveConfig())),
+]
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_what_was_interrupted_is_no_result(
+    name: str, task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cohort = scans(tmp_path / "scans", [(6, 7, 8)] * (2 if name == "fit_many" else 1))
+    made = interrupted
+    if name == "fit_many":
+
+        def made(images: Any, *_: Any, **more: Any) -> Any:
+            return [interrupted(each) for each in images]
+
+    monkeypatch.setattr(tasks, name, made)
+    with pytest.raises(KeyboardInterrupt):
+        cohort.map(task, tmp_path / "out")
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert not {name for name in left if name.startswith("s0")}
 
 
 KILLED = """

@@ -62,6 +62,26 @@ def test_one_round_at_full_rate_is_the_mean_of_the_fits() -> None:
         assert torch.allclose(weight, mean, atol=1e-5)
 
 
+def test_at_no_rate_it_stays_where_it_began() -> None:
+    images = blobs(2, seed=0)
+    start = learn_start(images, CONFIG, rounds=2, batch=2, rate=1e-9)
+    begun = fit(images[0], replace(CONFIG, steps=0))
+    torch.testing.assert_close(start.sample().as_tensor(), begun.sample().as_tensor())
+
+
+def test_later_rounds_move_it_less() -> None:
+    images = blobs(2, seed=0)
+    first = learn_start(images, CONFIG, rounds=1, batch=2, rate=0.5)
+    half = learn_start(images, CONFIG, rounds=2, batch=2, rate=0.5)
+    # The first round of two is the one of one; the second moves on from there by half as much.
+    looks = replace(CONFIG, seed=CONFIG.seed + 2)
+    found = fit_many(images, looks, start=first)
+    pairs = zip(first.field.parameters(), half.field.parameters(), strict=True)
+    for k, (before, after) in enumerate(pairs):
+        mean = torch.stack([list(each.field.parameters())[k] for each in found]).mean(0)
+        torch.testing.assert_close(after, before.lerp(mean, 0.25), rtol=0, atol=1e-4)
+
+
 def test_info() -> None:
     start = learn_start(blobs(2, seed=0), CONFIG, rounds=1, batch=5)
     assert (start.info["rounds"], start.info["images"]) == (1, 2)

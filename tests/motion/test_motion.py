@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai import Grid, Motion
-from oinr_monai.motion import AffineMotion, Displacement, Velocity, quality_of, rigid_about
+from oinr_monai.motion import AffineMotion, Displacement, Velocity, rigid_about
 from oinr_monai.motion.composition import MotionChain
 from tests.motion.makers import knots, places, wobble
 
@@ -133,20 +133,6 @@ def test_a_motion_that_is_damaged_is_refused(tmp_path: Path, generator: torch.Ge
         Motion.load(path)
     with pytest.raises(FileNotFoundError):
         Motion.load(tmp_path / "none.safetensors")
-
-
-def test_quality_counts_what_folds(generator: torch.Generator) -> None:
-    grid = GRIDS[3].crop((2, 2, 2), (6, 6, 5)).refine(2)
-    gentle = quality_of(velocity(generator, GRIDS[3]), grid)
-    assert gentle.folds == 0
-    assert gentle.least_anywhere > 0
-    assert gentle.inverse_consistency_mm < 1e-4
-    wild = Displacement(wobble(generator, 6.0, GRIDS[3]))
-    torn = quality_of(wild, grid)
-    determinants = torch.linalg.det(wild.jacobian_at(grid.points().flatten(0, -2)))
-    assert torn.folds == int((determinants <= 0).sum()) > 0
-    assert torn.min_jacobian == pytest.approx(float(determinants.min()))
-    assert torn.least_anywhere <= torn.min_jacobian
 
 
 @pytest.mark.parametrize("matrix", [torch.eye(2), torch.zeros(4, 4), torch.full((3, 3), torch.nan)])

@@ -117,6 +117,15 @@ def test_a_warped_representation_is_a_function_with_its_gradient(
         Warped(function, flat)
 
 
+def test_a_warped_picture_is_sampled_on_its_grid(generator: torch.Generator) -> None:
+    grid = knots((7, 5), 1.0)
+    image = grid.to_image(torch.rand(2, 7, 5, generator=generator))
+    still = Warped(spline_representation(image.as_tensor(), grid), AffineMotion.identity(2))
+    sampled = still.sample(grid)
+    torch.testing.assert_close(sampled.as_tensor(), image.as_tensor(), rtol=0, atol=1e-5)
+    assert torch.equal(sampled.affine, grid.affine)
+
+
 def test_only_the_labels_near_a_slab_are_looked_at(
     monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
 ) -> None:

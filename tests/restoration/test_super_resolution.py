@@ -347,3 +347,9 @@ def test_the_estimate_is_renewed_as_learning_goes_on(monkeypatch):
     monkeypatch.setattr(SliceDescent, "_renew", counted)
     super_resolve(stack(), SuperResolveConfig(steps=20, device="cpu"))
     assert renewed == [0, *(round(20 * part) for part in RENEWALS)]
+
+
+def test_what_no_machine_can_hold_is_refused_before_the_work():
+    for room in (1.0, 1e-5):
+        with pytest.raises(ValueError, match="the result must fit into memory"):
+            super_resolve(stack(), replace(QUICK, steps=0), spacing=1e-4 * room)
