@@ -182,7 +182,7 @@ def _layer(name: str, image: MetaTensor) -> Layer:
     affine = torch.eye(4, dtype=torch.float64)
     dims = plain.ndim - 1
     own = Grid.from_image(image).affine
-    affine[:dims, :dims], affine[:dims, 3] = own[:dims, :dims], own[:dims, dims]
+    affine[:dims, :dims], affine[:dims, 3] = own[:dims, :dims], own[:dims, 3]
     volume = MetaTensor(plain if dims == 3 else plain[..., None], affine=affine)
     if name != "difference":
         return Layer(name, volume, WIDE if name == HALF_WIDTH else "gray")

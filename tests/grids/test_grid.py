@@ -348,3 +348,13 @@ def test_a_turned_cell_beside_a_grid_does_not_meet_it() -> None:
         turned[:2, 2] = torch.tensor([place, 4.0])
         assert Grid((1, 1), turned).meets(grid) is meets
         assert grid.meets(Grid((1, 1), turned)) is meets
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_axes_are_at_right_angles_or_not(dims: int) -> None:
+    affine = torch.eye(dims + 1, dtype=torch.float64)
+    affine[0, 0] = 3.0
+    assert Grid((4, 5, 6)[:dims], affine).orthogonal is True
+    for shear, right in ((0.5e-4, True), (2e-4, False), (0.5, False)):
+        affine[0, dims - 1] = shear
+        assert Grid((4, 5, 6)[:dims], affine).orthogonal is right

@@ -60,6 +60,20 @@ def test_the_determinant_is_the_exponential_of_the_divergence() -> None:
     assert found == pytest.approx(math.exp(0.1), rel=1e-7)
 
 
+def test_splines_of_what_does_not_fit_are_refused() -> None:
+    grid, values = knots((4, 5), 2.0), torch.zeros(2, 4, 5)
+    for one in (torch.nan, torch.inf):
+        broken = values.clone()
+        broken[1, 3, 4] = one
+        with pytest.raises(ValueError, match="coefficients must be finite"):
+            VectorSpline(broken, grid)
+    with pytest.raises(ValueError, match="coefficients must have shape"):
+        VectorSpline(values[:1], grid)
+    with pytest.raises(ValueError, match="grid must have 4 knots along each axis"):
+        VectorSpline(values[:, :, :3], knots((4, 3), 2.0))
+    assert VectorSpline(values[:, :, :4], knots((4, 4), 2.0)).scaled(2.0).grid.shape == (4, 4)
+
+
 def test_halved_knots_are_the_same_function(generator: torch.Generator) -> None:
     field, points = wobble(generator), places(generator, knots(), 200)
     torch.testing.assert_close(field.refined().at(points), field.at(points), rtol=0, atol=1e-12)

@@ -1,0 +1,115 @@
+"""Tables of a cohort: names of subjects, what became of them, and who is unlike the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oinr_monai.cohort import Row, read_manifest, read_status, summary
+from oinr_monai.cohort.manifest import ALSO, _names
+from oinr_monai.cohort.status import APART, FAR, FEW, write_status
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/t1.nii.gz"], ["t1"]),
+        (["a/t1.nii.gz", "a/t2.nii"], ["t1", "t2"]),
+        (["x/a/t.nii", "x/b/t.nii"], ["a", "b"]),
+        # The last part that tells all apart; two together only where no one does.
+        (["1/a/t1.nii", "2/b/t2.nii"], ["t1", "t2"]),
+        (["1/a/t.nii", "2/a/t.nii", "2/b/t.nii"], ["1_a", "2_a", "2_b"]),
+        (["1/a/s.nii", "1/b/t.nii", "2/a/t.nii", "2/b/t.nii"], ["1_a", "1_b", "2_a", "2_b"]),
+        (["1/a/s", "1/a/t", "1/b/s", "2/a/s"], ["1_a_s", "1_a_t", "1_b_s", "2_a_s"]),
+        (["A/t.nii", "a/s.nii"], ["t", "s"]),
+        (["deep/er/t.nii", "s.nii"], ["t", "s"]),
+        (["a/.hidden", "a/plain"], [".hidden", "plain"]),
+    ],
+)
+def test_names_are_of_the_parts_that_differ(paths: list[str], names: list[str]) -> None:
+    assert _names([Path(each) for each in paths]) == names
+
+
+def test_columns_are_told_by_any_of_their_names(tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text(
+        "subject,image,mask,labels,series,age\na,x.nii, m.nii ,,1.2,31\nb,y.nii,,l.nii,,\n"
+    )
+    a, b = read_manifest(table)
+    assert (a.mask, a.labels, a.series) == (tmp_path / "m.nii", None, "1.2")
+    assert (b.mask, b.labels, b.series) == (None, tmp_path / "l.nii", None)
+    assert (a.others, b.others) == ({"age": "31"}, {"age": ""})
+    assert a.files() == [tmp_path / "x.nii", tmp_path / "m.nii"]
+    assert all(name == names[0] for name, names in ALSO.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "must have columns subject,image and at least one row, got nothing"),
+        ("subject,image\n", "at least one row, got 'subject', 'image'"),
+        ("subject,age\na,3\n", "must have columns subject,image, got 'subject', 'age'"),
+        ("subject,image\na,\n", "line 2 must have a subject and an image"),
+        ("subject,image\na,x\n,y\n", "line 3 must have a subject and an image"),
+        ("subject,image\na,x\nA,y\n", "each subject must occur once, got 'A' again"),
+    ],
+)
+def test_tables_that_are_not_whole_are_refused(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(ValueError, match=reason):
+        read_manifest(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_bytes(b"subject,image\n\xff\xfe,x\n")
+    with pytest.raises(ValueError, match="must be a table in UTF-8"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_what_a_row_does_not_say_is_left_out() -> None:
+    assert Row.read({}) == Row("", "failed")
+    assert Row.read({"subject": "a", "status": "done", "steps": "7.0", "seconds": "x"}) == Row(
+        "a", "done", steps=7
+    )
+    assert Row("a", "done", 40.0, None, 7, 0.12345).cells() == {
+        "subject": "a", "status": "done", "psnr_grid": "40.0000", "psnr_between": None, "steps": 7,
+        "seconds": "0.1235", "message": "", "key": "", "result": "",
+    }  # fmt: skip
+
+
+def test_of_several_tables_what_is_done_counts(tmp_path: Path) -> None:
+    states = ("waiting", "failed", "done", "skipped")
+    for first in states:
+        for later in states:
+            write_status(tmp_path / "status-1.csv", [Row("a", first, message="first")])
+            write_status(tmp_path / "status-2.csv", [Row("a", later, message="later")])
+            kept = read_status(tmp_path)["a"].message
+            assert kept == ("first" if first in ("done", "skipped") else "later")
+    (tmp_path / "status.csv").write_bytes(b"subject\n\xff\xfe\n")
+    with pytest.raises(ValueError, match="must be a table in UTF-8"):
+        read_status(tmp_path)
+
+
+def rows(*values: float) -> list[Row]:
+    return [Row(str(i), "done", psnr_grid=value) for i, value in enumerate(values)]
+
+
+def test_outliers_lie_far_from_the_median() -> None:
+    # Median 40, median distance 2.
+    spread = (40.0, 40.0, 38.0, 42.0, 38.0, 42.0, 36.0, 44.0)
+    edge = FAR * 2
+    assert summary(rows(*spread, 40 + edge - 0.01)).outliers == {}
+    assert summary(rows(*spread, 40 + edge + 0.6)).outliers == {"8": f"psnr_grid {40.6 + edge:.4g}"}
+    assert list(summary(rows(*spread, 40 - edge - 0.6)).outliers) == ["8"]
+    # Of those that are all alike, a part of the median.
+    alike = (40.0,) * (FEW - 1)
+    assert summary(rows(*alike, 40 * (1 + APART) - 0.01)).outliers == {}
+    assert list(summary(rows(*alike, 40 * (1 + APART) + 0.01)).outliers) == [str(FEW - 1)]
+    assert summary(rows(*alike[1:], 400.0)).outliers == {}  # of so few, nobody is
+
+
+def test_a_cohort_at_a_glance() -> None:
+    found = summary(
+        [Row("a", "done", seconds=1.0), Row("b", "failed", message="why"), Row("c", seconds=3.0)]
+    )
+    assert found.counts == {"waiting": 1, "done": 1, "skipped": 0, "failed": 1}
+    assert (found.seconds, found.failed) == (2.0, {"b": "why"})
+    assert summary([]).seconds is None
