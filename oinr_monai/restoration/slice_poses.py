@@ -14,10 +14,14 @@ from oinr_monai.motion.similarity import HUBER, MEDIAN
 
 from .moving_slices import Samples, Seen
 
-__all__ = ["SliceFit", "refined_poses", "weighed"]
+__all__ = ["SliceFit", "bright_enough", "refined_poses", "weighed"]
 
 # A slice whose residual is so many times that of the middle one counts a quarter. Chosen by hand.
 ODD = 3.0
+
+# Slices on each side that tell how bright one is to be, and the part of that below which it counts
+# for nothing. Chosen by hand.
+AROUND, DARK = 2, 0.7
 
 # What a group of slices is held by, as a part of the curvature of the middle one. Chosen by hand.
 HELD, DAMPING = 1e-3, 1e-3
@@ -47,14 +51,20 @@ class SliceFit:
     noise: float
 
 
-def weighed(samples: Samples, left: Tensor, inside: Tensor) -> SliceFit:
-    """Robust weights by what is left (K,): of voxels as Huber has it, of slices as Geman has it."""
+def weighed(
+    samples: Samples, left: Tensor, inside: Tensor, bright: Tensor | None = None
+) -> SliceFit:
+    """Robust weights by what is left (K,): of voxels as Huber has it, of slices as Geman has it.
+
+    Slices that are not ``bright`` enough (S,) count for nothing.
+    """
     count = samples.summed(inside.float())
     rough = (samples.summed(left.square() * inside) / count.clamp_min(1)).sqrt()
     known = rough[count > 0]
     middle = known.median().clamp_min(1e-6) if len(known) else left.new_ones(())
     slice_weights = 1 / (1 + (rough / (ODD * middle)) ** 2) ** 2
     slice_weights = slice_weights / slice_weights[count > 0].max()
+    slice_weights = slice_weights if bright is None else slice_weights * bright
     noise = MEDIAN * left[inside].abs().median().clamp_min(1e-6)
     edge = HUBER * noise
     huber = (edge / left.abs().clamp_min(1e-12)).clamp_max(1) * inside
@@ -65,6 +75,24 @@ def weighed(samples: Samples, left: Tensor, inside: Tensor) -> SliceFit:
     return SliceFit(
         huber * slice_weights[samples.slices], slice_weights, samples.summed(cost), float(noise)
     )
+
+
+def bright_enough(samples: Samples) -> Tensor:
+    """Which slices (S,) are not much darker than those on both sides, as if signal were lost.
+
+    Towards the end of a stack slices get darker, but not than the ones that follow. A volume of one
+    stack would go along with a dark slice, and its residual show nothing odd.
+    """
+    count = samples.summed(torch.ones_like(samples.values))
+    mean = samples.summed(samples.values) / count.clamp_min(1)
+    enough = torch.ones_like(mean, dtype=torch.bool)
+    for i in range(samples.count):
+        ahead = samples.number_of - samples.number_of[i]
+        near = (samples.stack_of == samples.stack_of[i]) & (count > 0) & (ahead.abs() <= AROUND)
+        sides = [mean[near & side] for side in (ahead < 0, ahead > 0)]
+        if count[i] > 0 and min(map(len, sides)) > 0:
+            enough[i] = mean[i] > DARK * min(float(side.max()) for side in sides)
+    return enough
 
 
 def refined_poses(

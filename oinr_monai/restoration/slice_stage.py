@@ -10,7 +10,7 @@ from oinr_monai.scanner.forward_model import conjugate_gradients
 
 from .fusion import Curvature
 from .moving_slices import Samples, Seen
-from .slice_poses import refined_poses, weighed
+from .slice_poses import bright_enough, refined_poses, weighed
 
 __all__ = ["LAST_STEPS", "SliceStage", "rigid_between", "settled"]
 
@@ -28,7 +28,8 @@ class SliceStage:
         self.samples, self.grid, self.weight = samples, grid, weight
         self.curvature = Curvature(grid)
         self.values = samples.values
-        self.weights = torch.ones_like(samples.values)
+        self.bright = bright_enough(samples)
+        self.weights = self.bright[samples.slices].float()
         self.slice_weights = torch.ones(samples.count)
         self.noise = 0.0
         self.volume = torch.zeros(0)
@@ -42,7 +43,7 @@ class SliceStage:
         self.volume = self._solved(self.volume, self.weights, steps)
         found = self.seen.forward(self.volume[None])[0]
         self.values = self.samples.values / self._bias(found)
-        fit = weighed(self.samples, self.values - found, self.seen.inside)
+        fit = weighed(self.samples, self.values - found, self.seen.inside, self.bright)
         self.weights, self.slice_weights, self.noise = fit.weights, fit.slice_weights, fit.noise
 
     def without(self, stack: int) -> Tensor:

@@ -82,6 +82,15 @@ def test_poses_and_volume_come_back(generator: torch.Generator) -> None:
     assert known.noise < 0.5 * still.noise
 
 
+def test_a_dark_slice_of_one_stack_counts_for_nothing(generator: torch.Generator) -> None:
+    stacks, _ = moved_stacks(generator, degrees=0.0, mm=0.0)
+    stack = stacks[0] + 5
+    stack[..., 3] *= 0.3
+    found = reconstruct([stack], ReconstructConfig("still"))
+    assert [pose.slice for pose in found.poses if pose.outlier] == [3]
+    assert float(found.volume.sample().min()) > 0
+
+
 def test_still_slices_stay_and_masks_count(generator: torch.Generator) -> None:
     stacks, _ = moved_stacks(generator, degrees=0.0, mm=0.0)
     masks = [torch.ones(stack.shape[1:]) for stack in stacks]
