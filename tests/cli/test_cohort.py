@@ -14,6 +14,7 @@ import pytest
 
 from oinr_monai import Representation
 from oinr_monai.cli.app import main
+from oinr_monai.cohort import Cohort, LocalEngine, RayEngine, Row
 from oinr_monai.fitting import objective as descent
 from oinr_monai.fitting import single
 from tests.cli.scans import blob, save_nifti
@@ -228,3 +229,53 @@ def test_a_missing_manifest(refused: Callable[..., str]) -> None:
 def test_not_a_text(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00\x01")
     assert "must be a table in UTF-8" in refused("cohort", "fit", "m.csv", "-o", "fits")
+
+
+@pytest.mark.parametrize(
+    ("options", "engine"),
+    [
+        ([], LocalEngine(1, None, 2)),
+        (["--cpus", "3"], LocalEngine(1, None, 2)),
+        (["--workers", "2"], LocalEngine(2, 1, 2)),
+        (["--workers", "2", "--cpus", "3.5", "--retries", "0"], LocalEngine(2, 3, 0)),
+        (["--workers", "2", "--cpus", "0.5"], LocalEngine(2, 1, 2)),
+        (
+            ["--engine", "ray", "--address", "auto", "--gpus", "1", "--memory", "9", "--cpus", "2"],
+            RayEngine("auto", 2, 1, 9, 2),
+        ),
+    ],
+)
+def test_the_engine_is_the_one_that_was_asked_for(
+    options: list[str], engine: object, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def watched(self: Cohort, task: object, output: Path, engine: object, **_: object) -> list[Row]:
+        asked.append(engine)
+        return [Row(each.name, "done") for each in self.subjects]
+
+    monkeypatch.setattr(Cohort, "map", watched)
+    assert fit_cohort(manifest, *options)[0] == 0
+    assert asked == [engine]
+
+
+@pytest.mark.parametrize(
+    ("shard", "names", "table"),
+    [
+        ("1/2", ["s0", "s2"], "status-1-of-2.csv"),
+        ("2/2", ["s1", "s3"], "status-2-of-2.csv"),
+        ("4/4", ["s3"], "status-4-of-4.csv"),
+    ],
+)
+def test_a_shard_is_every_nth_subject(
+    shard: str, names: list[str], table: str, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def watched(self: Cohort, *_: object, table: str, progress: bool) -> list[Row]:
+        asked.append(([each.name for each in self.subjects], table, progress))
+        return [Row(each.name, "failed") for each in self.subjects]
+
+    monkeypatch.setattr(Cohort, "map", watched)
+    assert fit_cohort(manifest, "--shard", shard)[0] == 1
+    assert asked == [(names, table, False)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from oinr_monai.cohort import Row, read_manifest, read_status, summary
+from oinr_monai.cohort import Row, Subject, cohort, read_manifest, read_status, summary
 from oinr_monai.cohort.manifest import ALSO, _names
 from oinr_monai.cohort.status import APART, FAR, FEW, write_status
 
@@ -113,3 +114,31 @@ def test_a_cohort_at_a_glance() -> None:
     assert found.counts == {"waiting": 1, "done": 1, "skipped": 0, "failed": 1}
     assert (found.seconds, found.failed) == (2.0, {"b": "why"})
     assert summary([]).seconds is None
+
+
+def test_the_table_is_written_once_in_a_while_and_a_full_disk_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written: list[str] = []
+
+    def write(path: Path, rows: Iterable[Row]) -> None:
+        written.append(",".join(each.status for each in rows))
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+
+    now = [100.0]
+    monkeypatch.setattr(cohort, "write_status", write)
+    monkeypatch.setattr(cohort.time, "monotonic", lambda: now[0])
+    known = {"b": Row("b", "done", seconds=3.0)}
+    subjects = [Subject(name, tmp_path) for name in "abc"]
+    ledger = cohort._Ledger(tmp_path / "status.csv", subjects, known)
+    assert ledger.rows["b"] == Row("b", "waiting", seconds=3.0)
+    for name in "aab":
+        ledger.note([Row(name, "done")])
+    assert written == ["done,waiting,waiting"]
+    now[0] += cohort.PAUSE
+    ledger.note([Row("c", "failed")])
+    ledger.note([])
+    assert written[1:] == ["done,done,failed"]
+    ledger.write()
+    assert len(written) == 3

@@ -145,9 +145,10 @@ def test_memory_bounds_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     fit_many(images, config, memory=1e-3)
     assert seen == [1] * 7
     one = 4 * (6 * 37 * 200 + 5 * fit(images[0], config).parameters) / 2**20
-    seen.clear()
-    fit_many(images, config, memory=3.5 * one)
-    assert seen == [3, 3, 1]
+    for part, batches in ((3.001, [3, 3, 1]), (2.999, [2, 2, 2, 1]), (1e3, [7])):
+        seen.clear()
+        fit_many(images, config, memory=part * one)
+        assert seen == batches
 
 
 def test_each_keeps_its_grid_and_source(oblique_affine: Tensor) -> None:
