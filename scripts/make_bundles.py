@@ -19,15 +19,12 @@ from typing import Any
 
 from scripts.shared.bundles import (
     BETWEEN,
-    FINER,
-    FINER_ANSWERED,
     FRAMES_ANSWERED,
-    LEARN,
     METADATA_IN_2D,
     METADATA_OF_SEQUENCES,
-    METADATA_OF_SLICES,
     ONE_FRAME,
     OTHERS,
+    OTHERWISE,
     OUTPUT,
     SAVED,
     TO_PIXELS,
@@ -40,6 +37,7 @@ PICTURES = BUNDLES / "image_oinr_representation"
 SEQUENCES = BUNDLES / "sequence_oinr_interpolation"
 SLICES = BUNDLES / "mri_oinr_super_resolution"
 SHIPPED = BUNDLES.parent / "oinr_monai/restoration/super_resolution.safetensors"
+MADE = (*OTHERS, *OTHERWISE, PICTURES.name, SEQUENCES.name)
 SAME_IN_2D = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.json")
 SAME = (
     *SAME_IN_2D,
@@ -57,7 +55,9 @@ def made(name: str) -> dict[str, bytes]:
         SEQUENCES.name: _made_of_sequences,
         SLICES.name: _made_of_slices,
     }
-    return special[name]() if name in special else _made_in_3d(OTHERS[name])
+    if name in special:
+        return special[name]()
+    return _made_in_3d(OTHERS[name]) if name in OTHERS else _made_otherwise(OTHERWISE[name])
 
 
 def _made_in_3d(other: dict[str, Any]) -> dict[str, bytes]:
@@ -93,26 +93,24 @@ def _made_of_sequences() -> dict[str, bytes]:
 
 
 def _made_of_slices() -> dict[str, bytes]:
-    same = (path for path in SAME if path != "docs/data_license.txt")
-    files = {path: (SOURCE / path).read_bytes() for path in same}
+    files = _made_otherwise(OTHERWISE[SLICES.name])
+    del files["docs/data_license.txt"]
+    return files | {"models/super_resolution.safetensors": SHIPPED.read_bytes()}
+
+
+def _made_otherwise(other: dict[str, Any]) -> dict[str, bytes]:
+    files = {path: (SOURCE / path).read_bytes() for path in SAME}
     config: dict[str, Any] = {}
-    constants: dict[str, Any] = dict.fromkeys(("slice_axis", "slice_thickness", "profile"))
-    constants |= {
-        "seconds": None,
-        "start": "$@bundle_root + '/models/super_resolution.safetensors'",
-    }
     for key, value in _read("inference").items():
         if key == "factor":
-            config |= constants
+            config |= other["constants"]
         elif key == "inferer":
-            config |= {"learn": LEARN, key: FINER}
-        elif key not in (*UNUSED, "preset", "fit"):
+            config |= other["asked"]
+        elif key not in (*UNUSED, "preset", "fit", *other.get("without", ())):
             config[key] = value
-    config["postprocessing"]["transforms"][0]["output_postfix"] = "super_resolved"
+    config["postprocessing"]["transforms"][0]["output_postfix"] = other["postfix"]
     files["configs/inference.json"] = _json(config)
-    files["models/super_resolution.safetensors"] = SHIPPED.read_bytes()
-    metadata = {"metadata": METADATA_OF_SLICES, "answered": FINER_ANSWERED}
-    files["configs/metadata.json"] = _json(_metadata(metadata))
+    files["configs/metadata.json"] = _json(_metadata(other))
     return files
 
 
@@ -201,7 +199,7 @@ def _json(config: dict[str, Any]) -> bytes:
 
 def write() -> None:
     """Write the shared files of all bundles."""
-    for name in (*OTHERS, PICTURES.name, SEQUENCES.name, SLICES.name):
+    for name in MADE:
         for path, content in made(name).items():
             file = BUNDLES / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -211,9 +209,7 @@ def write() -> None:
 def different() -> list[str]:
     """Files that are not what the source makes of them."""
     files = (
-        (BUNDLES / name / path, content)
-        for name in (*OTHERS, PICTURES.name, SEQUENCES.name, SLICES.name)
-        for path, content in made(name).items()
+        (BUNDLES / name / path, content) for name in MADE for path, content in made(name).items()
     )
     return [
         str(file.relative_to(BUNDLES))

@@ -62,6 +62,8 @@ PUBLIC = [
     "RandFitOINR",
     "RandFitOINRd",
     "ReconstructConfig",
+    "ReconstructOINR",
+    "ReconstructOINRd",
     "RegisterConfig",
     "RegisterOINRd",
     "Representation",

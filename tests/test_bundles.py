@@ -29,7 +29,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from PIL import Image
 
-from oinr_monai import ConvOINR, Grid, Representation, simulate_slices
+from oinr_monai import ConvOINR, Grid, Motion, Representation, simulate_slices
 from oinr_monai.images.metrics import iou, psnr
 from oinr_monai.scanner.slices import fine_grid
 
@@ -44,6 +44,8 @@ CHANNELS = {
     "volume_oinr_occupancy": 1,
     "sequence_oinr_interpolation": 1,
     "mri_oinr_super_resolution": 1,
+    "mri_oinr_reconstruction": 1,
+    "deformable_oinr_registration": 1,
 }
 POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
     "image_oinr_representation": "sampled",
@@ -52,7 +54,11 @@ POSTFIX = {name: name.rpartition("_")[2] for name in CHANNELS} | {
     "volume_oinr_occupancy": "labels",
     "sequence_oinr_interpolation": "interpolated",
     "mri_oinr_super_resolution": "super_resolved",
+    "mri_oinr_reconstruction": "reconstructed",
+    "deformable_oinr_registration": "registered",
 }
+# Bundles that make voxels as fine along the slices as within them.
+FINER = ("super_resolved", "reconstructed")
 # Three frames, and two between them, along the fourth axis.
 FRAMES, ANSWERED = 3, CHANNELS | {"sequence_oinr_interpolation": 5}
 QUICK = {"epochs": 2, "epoch_length": 15, "places": 500}
@@ -64,7 +70,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 each_bundle = pytest.mark.parametrize("name", CHANNELS)
-learning_anew = ("sequence_oinr_interpolation", "mri_oinr_super_resolution")
+learning_anew = (
+    "sequence_oinr_interpolation", "mri_oinr_super_resolution", "mri_oinr_reconstruction",
+    "deformable_oinr_registration",
+)  # fmt: skip
 answering = [name for name in CHANNELS if name not in learning_anew]
 
 
@@ -139,6 +148,7 @@ def image_for(
         "volume_oinr_occupancy": mask,
         "sequence_oinr_interpolation": series,
         "mri_oinr_super_resolution": thick,
+        "mri_oinr_reconstruction": thick,
     }
     return lambda name: special.get(name, image)
 
@@ -405,6 +415,8 @@ def test_inference_writes_what_reloads(
 ) -> None:
     fitted, image, dims = fitted_for(name), image_for(name), dims_of(name)
     how: dict[str, Any] = {"steps": 20, "preset": "balanced"}
+    if POSTFIX[name] == "registered":
+        how = {"fixed": str(image), "model": "rigid"}
     if answers_from != "a fit":
         how = {"fitted": str(fitted / answers_from)}
     workflow = run_bundle(name, "inference", image=str(image), output_dir=str(tmp_path), **how)
@@ -412,7 +424,7 @@ def test_inference_writes_what_reloads(
     written = nib.load(tmp_path / f"{source}_{POSTFIX[name]}.nii.gz")
     fitted_grid = Grid.from_image(first_channel(image))
     grid = fitted_grid.refine(2) if POSTFIX[name] == "sampled" else fitted_grid
-    grid = fine_grid(grid, axis=2) if POSTFIX[name] == "super_resolved" else grid
+    grid = fine_grid(grid, axis=2) if POSTFIX[name] in FINER else grid
     assert written.shape[:dims] == grid.shape
     assert np.allclose(written.affine, grid.affine.numpy(), atol=1e-5)
     values = torch.from_numpy(written.get_fdata(dtype=np.float32))
@@ -501,6 +513,47 @@ def test_thick_slices_are_kept(
     assert np.abs(inner - nib.load(thick).get_fdata()).max() < 0.01 * inner.max()
 
 
+def test_what_moved_comes_back(
+    series: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    frames: Any = nib.load(series)
+    for name, frame in (("fixed", 0), ("moving", 1)):
+        nib.save(frames.slicer[..., frame], tmp_path / f"{name}.nii.gz")
+    where = {key: str(tmp_path / f"{name}.nii.gz") for key, name in
+             (("fixed", "fixed"), ("image", "moving"))}  # fmt: skip
+    how = {"model": "rigid", "transform": str(tmp_path / "there.safetensors")}
+    run_bundle(
+        "deformable_oinr_registration", "inference", output_dir=str(tmp_path), **where, **how
+    )
+    fixed, moving = (torch.from_numpy(frames.get_fdata()[..., t]) for t in (0, 1))
+    written: Any = nib.load(tmp_path / "moving_registered.nii.gz")
+    inner = (slice(2, -2),) * 3
+    moved = torch.from_numpy(written.get_fdata())
+    assert psnr(moved[inner], fixed[inner]) > psnr(moving[inner], fixed[inner]) + 10
+    middle = Grid.from_image(first_channel(series)).to_world(torch.tensor([[7.0, 8.0, 7.0]]))
+    shift = Motion.load(how["transform"]).at(middle) - middle
+    step = torch.from_numpy(frames.affine[:3, 0])
+    assert float((shift - step).norm()) < 0.1 * float(step.norm())
+
+
+def test_stacks_that_cross_tell_more_than_one(
+    thick: Path, run_bundle: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    datasets = pytest.importorskip("nilearn.datasets")
+    template = datasets.load_mni152_template(resolution=4).slicer[12:36, 16:40, 10:34]
+    truth = torch.from_numpy(template.get_fdata(dtype=np.float32))
+    slices = simulate_slices(MetaTensor(truth[None], affine=template.affine), 16.0, axis=0)
+    other = tmp_path / "other.nii.gz"
+    nib.save(nib.Nifti1Image(slices[0].numpy(), slices.affine.numpy()), other)
+    scores = []
+    for others in ([], [str(other)]):
+        where = {"image": str(thick), "others": others, "output_dir": str(tmp_path)}
+        run_bundle("mri_oinr_reconstruction", "inference", motion="still", **where)
+        written: Any = nib.load(tmp_path / "brain_reconstructed.nii.gz")
+        scores.append(psnr(torch.from_numpy(written.get_fdata()), truth))
+    assert scores[1] > scores[0] + 1
+
+
 def test_two_bundles_in_one_process(image: Path, tmp_path: Path) -> None:
     workflows = [
         ConfigWorkflow(
@@ -547,7 +600,8 @@ def test_command_line(name: str, image_for: Callable[[str], Path], tmp_path: Pat
     both = f"['{configs}/train.json','{configs}/evaluate.json']"
     command("run", "--config_file", both, *common, folder=tmp_path)
     inference = str(configs / "inference.json")
-    command("run", "--config_file", inference, *common, "--steps", "5", folder=tmp_path)
+    how = ["--fixed", str(image)] if POSTFIX[name] == "registered" else ["--steps", "5"]
+    command("run", "--config_file", inference, *common, *how, folder=tmp_path)
     assert (tmp_path / f"brain_{POSTFIX[name]}.nii.gz").is_file()
 
 

@@ -22,6 +22,7 @@ from .fit_transforms import (
     RandFitOINRd,
 )
 from .inferers import EachInferer, OINRInferer
+from .reconstruct_transform import ReconstructOINR, ReconstructOINRd
 from .register_transform import RegisterOINRd
 from .registration import register_in_monai
 from .restore_transforms import (
@@ -59,6 +60,8 @@ __all__ = [
     "RandFitOINR",
     "RandFitOINRd",
     "RandomLattices",
+    "ReconstructOINR",
+    "ReconstructOINRd",
     "RegisterOINRd",
     "SampleOINR",
     "SampleOINRd",

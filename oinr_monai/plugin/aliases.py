@@ -20,6 +20,7 @@ from .fit_transforms import (
     RandFitOINRD,
     RandFitOINRDict,
 )
+from .reconstruct_transform import ReconstructOINRD, ReconstructOINRDict
 from .register_transform import RegisterOINRD, RegisterOINRDict
 from .restore_transforms import (
     DenoiseOINRD,
@@ -51,6 +52,8 @@ __all__ = [
     "LabelsOINRDict",
     "RandFitOINRD",
     "RandFitOINRDict",
+    "ReconstructOINRD",
+    "ReconstructOINRDict",
     "RegisterOINRD",
     "RegisterOINRDict",
     "SampleOINRD",

@@ -141,42 +141,142 @@ FRAMES_ANSWERED = {
     "channel_def": {"0": "intensity, in the image's own units; the fourth axis is time"}
 }
 
-# What the bundle of thick slices says instead: its operator learns anew for each stack, and what it
-# answers on is not the grid that train.json fits.
-FINER = {
-    "_target_": "oinr_monai.plugin.EachInferer",
-    "transform": {
-        "_target_": "oinr_monai.SuperResolveOINR",
-        "config": "@learn",
-        "spacing": "@spacing",
-        "slice_axis": "@slice_axis",
-        "slice_thickness": "@slice_thickness",
-        "profile": "@profile",
+# What the bundles say whose answer comes from one image or several, and is not on the grid that
+# train.json fits a network on: constants and the question in inference.json, keys that mean nothing
+# then, and what metadata.json says.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "mri_oinr_super_resolution": {
+        "constants": {
+            "slice_axis": None,
+            "slice_thickness": None,
+            "profile": None,
+            "seconds": None,
+            "start": "$@bundle_root + '/models/super_resolution.safetensors'",
+        },
+        "asked": {
+            "learn": {
+                "_target_": "oinr_monai.SuperResolveConfig",
+                "steps": "@steps",
+                "seconds": "@seconds",
+                "seed": "@seed",
+                "device": "$str(@device)",
+                "start": "$oinr_monai.CarriedOperator.load(@start)",
+            },
+            "inferer": {
+                "_target_": "oinr_monai.plugin.EachInferer",
+                "transform": {
+                    "_target_": "oinr_monai.SuperResolveOINR",
+                    "config": "@learn",
+                    "spacing": "@spacing",
+                    "slice_axis": "@slice_axis",
+                    "slice_thickness": "@slice_thickness",
+                    "profile": "@profile",
+                },
+            },
+        },
+        "postfix": "super_resolved",
+        "metadata": {
+            "name": "MRI O-INR super-resolution",
+            "task": "Isotropic volume from one stack of thick slices",
+            "description": "An operator that learned from open scans of other people what thick "
+            "slices take away goes on learning on the sharp axes of one stack, is applied across "
+            "its slices and keeps them. train.json fits a network to the stack as it is.",
+            "data_source": "models/super_resolution.safetensors: open_ms_data (CC BY), head label "
+            "maps of SynthSeg and a chest CT of the elastix examples (Apache-2.0); models/model.pt:"
+            " the MNI152 template that nilearn ships",
+            "image_classes": "a stack of thick slices, one or more channels, MRI or CT",
+        },
+        "answered": {"channel_def": {"0": "intensity, in the image's own units"}},
+    },
+    "deformable_oinr_registration": {
+        "constants": {
+            "fixed": "$@dataset_dir + '/fixed.nii.gz'",
+            "model": "deformable",
+            "transform": None,
+        },
+        "asked": {
+            "load": {"_target_": "LoadImage", "ensure_channel_first": True},
+            "register": {
+                "_target_": "oinr_monai.RegisterOINRd",
+                "keys": "image",
+                "fixed": "fixed",
+                "config": {"_target_": "oinr_monai.RegisterConfig", "model": "@model"},
+                "motion": "motion",
+            },
+            "keep": "$lambda found: @transform and found['motion'].save(@transform)",
+            "inferer": {
+                "_target_": "oinr_monai.plugin.EachInferer",
+                "transform": {
+                    "_target_": "Compose",
+                    "transforms": [
+                        "$lambda image: {'image': image.cpu(), 'fixed': @load(@fixed)}",
+                        "@register",
+                        "$lambda found: (found['image'], @keep(found))[0]",
+                    ],
+                },
+            },
+        },
+        "without": ["steps", "spacing"],
+        "postfix": "registered",
+        "metadata": {
+            "name": "Deformable O-INR registration",
+            "task": "One volume brought onto another one by a motion that cannot fold",
+            "description": "Finds the motion between two volumes by Gauss-Newton, a pose and the "
+            "flow of a velocity before it, coarse to fine, without training, and returns the "
+            "moving volume on the grid of the fixed one. train.json fits a network to one volume.",
+            "image_classes": "two volumes of the same object or of ones alike, of one kind of scan",
+            "references": [
+                "Pal et al., Implicit Representations via Operator Learning, ICML 2024",
+                "Avants et al., Symmetric diffeomorphic image registration with cross-correlation, "
+                "Medical Image Analysis 2008",
+            ],
+        },
+        "answered": {"channel_def": {"0": "intensity of the moving volume, on the fixed grid"}},
+    },
+    "mri_oinr_reconstruction": {
+        "constants": {
+            "others": [],
+            "masks": None,
+            "motion": "slices",
+            "profile": None,
+            "seconds": None,
+        },
+        "asked": {
+            "load": {"_target_": "LoadImage", "ensure_channel_first": True},
+            "reconstruct": {
+                "_target_": "oinr_monai.ReconstructOINR",
+                "config": {
+                    "_target_": "oinr_monai.ReconstructConfig",
+                    "motion": "@motion",
+                    "spacing": "@spacing",
+                    "seconds": "@seconds",
+                },
+                "profile": "@profile",
+            },
+            "inferer": {
+                "_target_": "oinr_monai.plugin.EachInferer",
+                "transform": "$lambda image: @reconstruct([image.cpu(), *map(@load, @others)], "
+                "list(map(@load, @masks)) if @masks else None)",
+            },
+        },
+        "without": ["steps"],
+        "postfix": "reconstructed",
+        "metadata": {
+            "name": "MRI O-INR reconstruction",
+            "task": "One isotropic volume of stacks of thick slices that moved",
+            "description": "Finds a rigid pose for each slice of several stacks by Gauss-Newton, by"
+            " turns with the volume that they show, without training, and returns that volume. "
+            "train.json fits a network to one stack as it is.",
+            "image_classes": "stacks of thick slices of one object, one channel, MRI",
+            "references": [
+                "Pal et al., Implicit Representations via Operator Learning, ICML 2024",
+                "Kuklisova-Murgasova et al., Reconstruction of fetal brain MRI with intensity "
+                "matching and complete outlier removal, Medical Image Analysis 2012",
+            ],
+        },
+        "answered": {"channel_def": {"0": "intensity, in the unit of the stacks"}},
     },
 }
-
-LEARN = {
-    "_target_": "oinr_monai.SuperResolveConfig",
-    "steps": "@steps",
-    "seconds": "@seconds",
-    "seed": "@seed",
-    "device": "$str(@device)",
-    "start": "$oinr_monai.CarriedOperator.load(@start)",
-}
-
-METADATA_OF_SLICES = {
-    "name": "MRI O-INR super-resolution",
-    "task": "Isotropic volume from one stack of thick slices",
-    "description": "An operator that learned from open scans of other people what thick slices "
-    "take away goes on learning on the sharp axes of one stack, is applied across its slices and "
-    "keeps them. train.json fits a network to the stack as it is.",
-    "data_source": "models/super_resolution.safetensors: open_ms_data (CC BY), head label maps of "
-    "SynthSeg and a chest CT of the elastix examples (Apache-2.0); models/model.pt: the MNI152 "
-    "template that nilearn ships",
-    "image_classes": "a stack of thick slices, one or more channels, MRI or CT",
-}
-
-FINER_ANSWERED = {"channel_def": {"0": "intensity, in the image's own units"}}
 
 # What the 2-D bundle says instead. Pixels are whole numbers of 8 bits, and PIL would cut and wrap.
 OUTPUT = {
