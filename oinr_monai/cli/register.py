@@ -14,7 +14,7 @@ import typer
 from .console import about, options, show
 from .inputs import check_grid
 from .options import IMAGE_SUFFIXES, Json, Output, Overwrite
-from .outputs import check_output, check_result
+from .outputs import check_output, check_report, check_result
 from .tables import read_rows
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ def register(  # noqa: PLR0913
     inverse: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep its inverse, from MOVING to FIXED.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="A page to look at: checkerboards, folds.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -79,6 +82,8 @@ def register(  # noqa: PLR0913
     inputs = [fixed, moving, fixed_mask, labels, points]
     check_output(output, IMAGE_SUFFIXES, inputs, overwrite)
     beside.check(inputs, overwrite)
+    if report is not None:
+        check_report(report, inputs, overwrite)
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.images.masks import read_mask
     from oinr_monai.motion.folding import quality_of
@@ -100,8 +105,15 @@ def register(  # noqa: PLR0913
     seconds = time.perf_counter() - started
     write_image(output, warp_image(images[1], motion, grids[0]), "moved")
     written = beside.write(held, motion, *grids)
-    quality = asdict(quality_of(motion, grids[0]))
-    show({"output": str(output), **written, "model": model, "seconds": seconds, **quality}, as_json)
+    quality = quality_of(motion, grids[0])
+    if report is not None:
+        from oinr_monai.report import report_of_motion
+
+        title = f"{moving.name} on {fixed.name}"
+        report_of_motion(images[0], images[1], motion, title, quality).write(report)
+        written |= {"report": str(report)}
+    told = {"output": str(output), **written, "model": model, "seconds": seconds}
+    show(told | asdict(quality), as_json)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .page import Page
 from .viewer import MOST_VOXELS, Layer, viewer
 from .words import closeness, how_large, in_mm
 
-__all__ = ["report_of_answer", "report_of_fit"]
+__all__ = ["look", "made", "report_of_answer", "report_of_fit"]
 
 # What a difference is shown by: dark where there is none; and a width: bright where it is wide.
 SIGNED, WIDE = "blue2red", "hot"
@@ -48,7 +48,7 @@ def report_of_fit(
         >>> "Scan as a function" in page.html()
         True
     """
-    page = Page(title, _made())
+    page = Page(title, made())
     info = representation.info
     for name, words in (("psnr_grid", "at the voxels"), ("psnr_between", "between the voxels")):
         if info.get(name) is not None:
@@ -61,7 +61,7 @@ def report_of_fit(
     if image is not None:
         apart = representation.sample(Grid.from_image(image)).as_tensor() - image.as_tensor().cpu()
         layers["difference"] = MetaTensor(apart, affine=Grid.from_image(image).affine)
-    _look(page, layers)
+    look(page, layers)
     _closely(page, {"the function": representation}, seen, image)
     page.facts("Settings", _told(info.get("settings") or {}))
     return page
@@ -90,7 +90,7 @@ def report_of_answer(
         >>> "Denoised" in page.html()
         True
     """
-    page = Page(title, _made())
+    page = Page(title, made())
     _warn(page, answer)
     page.facts("What it is", _facts(answer, None) | _told(facts or {}))
     grid, before = _shown(answer.grid), fit(image, FitConfig(preset="exact"))
@@ -103,13 +103,14 @@ def report_of_answer(
     }
     if error is not None:
         layers[HALF_WIDTH] = fit(error, FitConfig(preset="exact")).sample(grid)
-    _look(page, layers)
+    look(page, layers)
     _closely(page, {"input, cubic spline": before, "answer": answer}, seen, image)
     page.facts("Settings", _told(answer.info.get("settings") or {}))
     return page
 
 
-def _made() -> str:
+def made() -> str:
+    """By what and when a page was made."""
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return f"oinr-monai {metadata.version('oinr-monai')}, {now}. Not a medical device."
 
@@ -170,7 +171,8 @@ def _steepness(representation: Representation, grid: Grid) -> MetaTensor:
     return representation.map(lambda jet: jet.gradient.norm(dim=1), grid, order=1)
 
 
-def _look(page: Page, layers: Mapping[str, MetaTensor]) -> None:
+def look(page: Page, layers: Mapping[str, MetaTensor]) -> None:
+    """Three planes to move through images (C, *spatial), by name; a picture is a volume of one."""
     volumes = [_layer(name, image) for name, image in layers.items() if image.ndim > 2]
     if volumes:
         page.add("How it looks", viewer(volumes))
