@@ -63,6 +63,12 @@ def interpolate(  # noqa: PLR0913
     motion: Annotated[
         bool, typer.Option(help="Find how things move; otherwise they fade into each other.")
     ] = True,
+    realign: Annotated[
+        bool, typer.Option("--realign", help="Bring the frames onto the first as rigid bodies.")
+    ] = False,
+    poses: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Keep how far each frame had moved.")
+    ] = None,
     save: Annotated[
         Path | None, typer.Option(metavar="FAMILY.oinr", help="Keep the fit, to ask it again.")
     ] = None,
@@ -84,10 +90,9 @@ def interpolate(  # noqa: PLR0913
         raise ValueError("--at or --factor must be given, and not both")
     if axis is not None and (factor is None or times is not None or save is not None):
         raise ValueError("--axis must go with --factor, and without --at, --times and --save")
+    _check_realigning(realign, axis, poses)
     check_budget(steps, seconds)
-    check_output(output, OUTPUTS, series, overwrite)
-    if save is not None:
-        check_output(save, (".oinr",), series, overwrite)
+    _check_outputs({output: OUTPUTS, save: (".oinr",), poses: (".csv",)}, series, overwrite)
     from oinr_monai.fitting.presets import FitConfig
 
     config = FitConfig(preset, steps, seconds, seed=seed, device=device_of(device))
@@ -104,6 +109,7 @@ def interpolate(  # noqa: PLR0913
     _check_frames(output, source, len(shown))
     if isinstance(source, Family):
         check_not_source(output, source.representation.info, overwrite)
+    source, moved = _realigned(source, series[0], poses) if realign else (source, {})
     with kept(output, resume) as checkpoint:
         family = source
         if not isinstance(family, Family):
@@ -113,7 +119,20 @@ def interpolate(  # noqa: PLR0913
         _write(family, shown, output)
         if save is not None:
             family.save(save)
-    show(_summary(family, shown, output), as_json)
+    show(_summary(family, shown, output) | moved, as_json)
+
+
+def _check_realigning(realign: bool, axis: int | None, poses: Path | None) -> None:
+    if (axis is not None and realign) or (poses is not None and not realign):
+        raise ValueError("--realign must go with frames, without --axis, and --poses with it")
+
+
+def _check_outputs(
+    outputs: dict[Path | None, tuple[str, ...]], inputs: list[Path], overwrite: bool
+) -> None:
+    for path, suffixes in outputs.items():
+        if path is not None:
+            check_output(path, suffixes, inputs, overwrite)
 
 
 def _fitted(series: Series, output: Path, config: FitConfig, watch: dict[str, Any]) -> Family:
@@ -123,6 +142,27 @@ def _fitted(series: Series, output: Path, config: FitConfig, watch: dict[str, An
     if family.representation.info.interrupted:
         stopped(family.representation.info["steps"], f"{output} is not written")
     return family
+
+
+def _realigned(
+    series: Series | Family, path: Path, poses: Path | None
+) -> tuple[Series, dict[str, Any]]:
+    """The frames on the first, and how far they had moved."""
+    from oinr_monai.images.series import Series
+    from oinr_monai.motion.frames import realign
+
+    if not isinstance(series, Series):
+        raise ValueError(f"--realign must go with frames, got the family {path}")
+    with about(path):
+        found = realign(series.frames)
+    if poses is not None:
+        found.write(poses)
+    told = {
+        "mean_displacement_mm": sum(found.displacements) / len(found.displacements),
+        "framewise_displacement_mm": sum(found.steps) / (len(found.steps) - 1),
+    }
+    kept_in = {} if poses is None else {"poses": str(poses)}
+    return replace(series, frames=found.frames), told | kept_in
 
 
 def _source(paths: list[Path], times: str | None) -> Family | Series:

@@ -4,6 +4,7 @@ from .affine import AffineMotion, rigid_about
 from .displacement import Displacement
 from .exchange import from_itk, from_voxels, load_motion, save_motion, to_itk, to_voxels
 from .folding import MotionQuality, quality_of
+from .frames import Realigned, realign
 from .motion import Motion
 from .registration import RegisterConfig, RegistrationNote, register
 from .self_similarity import self_similarity
@@ -20,6 +21,7 @@ __all__ = [
     "Motion",
     "MotionQuality",
     "MutualInformation",
+    "Realigned",
     "RegisterConfig",
     "RegistrationNote",
     "Similarity",
@@ -31,6 +33,7 @@ __all__ = [
     "from_voxels",
     "load_motion",
     "quality_of",
+    "realign",
     "register",
     "rigid_about",
     "save_motion",

@@ -101,6 +101,7 @@ def register(
     config: RegisterConfig | None = None,
     *,
     mask: Tensor | np.ndarray | None = None,
+    start: AffineMotion | None = None,
 ) -> Motion:
     """Find the motion from places of ``fixed`` to where they lie in ``moving``.
 
@@ -113,6 +114,7 @@ def register(
         moving: image (C, *spatial) of the same object or of one like it.
         config: how.
         mask: voxels of ``fixed`` that count (*spatial); all if None.
+        start: motion to begin with, in place of the best guess.
 
     Returns:
         The motion T; ``moving`` at T(x) looks like ``fixed`` at x.
@@ -134,19 +136,19 @@ def register(
     """
     config = config or RegisterConfig()
     pair = ImagePair.of(fixed, moving, mask)
-    pose = _pose(pair, config)
+    pose = _pose(pair, config, start)
     if config.model != "deformable":
         return pose
     flow = _flow(pair, pose, config)
     return pose @ flow
 
 
-def _pose(pair: ImagePair, config: RegisterConfig) -> AffineMotion:
+def _pose(pair: ImagePair, config: RegisterConfig, start: AffineMotion | None) -> AffineMotion:
     similarity = config.similarity or LocalCorrelation(WIDE)
     freedom: Freedom = RigidBody() if config.model == "rigid" else AnyMatrix()
     scales = _pose_scales(pair, config)
     level = Level.of(pair, scales[0])
-    motion = best_start(pair, level, similarity)
+    motion = best_start(pair, level, similarity) if start is None else start
     for scale in scales:
         level = Level.of(pair, scale)
         motion = match_pose(level, motion, freedom, similarity, ROUGHLY).motion

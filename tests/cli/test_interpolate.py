@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,25 @@ def test_frames_between_frames(run: Run, series: Path, tmp_path: Path) -> None:
     run("sample", kept, "-o", tmp_path / "mean.nii.gz")  # the equal blend
 
 
+def test_frames_are_brought_onto_the_first(run: Run, series: Path, tmp_path: Path) -> None:
+    out, poses = tmp_path / "out.nii.gz", tmp_path / "poses.csv"
+    asked = ["--at", "0,2", *QUICK]
+    done = run("interpolate", series, "-o", out, "--realign", "--poses", poses, *asked)
+    # Each frame is a voxel of 1 mm ahead of the one before; a lone hill in six slices tells it
+    # roughly.
+    assert done["framewise_displacement_mm"] == pytest.approx(1.0, abs=0.2)
+    assert done["mean_displacement_mm"] == pytest.approx(1.0, abs=0.2)
+    with poses.open() as file:
+        assert len(list(csv.DictReader(file))) == 3
+    realigned = load_values(out)
+    run("interpolate", series, "-o", out, *asked)
+    moving = load_values(out)
+    apart = [
+        float(np.abs(each[..., 1] - each[..., 0])[2:-4].mean()) for each in (realigned, moving)
+    ]
+    assert apart[0] < 0.3 * apart[1]
+
+
 def test_slices_between_slices(run: Run, tmp_path: Path) -> None:
     volume = save_nifti(tmp_path / "v.nii.gz", np.random.default_rng(0).random((9, 8, 5), "f4"))
     out = tmp_path / "out.nii.gz"
@@ -70,6 +90,9 @@ def test_slices_between_slices(run: Run, tmp_path: Path) -> None:
         (["--at", "0.5", "--steps", "3", "--seconds", "3"], "--steps and --seconds must not both"),
         (["--at", "half"], "--at must be numbers"),
         (["--axis", "1", "--at", "0.5"], "--axis must go with --factor"),
+        (["--axis", "1", "--factor", "2", "--realign"], "--realign must go with frames"),
+        (["--at", "0.5", "--poses", "p.csv"], "--realign must go with frames"),
+        (["--at", "0.5", "--realign", "--poses", "p.txt"], "must end in .csv"),
         (["--at", "0.5", "--times", "0,1"], "times must be 3, one for each image, got 2"),
     ],
 )
