@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from oinr_monai.images.dicom import stacked_planes
-from oinr_monai.images.dicom_planes import Plane
+from oinr_monai.images.dicom_planes import Plane, planes_of
 from oinr_monai.images.dicom_times import volumes_in_time
 from oinr_monai.images.notes import ImageNote
 
@@ -214,3 +215,123 @@ def test_volumes_that_come_unevenly_are_told(late: float, told: bool) -> None:
     )
     assert axis is not None
     assert axis.step == pytest.approx(2 + late / 2)
+
+
+# ---- what a header says --------------------------------------------------------------------------
+
+
+def header(**told: Any) -> Dataset:
+    dataset = Dataset()
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 9, 11, 3
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [1, 2, 3], [1, 0, 0, 0, 1, 0]
+    dataset.PixelSpacing, dataset.SpacingBetweenSlices = [1.25, 1.5], -4.0
+    for name, value in told.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    return dataset
+
+
+def places_of(dataset: Dataset) -> list[float]:
+    found = planes_of(dataset)
+    assert [each.number for each in found] == [(-1, k) for k in range(len(found))]
+    return [float(each.position[2]) for each in found if each.position is not None]
+
+
+SLICES, OFFSETS, TIMES = 0x0054_0080, 0x3004_000C, 0x0054_0070
+NUCLEAR = "1.2.840.10008.5.1.4.1.1.20"
+
+
+@pytest.mark.parametrize(
+    ("told", "places"),
+    [
+        ({}, [3, 7, 11]),
+        ({"SOPClassUID": NUCLEAR}, [3, -1, -5]),
+        ({"SliceVector": [1, 3, 2], "FrameIncrementPointer": SLICES}, [3, 11, 7]),
+        ({"SliceVector": [2, 1, 3], "FrameIncrementPointer": SLICES}, [3, -1, 7]),
+        ({"GridFrameOffsetVector": [0, 2.5, 6], "FrameIncrementPointer": OFFSETS}, [3, 5.5, 9]),
+        ({"GridFrameOffsetVector": [5, 2.5, 6], "FrameIncrementPointer": OFFSETS}, [3, 0.5, 4]),
+        ({"TimeSlotVector": [1, 1, 1], "FrameIncrementPointer": [TIMES, SLICES]}, [3, 7, 11]),
+        ({"ImagePositionPatient": None}, [0, 4, 8]),
+        ({"SpacingBetweenSlices": None, "SliceThickness": 2.0}, [3, 5, 7]),
+        ({"SpacingBetweenSlices": 0.0, "SliceThickness": 2.0}, [3, 5, 7]),
+        ({"SpacingBetweenSlices": None}, [3, 3, 3]),
+        ({"NumberOfFrames": 1}, [3]),
+    ],
+)
+def test_frames_of_one_object_step_as_it_says(told: dict[str, Any], places: list[float]) -> None:
+    assert places_of(header(**told)) == pytest.approx(places)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"SliceVector": [1, 2], "FrameIncrementPointer": SLICES}, "3 frames, but 2 slice numbers"),
+        (
+            {"GridFrameOffsetVector": [0, 1, 2, 3], "FrameIncrementPointer": OFFSETS},
+            "3 frames, but 4 offsets of its frames",
+        ),
+        (
+            {"TimeSlotVector": [1, 2, 3], "FrameIncrementPointer": TIMES},
+            "follow each other in time",
+        ),
+        ({"TimeSlotVector": [1, 1], "FrameIncrementPointer": TIMES}, "follow each other in time"),
+        ({"PerFrameFunctionalGroupsSequence": [Dataset()]}, "3 frames, but headers for 1"),
+        ({"PixelSpacing": [1.0, 0.0]}, r"PixelSpacing must be positive, got \[1.0, 0.0\]"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0.1, 1, 0]}, "two unit vectors at right angles"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1.1, 0]}, "two unit vectors at right angles"),
+        ({"ImagePositionPatient": [1, 2]}, "ImagePositionPatient must be 3 numbers"),
+    ],
+)
+def test_headers_that_contradict_themselves_are_refused(told: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        planes_of(header(**told))
+
+
+def test_spacings_are_trusted_in_their_order() -> None:
+    told = {"ImagerPixelSpacing": [2.0, 3.0], "NominalScannedPixelSpacing": [4.0, 5.0]}
+    first = planes_of(header(**told))[0]
+    assert (first.spacing, first.assumed[:-1]) == ((1.25, 1.5), ())
+    second = planes_of(header(**told, PixelSpacing=None))[0]
+    assert second.spacing == (2.0, 3.0)
+    assert second.assumed[0] == "pixel spacing taken from ImagerPixelSpacing"
+    last = planes_of(header(PixelSpacing=None))[0]
+    assert (last.spacing, last.assumed[0]) == ((1.0, 1.0), "no pixel spacing; taken for 1 mm")
+    assert last.assumed[-1] == "frames placed by SpacingBetweenSlices, 4 mm"
+
+
+@pytest.mark.parametrize(
+    ("told", "times"),
+    [
+        ({}, (None, None, None, None, None)),
+        ({"TemporalPositionIdentifier": 3, "TemporalResolution": 500.0}, (1.5, *[None] * 4)),
+        ({"TemporalPositionIdentifier": 3, "TemporalResolution": 0.0}, (None,) * 5),
+        ({"TemporalPositionIdentifier": 3}, (None,) * 5),
+        ({"FrameReferenceTime": 2500.0, "TriggerTime": 40.0}, (None, 2.5, 0.04, None, None)),
+        ({"AcquisitionTime": "010203.25"}, (None, None, None, 3723.25, None)),
+        ({"ContentTime": "235959"}, (None, None, None, None, 86_399.0)),
+        ({"ContentTime": "2359"}, (None,) * 5),
+    ],
+)
+def test_clocks_are_read_in_seconds(told: dict[str, Any], times: tuple[float | None, ...]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom minds a clock that is cut short
+        found = planes_of(header(**told))[0]
+    assert found.times == times
+
+
+def test_scalings_of_doses_and_maps() -> None:
+    plain = planes_of(header())[0]
+    assert (plain.slope, plain.intercept) == (1, 0)
+    scaled = planes_of(header(RescaleSlope=2.0, RescaleIntercept=-5.0, DoseGridScaling=9.0))[0]
+    assert (scaled.slope, scaled.intercept) == (2, -5)
+    dose = planes_of(header(DoseGridScaling=0.5))[0]
+    assert (dose.slope, dose.intercept) == (0.5, 0)
+    other, mapping = Dataset(), Dataset()
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 3.0, 4.0
+    told = {"RealWorldValueMappingSequence": [other, mapping]}
+    assert planes_of(header(**told))[0].slope == 1
+    mapped = planes_of(header(**told, SOPClassUID="1.2.840.10008.5.1.4.1.1.30"))[0]
+    assert (mapped.slope, mapped.intercept) == (3, 4)
+    assert planes_of(header(EchoTime=30.0))[0].kind == (30, None)
