@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ def test_every_command_of_the_tour_runs(
     assert main(["demo", "-o", str(tmp_path / "first")]) == 0
     said = capsys.readouterr().out
     assert said.count("$ oinr ") == len(demo.TOUR)
+    left_out = said.count("(left out: ")
+    assert len(re.findall(r"^\d+\.\d s$", said, re.MULTILINE)) == len(demo.TOUR) - left_out
     assert {"scan.oinr", "maps", "fine.oinr", "report.html"} <= {
         path.name for path in (tmp_path / "first").iterdir()
     }

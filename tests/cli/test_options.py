@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from oinr_monai.analysis.derivatives import MAPS
-from oinr_monai.cli.app import app, main
+from oinr_monai.cli.app import ASK, FIRST, FIT, MANY, RESTORE, app, main
 from oinr_monai.cli.derive import MAP_NAMES
 
 LOADED = """
@@ -61,3 +62,5 @@ def test_every_command_has_its_heading_and_its_example(capsys: pytest.CaptureFix
         sentence = (command.callback.__doc__ or "").split("\n\n")[0]
         assert " ".join(sentence.split()) in " ".join(overview.split())
     assert "..." not in overview.replace("[ARGS]...", "")
+    headings = [line[:-1] for line in overview.splitlines() if re.match(r"\w.*:$", line)]
+    assert headings == ["Options", FIRST, FIT, ASK, RESTORE, MANY]
