@@ -4,8 +4,10 @@ The package, its tests and its settings are copied to a temporary folder; the wo
 touched. A fault is noticed if the tests that mirror its module, or the examples of its docstrings,
 fail or take too long; a module without tests of its own is tested by those that name it, then
 those of its folder. In the end the tests that noticed something must pass where there is no fault.
-What was found is kept in a CSV, so that a run that was broken off goes on; ``--again`` judges anew,
-on the package as it is now, what went unnoticed in it. Writes ``docs/measured/mutants.md``.
+What was found is kept in a CSV, so that a run that was broken off goes on; another ``--seed`` adds
+another sample to it. ``--again`` judges anew, on the package as it is now, what went unnoticed in
+it; what is noticed only then is told apart, for tests were written for it.
+Writes ``docs/measured/mutants.md``.
 """
 
 from __future__ import annotations
@@ -49,6 +51,9 @@ TOO_LONG = "too long"
 GONE = "gone"
 # What stands there for a fault that there was no time for yet.
 LATER = "later"
+# The sample of which only the end is known: tests had been written for it, round after round,
+# before what was noticed only then was told apart.
+FIRST = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Tried:
         which: it is the one of this number among those that are alike in all this but the line.
         by: the test that noticed it; none if empty, or if the code is no more.
         sound: whether that test passes where there is no fault.
+        seed: of the sample that it was drawn in.
+        late: whether it was missed when drawn, and is noticed by tests that were written since.
     """
 
     path: str
@@ -76,6 +83,8 @@ class Tried:
     which: int
     by: str = ""
     sound: int = 1
+    seed: int = FIRST
+    late: int = 0
 
     @property
     def alike(self) -> tuple[str, ...]:
@@ -237,7 +246,7 @@ def _ended(child: int) -> int:
 
 def chosen(copy: Copy, paths: Sequence[Path], count: int, seed: int) -> list[Tried]:
     """So many faults of these modules, each as likely as any other."""
-    every = [fault for path in paths for _, fault in copy.faults(path)]
+    every = [replace(fault, seed=seed) for path in paths for _, fault in copy.faults(path)]
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
@@ -256,6 +265,21 @@ def there(copy: Copy, fault: Tried) -> tuple[Mutation, Tried] | None:
     found = copy.faults(Path(fault.path))
     key = (fault.alike, fault.which)
     return next((each for each in found if (each[1].alike, each[1].which) == key), None)
+
+
+def judged_now(copy: Copy, fault: Tried, *, again: bool) -> Tried:
+    """The fault judged on the package as it is now, in the sample that it was drawn in.
+
+    Args:
+        copy: to make it in.
+        fault: as it was found.
+        again: whether it was missed before.
+    """
+    now = there(copy, fault)
+    if now is None:
+        return replace(fault, by=GONE)
+    found = replace(copy.judged(*now), seed=fault.seed)
+    return replace(found, late=int(fault.by in ("", GONE) and again and bool(found.by)))
 
 
 def warm() -> None:
@@ -278,25 +302,55 @@ def sound(copy: Copy, tried: Sequence[Tried]) -> list[Tried]:
     return [replace(each, sound=int(each.by not in failing)) for each in tried]
 
 
+def samples(tried: Sequence[Tried]) -> list[tuple[object, ...]]:
+    """For each sample how many there are; as drawn, noticed and missed; noticed and missed now.
+
+    What changes nothing, and is known to, counts as neither.
+    """
+    found: list[tuple[object, ...]] = []
+    for seed in sorted({each.seed for each in tried}):
+        own = [each for each in tried if each.seed == seed]
+        same = sum(not each.by and each.reason is not None for each in own)
+        gone = sum(each.by == GONE for each in own)
+        late = sum(each.late for each in own)
+        missed = sum(not each.by for each in own) - same
+        noticed = len(own) - same - missed - gone
+        drawn: tuple[object, ...] = (noticed - late, missed + late + gone)
+        if seed == FIRST:
+            drawn = ("", "")
+        share = f"{100 * noticed / max(len(own) - same - gone, 1):.0f} %"
+        found.append((seed, len(own), same, *drawn, noticed, missed, gone, share))
+    return found
+
+
 def report(tried: Sequence[Tried], folder: Path) -> None:
     """Write the page."""
     known = [each for each in tried if each.sound and each.by != LATER]
-    noticed = [each for each in known if each.by not in ("", GONE)]
     missed = [each for each in known if not each.by]
-    gone = [each for each in known if each.by == GONE]
-    same = [each for each in missed if each.reason]
     page = Report("mutants", "Do the tests notice?", folder)
+    later, unsound = sum(e.by == LATER for e in tried), [e for e in tried if not e.sound]
     page.made(
-        f"{len(noticed)} of {len(known)} faults were noticed by the tests of their module, "
-        f"{len(same)} change nothing; for {sum(e.by == LATER for e in tried)} there was no time",
-        without=("--again",),
+        "each sample is so many faults of the package as it was then, drawn at random; for"
+        f" {later} there was no time.",
+        without=("--again", "--minutes"),
     )
+    page.text(
+        "As drawn: by the tests that there were. Now: tests were written for what had been missed,"
+        " so that the next sample tells more than this one. The part is of those that change"
+        " something and whose code is still there."
+    )
+    head = ("seed", "faults", "change nothing", "noticed as drawn", "missed as drawn")
+    page.table((*head, "noticed now", "missed now", "code is gone", "part"), samples(known))
     parts = {
         "Not noticed": ("", [each for each in missed if not each.reason]),
-        "Not noticed, since nothing changes": ("why", same),
-        "Not noticed, in code that has been written anew since": ("", gone),
-        "Noticed": ("by", noticed),
-        "Not judged: the tests fail without a fault": ("by", [e for e in tried if not e.sound]),
+        "Not noticed, since nothing changes": ("why", [each for each in missed if each.reason]),
+        "Not noticed, in code that has been written anew since": (
+            "",
+            [each for each in known if each.by == GONE],
+        ),
+        "Noticed by tests that were written for it": ("by", [e for e in known if e.late]),
+        "Noticed": ("by", [e for e in known if e.by not in ("", GONE) and not e.late]),
+        "Not judged: the tests fail without a fault": ("by", unsound),
     }
     for title, (last, rows) in parts.items():
         if rows:
@@ -333,10 +387,12 @@ def main() -> None:
         for fault in faults:
             if (fault.alike, fault.which) in done:
                 continue
-            judged = replace(fault, by=LATER)
-            if time.monotonic() < ends:
-                now = there(copy, fault)
-                judged = copy.judged(*now) if now else replace(fault, by=GONE)
+            in_time = time.monotonic() < ends
+            judged = (
+                judged_now(copy, fault, again=options.again)
+                if in_time
+                else replace(fault, by=LATER)
+            )
             append_row(rows, judged)
             print(bool(judged.by), *judged.cells, flush=True)
         tried = sound(copy, read_rows(rows, Tried))

@@ -7,7 +7,19 @@ __all__ = ["CHANGES_NOTHING"]
 # Between the rounding of float64 and whatever counts, a tolerance may be any number.
 TOLERANCE = "a tolerance: rounding is far below both, and what counts is far above"
 
+ONE_LENGTH = "zip of what always has one length"
+
+SHORTER = "a shorter way to the same answer"
+
+NEVER = "of floats, which never are that number"
+
+ALIKE = "another image of the same kind"
+
 AT_PLACES = "return self._answer(positions, (1,) * positions.spatial_dims, order, layer)"
+
+ONE_JET = "return self(jet.squeeze(0), list(dilation), gain).unsqueeze(0)"
+
+ONE_TAP = "return _mix(weight.flatten(1), self(positions, order))"
 
 # By module, class and function, code, what it becomes, and which of those that are alike.
 CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
@@ -26,14 +38,14 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         "2e-12",
         0,
     ): TOLERANCE,
-    ("oinr_monai/testing/noises.py", "_scene", "8", "9", 0): "another scene of the same kind",
+    ("oinr_monai/testing/noises.py", "_scene", "8", "9", 0): ALIKE,
     (
         "oinr_monai/images/nifti.py",
         "_note_forms",
         "float(told) > 1 + 1e-06",
         "float(told) >= 1 + 1e-06",
         0,
-    ): "of floats, which never are that number",
+    ): NEVER,
     (
         "oinr_monai/images/metrics.py",
         "_laplacian",
@@ -75,7 +87,7 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         "True",
         "False",
         1,
-    ): "zip of what always has one length",
+    ): ONE_LENGTH,
     (
         "oinr_monai/representation/neural_field.py",
         "few_threads",
@@ -93,12 +105,55 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         f"if max(halo) == 0:\n    {AT_PLACES}",
         f"if False:\n    {AT_PLACES}",
         0,
-    ): "a shorter way to the same answer",
+    ): SHORTER,
     (
         "oinr_monai/restoration/fusion.py",
         "_Fusion._error",
         "True",
         "False",
         0,
-    ): "zip of what always has one length",
+    ): ONE_LENGTH,
+    ("oinr_monai/coding/decoder.py", "_chunking", "True", "False", 0): ONE_LENGTH,
+    (
+        "oinr_monai/operators/integral.py",
+        "Integral.jet",
+        f"if len(jet) == 1:\n    {ONE_JET}",
+        f"if False:\n    {ONE_JET}",
+        0,
+    ): SHORTER,
+    (
+        "oinr_monai/images/stored_spline.py",
+        "StoredInterpolant._on_lattice",
+        "3",
+        "4",
+        0,
+    ): "at the last sample a spline is the same from the cell before and from the one after",
+    (
+        "oinr_monai/testing/forward_models.py",
+        "single_precision_suffices",
+        "0",
+        "1",
+        0,
+    ): ALIKE,
+    (
+        "oinr_monai/restoration/fusion.py",
+        "_within",
+        "voxels < sizes - 0.5 + 1e-06",
+        "voxels <= sizes - 0.5 + 1e-06",
+        0,
+    ): NEVER,
+    (
+        "oinr_monai/testing/noises.py",
+        "stabilised_noise_has_unit_variance",
+        "abs(spread - 1) <= 0.05",
+        "abs(spread - 1) < 0.05",
+        0,
+    ): NEVER,
+    (
+        "oinr_monai/fields/field.py",
+        "Field.integrate",
+        f"if max(taps) == 1:\n    {ONE_TAP}",
+        f"if False:\n    {ONE_TAP}",
+        0,
+    ): SHORTER,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -74,3 +75,19 @@ def test_laws_of_lattice_operators(
     torch.manual_seed(0)
     make, shape = LATTICE[name]
     law(make(), shape)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_every_layer_starts_within_its_bound(dims: int) -> None:
+    network = ConvOINR(dims, 4, 2, channels=(6, 5), kernel_size=(3, 1, 3))
+    omega, taps = network.omega_0, 3**dims
+    bounds = [1 / (4 * math.sqrt(taps)), math.sqrt(6 / 6) / omega, 0.1 * math.sqrt(6 / (5 * taps))]
+    phases = [math.pi / omega, math.pi / omega, 0.0]
+    asked: list[tuple[float, float]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            type(network.first), "start", lambda self, bound, phase: asked.append((bound, phase))
+        )
+        network.start()
+    assert [bound for bound, _ in asked] == pytest.approx(bounds)
+    assert [phase for _, phase in asked] == pytest.approx(phases)

@@ -109,6 +109,33 @@ def test_faults_are_chosen_by_the_seed_and_found_again(copy: mutants.Copy) -> No
     assert mutants.there(copy, replace(chosen[0], before="what is no more")) is None
 
 
+def test_what_is_noticed_late_is_told_apart(
+    copy: mutants.Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutants.Copy, "judged", lambda self, _, fault: replace(fault, by="a::test"))
+    (drawn,) = mutants.chosen(copy, mutants.modules(None), 1, 7)
+    assert mutants.judged_now(copy, drawn, again=False) == replace(drawn, by="a::test", seed=7)
+    assert mutants.judged_now(copy, drawn, again=True) == replace(drawn, by="a::test", late=1)
+    later = replace(drawn, by=mutants.LATER)
+    assert mutants.judged_now(copy, later, again=True) == replace(drawn, by="a::test")
+    gone = replace(drawn, before="what is no more")
+    assert mutants.judged_now(copy, gone, again=True).by == mutants.GONE
+
+
+def test_samples_are_counted_as_drawn_and_now() -> None:
+    fault = mutants.Tried("a.py", 1, "f", "constant", "1", "2", 0, seed=7)
+    noticed, missed, gone = (replace(fault, by=by) for by in ("t", "", mutants.GONE))
+    known = next(iter(CHANGES_NOTHING))
+    path, within, before, after, which = known
+    same = replace(fault, path=path, within=within, before=before, after=after, which=which)
+    late, first = replace(noticed, late=1), replace(noticed, seed=mutants.FIRST)
+    every = [noticed, noticed, noticed, late, missed, gone, same, first]
+    assert mutants.samples(every) == [
+        (mutants.FIRST, 1, 0, "", "", 1, 0, 0, "100 %"),
+        (7, 7, 1, 3, 3, 4, 1, 1, "80 %"),
+    ]
+
+
 def test_what_changes_nothing_is_there(copy: mutants.Copy) -> None:
     for path, within, before, after, which in CHANGES_NOTHING:
         faults = [fault for _, fault in copy.faults(Path(path)) if fault.which == which]
