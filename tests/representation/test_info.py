@@ -106,7 +106,7 @@ def test_another_type_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["U3", "O", "c8", "M8[s]", "V4", "i4,f4"])
 def test_voxels_are_stored_as_numbers(kind: str) -> None:
-    with pytest.raises(ValueError, match="^info stored_dtype must be a type of numbers"):
+    with pytest.raises(ValueError, match=r"^info stored_dtype must be a type of numbers"):
         Info.of({"stored_dtype": kind})
     for known in ("uint8", "i2", ">f4", "float64", "bool", ""):
         assert Info.of({"stored_dtype": known}).stored_dtype == known
@@ -114,7 +114,7 @@ def test_voxels_are_stored_as_numbers(kind: str) -> None:
 
 @pytest.mark.parametrize("digest", ["", "0123", "0123456789abcdeg", "0123456789abcdef0"])
 def test_images_are_known_by_a_digest(digest: str) -> None:
-    with pytest.raises(ValueError, match="^info image must be a digest of 16 digits"):
+    with pytest.raises(ValueError, match=r"^info image must be a digest of 16 digits"):
         Info.of({"image": digest})
 
 
