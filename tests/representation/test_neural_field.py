@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -76,6 +77,21 @@ def test_laws_on_every_field(
     law: Callable[[NeuralField, Lattice], None], name: str, dims: int, kernel: tuple[int, ...]
 ) -> None:
     law(signal(name, dims, kernel), lattice(dims))
+
+
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (3, 1, 1)])
+@pytest.mark.parametrize("name", ["SplineField", "FourierEncoding"])
+@torch.no_grad()
+def test_the_first_layer_is_in_full_precision(name: str, kernel: tuple[int, ...]) -> None:
+    exact, places = signal(name, 2, kernel), lattice(2)
+    single = copy.deepcopy(exact).float()
+    for each in (places, places.points()):
+        found, truth = single(each, 1), exact(each, 1)
+        assert float((found - truth).abs().max()) < 1e-4 * float(truth.abs().max())
+        waves = single(each, 0, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(single(each, 0, 1), waves)
+            assert not torch.equal(single(each), found[:1])
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
