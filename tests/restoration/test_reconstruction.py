@@ -7,8 +7,15 @@ import torch
 from torch import Tensor
 
 from oinr_monai import Grid, ReconstructConfig, reconstruct
+from oinr_monai.motion.affine import rotation_of
 from oinr_monai.restoration.moving_slices import Samples, Seen, samples_of
-from oinr_monai.restoration.reconstruction import Reconstruction
+from oinr_monai.restoration.reconstruction import (
+    MARGIN,
+    Reconstruction,
+    SlicePose,
+    _View,
+    _volume_grid,
+)
 from oinr_monai.restoration.slice_poses import weighed
 from oinr_monai.restoration.slice_stage import rigid_between
 from oinr_monai.scanner.profiles import Boxcar, Gaussian
@@ -135,3 +142,70 @@ def test_what_is_unfit_is_refused() -> None:
         ReconstructConfig("fast")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="weight must be positive"):
         ReconstructConfig(weight=0.0)
+
+
+SOME = Grid((6, 5, 4), torch.diag(torch.tensor([1.0, 1.5, 4.0, 1.0])))
+
+
+def view(mask: Tensor, grid: Grid = SOME) -> _View:
+    values = (grid.points() @ torch.tensor([1.0, 2.0, 3.0]).double()).float()
+    return _View(values, grid, mask, 2, Boxcar(4.0))
+
+
+def test_half_the_resolution_lies_where_the_whole_did() -> None:
+    mask = torch.ones(SOME.shape, dtype=torch.bool)
+    mask[:2, :3] = False
+    half = view(mask).halved()
+    assert half.grid.shape == half.image.shape == (3, 2, 4)
+    torch.testing.assert_close(half.grid.spacing, torch.tensor([2.0, 3.0, 4.0]).double())
+    known = half.grid.points() @ torch.tensor([1.0, 2.0, 3.0]).double()
+    torch.testing.assert_close(half.image[1:], known[1:].float())
+    assert half.mask.all(dim=2).tolist() == [[False, False], [True, True], [True, True]]
+    # Of a block of which some voxels count, the mean of those.
+    mask[:] = True
+    mask[0, :2] = False
+    torn = view(mask).halved()
+    assert bool(torn.mask[0, 0].logical_not().all())
+    torch.testing.assert_close(torn.image[0, 0], view(mask).image[1, :2].mean(dim=0))
+
+
+def test_the_volume_is_over_the_mask_and_a_little_more() -> None:
+    grid = Grid((40, 40, 10), torch.diag(torch.tensor([1.0, 1.5, 4.0, 1.0])))
+    mask = torch.zeros(grid.shape, dtype=torch.bool)
+    mask[10:20, 12:30, 4:6] = True
+    volume = _volume_grid([view(mask, grid)], None)
+    assert volume.spacing.tolist() == [1, 1, 1]
+    ends = torch.stack([torch.full((3,), -0.5), torch.tensor(volume.shape) - 0.5])
+    low, high = volume.to_world(ends).tolist()
+    first, last = torch.tensor([10.0, 18.0, 16.0]), torch.tensor([19.0, 43.5, 20.0])
+    spacing = torch.tensor([1.0, 1.5, 4.0])
+    for d in range(3):
+        for room in (float(first[d]) - low[d], high[d] - float(last[d])):
+            assert room - float(spacing[d]) / 2 + 1e-6 + float(spacing[d]) >= MARGIN
+            assert room <= MARGIN + 1.5 * float(spacing[d]) + 0.5
+    assert _volume_grid([view(mask, grid)], 2.0).spacing.tolist() == [2, 2, 2]
+    whole = _volume_grid([view(torch.ones_like(mask), grid)], None)
+    assert whole.shape == (40, 60, 40)
+
+
+def test_a_slice_that_counts_less_than_half_is_an_outlier() -> None:
+    assert not SlicePose(0, 0, torch.eye(4), 0.5).outlier
+    assert SlicePose(0, 0, torch.eye(4), 0.49).outlier
+    turned = torch.eye(4).double()
+    turned[:3, :3] = rotation_of(torch.tensor([0.1, -0.2, 0.3]))
+    torch.testing.assert_close(
+        SlicePose(0, 0, turned, 1.0).turn, torch.tensor([0.1, -0.2, 0.3]).double()
+    )
+
+
+def test_what_no_slice_saw_is_the_least_intensity(generator: torch.Generator) -> None:
+    image = Grid((12, 12, 3), torch.diag(torch.tensor([1.0, 1.0, 8.0, 1.0]))).to_image(
+        5 + torch.rand(1, 12, 12, 3, generator=generator)
+    )
+    found = reconstruct([image], ReconstructConfig("still"), profiles=[Boxcar(2.0)])
+    volume = found.volume.sample().as_tensor()[0]
+    assert [pose.slice for pose in found.poses] == [0, 1, 2]
+    # Slices 2 mm thick, 8 mm apart: between them is nothing.
+    blank = (volume == image.min()).all(dim=0).all(dim=0)
+    assert 8 <= int(blank.sum()) <= 16
+    assert not blank[[3, 4, 11, 12, 19, 20]].any()
