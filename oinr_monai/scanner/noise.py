@@ -154,24 +154,25 @@ class RicianNoise(NoiseModel):
     def stabilise(self, image: Tensor) -> Tensor:
         """The integral of 1 over the standard deviation that goes with each mean."""
         means, values, _, _ = _rician_tables()
-        return _interpolated(image / _column(self.sigma, image), means, values)
+        ratio = image / _column(self.sigma, image)
+        return _interpolated(ratio, means, values) + _beyond(ratio, means)
 
     def restore(self, means: Tensor) -> Tensor:
         """The signal with these means; within ``FLOOR`` of pure noise it fades to none."""
         _, _, signals, expected = _rician_tables()
         rise = ((means - float(expected[0])) / FLOOR).clamp(0, 1)
-        signal = _interpolated(means, expected, signals) * rise**2 * (3 - 2 * rise)
-        return signal * _column(self.sigma, means)
+        signal = _interpolated(means, expected, signals) + _beyond(means, expected)
+        return signal * rise**2 * (3 - 2 * rise) * _column(self.sigma, means)
 
 
 @lru_cache(maxsize=1)
 def _rician_tables() -> tuple[_Table, _Table, _Table, _Table]:
     # For sigma = 1: noisy mean and its stabilised value; signal and the mean of its stabilised
-    # samples. Beyond a signal of 30 the noise is Gaussian to 1e-3.
+    # samples. Beyond a signal of 30 the noise is Gaussian to 1e-3, and the table goes on in a line.
     from scipy.special import ive
     from scipy.stats import rice
 
-    signals = np.concatenate([np.linspace(0, 12, 601), np.geomspace(12.1, 1e5, 2000)])
+    signals = np.concatenate([np.linspace(0, 12, 601), np.geomspace(12.1, 1e4, 2000)])
     q = signals**2 / 4
     means = math.sqrt(math.pi / 2) * ((1 + 2 * q) * ive(0, q) + 2 * q * ive(1, q))
     spread = np.where(signals > 30, 1.0, np.sqrt(np.maximum(2 + signals**2 - means**2, 0.1)))
@@ -235,7 +236,10 @@ class PhotonNoise(NoiseModel):
     def restore(self, means: Tensor) -> Tensor:
         """The signal of 0 or more with these means."""
         signals, expected = _photon_tables(self.readout)
-        return _interpolated(means, expected, signals) / self.counts
+        # Beyond the table as there, but for what rounding leaves out.
+        many = means.square() / 4 + 0.25 - (0.375 + self.readout**2)
+        few = _interpolated(means, expected, signals)
+        return torch.where(means > float(expected[-1]), many, few) / self.counts
 
 
 @lru_cache(maxsize=8)
@@ -257,6 +261,11 @@ def _photon_tables(readout: float) -> tuple[_Table, _Table]:
 def _interpolated(x: Tensor, places: _Table, values: _Table) -> Tensor:
     y = np.interp(x.detach().cpu().double().numpy(), places, values)
     return torch.from_numpy(np.asarray(y)).to(x)
+
+
+def _beyond(x: Tensor, places: _Table) -> Tensor:
+    # So far above its noise a signal is as it is: with a slope of one.
+    return (x - float(places[-1])).clamp_min(0)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -51,6 +51,20 @@ def test_rician_noise_alone_comes_back_as_nothing(generator: torch.Generator) ->
     assert float(model.restore(stable.mean(1, keepdim=True))) == pytest.approx(0, abs=0.01)
 
 
+@pytest.mark.parametrize("level", [1e3, 9.9e4, 1.01e5, 1e6, 1e9])
+def test_what_is_far_above_its_noise_comes_back_as_it_is(level: float) -> None:
+    signal = torch.tensor([[0.1 * level, level, 1.5 * level]]).double()
+    rician = RicianNoise(3.0)
+    stable = rician.stabilise(3.0 * signal)
+    torch.testing.assert_close(stable.diff(), signal.diff(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(rician.restore(stable), 3.0 * signal, rtol=1e-4, atol=0)
+    photons = PhotonNoise(counts=7.0)
+    counted = 100 * signal / 7.0
+    torch.testing.assert_close(
+        photons.restore(photons.stabilise(counted)), counted, rtol=1e-4, atol=0
+    )
+
+
 @pytest.mark.parametrize("shape", [(128, 128), (48, 48, 48)])
 @pytest.mark.parametrize("kind", [GaussianNoise, RicianNoise])
 def test_sigma_is_estimated(
