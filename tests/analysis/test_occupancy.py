@@ -204,6 +204,13 @@ def test_smoothing_must_not_be_negative() -> None:
         OccupancyConfig(smoothing=-1)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3, 0.39])
+def test_what_is_finer_than_voxels_is_not_smoothed(smoothing: float) -> None:
+    mask = sphere(5.0, 20)
+    assert torch.equal(soft_occupancy(mask, smoothing).as_tensor(), mask)
+    assert not torch.equal(soft_occupancy(mask, 0.5).as_tensor(), mask)
+
+
 def test_what_is_put_back_fades_around_it() -> None:
     near = _fade(AROUND * np.array([0.0, 1.0, 1.25, 1.5, 1.75, 2.0, 5.0]))
     np.testing.assert_allclose(near[[0, 1, 3, 5, 6]], [1, 1, 0.5, 0, 0], atol=1e-6)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 from oinr_monai import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, add_photon_noise
+from oinr_monai.scanner.noise import _photon_tables
 from oinr_monai.scanner.noise_level import noise_level, repeat_noise_level
 from oinr_monai.testing import noise_laws
 from tests.phantoms import plateau
@@ -49,6 +51,23 @@ def test_rician_noise_alone_comes_back_as_nothing(generator: torch.Generator) ->
     stable = model.stabilise(model.add(torch.zeros(1, 100_000), generator))
     assert float(stable.std()) == pytest.approx(1, abs=0.05)
     assert float(model.restore(stable.mean(1, keepdim=True))) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("readout", [0.0, 2.0, 5.0])
+def test_means_of_photons_rise_as_the_root_from_few_to_many(readout: float) -> None:
+    # Where one formula follows the other, at 200, as anywhere else.
+    signals, expected = _photon_tables(readout)
+    middle = (signals[1:] + signals[:-1]) / 2
+    slope = np.diff(expected) / np.diff(signals) * np.sqrt(middle + 0.375 + readout**2)
+    np.testing.assert_allclose(slope[middle > 50], 1, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("level", [250.0, 4000.0])
+def test_many_photons_come_back_without_bias(level: float, generator: torch.Generator) -> None:
+    model = PhotonNoise(counts=1.0)
+    stable = model.stabilise(model.add(torch.full((1, 400_000), level), generator))
+    found = float(model.restore(stable.double().mean(dim=1, keepdim=True)))
+    assert found == pytest.approx(level, abs=4 * (level / 400_000) ** 0.5)
 
 
 @pytest.mark.parametrize("level", [1e3, 9.9e4, 1.01e5, 1e6, 1e9])
