@@ -248,7 +248,7 @@ def _photon_tables(readout: float) -> tuple[_Table, _Table]:
     # 2 sqrt(y + c) is 2 sqrt(x + c) - v / (4 (x + c)^1.5) up to a higher order.
     from scipy.stats import norm, poisson
 
-    low, high = np.linspace(0, 200, 801), np.geomspace(201, 1e7, 1500)
+    low, high = np.linspace(0, 200, 801), np.geomspace(201, 1e6, 1200)
     shift = 0.375 + readout**2
     blur = readout * norm.ppf((np.arange(32) + 0.5) / 32)
     photons = np.arange(320)

@@ -163,4 +163,5 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         "abs(spread - 1) < 0.15",
         0,
     ): NEVER,
+    ("oinr_monai/motion/mesh.py", "Mesh.grams", "True", "False", 0): ONE_LENGTH,
 }

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from oinr_monai.coding.strict_json import finite
 from oinr_monai.coding.tensor_file import (
+    DEEPEST_HEADER,
+    LONGEST_HEADER,
     LONGEST_MESSAGE,
     FileKind,
     OtherFileError,
     check_finite,
     one_line,
     open_tensor_file,
+    parsed,
     short_path,
     write_tensor_file,
 )
@@ -126,6 +129,21 @@ def test_headers_are_bounded(case: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         read(tmp_path / "a", {"a": torch.zeros(2)})
     assert len(str(caught.value)) <= LONGEST_MESSAGE
+
+
+def test_headers_may_be_as_deep_and_as_long_as_that() -> None:
+    def nested(lists: int) -> str:
+        return '{"x": ' + "[" * lists + "1" + "]" * lists + "}"
+
+    # A level for the header itself, and one for what is innermost.
+    deepest = DEEPEST_HEADER - 2
+    assert json.dumps(parsed(nested(deepest))) == nested(deepest)
+    with pytest.raises(ValueError, match=f"a header of more than {DEEPEST_HEADER} levels"):
+        parsed(nested(deepest + 1))
+    longest = '{"x": "' + "y" * (LONGEST_HEADER - 9) + '"}'
+    assert len(parsed(longest)["x"]) == LONGEST_HEADER - 9
+    with pytest.raises(ValueError, match=f"more than {LONGEST_HEADER}"):
+        parsed(longest + " ")
 
 
 def test_a_long_list_of_tensors_is_not_read(tmp_path: Path) -> None:

@@ -301,6 +301,32 @@ def test_spacings_are_trusted_in_their_order() -> None:
     assert last.assumed[-1] == "frames placed by SpacingBetweenSlices, 4 mm"
 
 
+def test_the_first_of_what_a_frame_has_counts_before_all_frames() -> None:
+    def measures(*spacings: list[float] | None) -> Dataset:
+        group, items = Dataset(), []
+        for spacing in spacings:
+            item = Dataset()
+            if spacing is not None:
+                item.PixelSpacing = spacing
+            items.append(item)
+        group.PixelMeasuresSequence = items
+        return group
+
+    def told(frame: Dataset, shared: Dataset) -> tuple[float, float]:
+        groups = {
+            "PerFrameFunctionalGroupsSequence": [frame],
+            "SharedFunctionalGroupsSequence": [shared],
+        }
+        return planes_of(header(**groups, NumberOfFrames=1))[0].spacing
+
+    own, every = [3.0, 4.0], [5.0, 6.0]
+    assert told(measures(own), measures(every)) == (3, 4)
+    assert told(Dataset(), measures(every)) == (5, 6)
+    # Of several measures the first alone is of this frame.
+    assert told(measures(None, own), measures(every)) == (5, 6)
+    assert told(measures(None, own), measures(None, every)) == (1.25, 1.5)
+
+
 @pytest.mark.parametrize(
     ("told", "times"),
     [
