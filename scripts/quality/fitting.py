@@ -62,6 +62,8 @@ EARLY = (2.0, 5.0, 15.0)
 # Bits a voxel at which codecs are compared, besides those of preset fast.
 FEW_CODED = (OUR_CODEC, SPERR)
 RATES = (0.4, 0.9, 1.4, 1.8)
+# Fits of earlier code, which cannot be run again.
+OLDER = [BEFORE.format(preset) for preset in PRESETS]
 
 
 # ---- one fit, in a process of its own ------------------------------------------------------------
@@ -195,11 +197,11 @@ class Measured:
         """The row of a cell.
 
         Raises:
-            LookupError: if it is missing, and nothing is to be run.
+            LookupError: if it is missing, and nothing is to be run, or it was another program's.
         """
         if cell not in self.rows:
-            trains = cell.method not in CLOSED_FORMS
-            if self.arguments.run_nothing or (trains and self.arguments.train_nothing):
+            trains, gone = cell.method not in CLOSED_FORMS, cell.method in OLDER
+            if self.arguments.run_nothing or gone or (trains and self.arguments.train_nothing):
                 raise LookupError(f"{cell} must have been measured")
             self.rows[cell] = self._run(cell)
             append_row(self.path, self.rows[cell])
