@@ -168,12 +168,11 @@ def _placed_by_number(
             " SpacingBetweenSlices or SliceThickness; give slices that have positions"
         )
     assumed.append("no position, the first voxel put at the origin")
-    distance = 0.0
-    if len(planes) > 1 and gap is not None:
-        assumed.append(f"slices in the order of their numbers, as far apart as {gap[1]}")
-        distance = abs(gap[0])
     order = sorted(range(len(planes)), key=numbers.__getitem__)
-    return order, np.arange(len(planes))[:, None] * distance * planes[0].axes[2]
+    if gap is None or len(planes) == 1:
+        return order, np.zeros((1, 3))
+    assumed.append(f"slices in the order of their numbers, as far apart as {gap[1]}")
+    return order, np.arange(len(planes))[:, None] * abs(gap[0]) * planes[0].axes[2]
 
 
 def _step(

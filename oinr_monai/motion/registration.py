@@ -182,21 +182,15 @@ def _flow(pair: ImagePair, pose: AffineMotion, config: RegisterConfig) -> Veloci
     similarity = config.similarity or LocalCorrelation()
     finest = _finest(pair, FLOW_PLACES)
     knots, stiffness = config.knots or KNOTS * finest, config.stiffness or finest**2
-    scales = [(ViewScale(SMOOTH * finest, finest), 2 * knots), (ViewScale(0.0, finest), knots)]
-    mesh, coefficients = None, torch.zeros(0)
-    for scale, apart in scales:
-        level = Level.of(pair, scale)
-        if mesh is None:
-            mesh = mesh_over(pair.fixed_grid, apart, level.grid)
-            coefficients = torch.zeros(mesh.dims, *mesh.knots.shape)
-        else:
-            finer, coefficients = mesh.refined(coefficients)
-            mesh = Mesh(finer.knots, level.grid)
-        flow = Flow(level, mesh, pose, similarity, stiffness)
-        coefficients = flow.solve(coefficients, FLOW_STEPS, FLOW_ENOUGH)
-    if mesh is None:
-        raise ValueError("scales must be one or more, got none")
-    return Velocity(mesh.spline(coefficients))
+    level = Level.of(pair, ViewScale(SMOOTH * finest, finest))
+    mesh = mesh_over(pair.fixed_grid, 2 * knots, level.grid)
+    still = torch.zeros(mesh.dims, *mesh.knots.shape)
+    flow = Flow(level, mesh, pose, similarity, stiffness)
+    halved, coefficients = mesh.refined(flow.solve(still, FLOW_STEPS, FLOW_ENOUGH))
+    level = Level.of(pair, ViewScale(0.0, finest))
+    mesh = Mesh(halved.knots, level.grid)
+    flow = Flow(level, mesh, pose, similarity, stiffness)
+    return Velocity(mesh.spline(flow.solve(coefficients, FLOW_STEPS, FLOW_ENOUGH)))
 
 
 def _warn(left: float) -> None:

@@ -164,4 +164,14 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         0,
     ): NEVER,
     ("oinr_monai/motion/mesh.py", "Mesh.grams", "True", "False", 0): ONE_LENGTH,
+    (
+        "oinr_monai/images/series.py",
+        "_timed",
+        "np.ptp(steps) > 1e-06 * steps.mean()",
+        "np.ptp(steps) >= 1e-06 * steps.mean()",
+        0,
+    ): NEVER,
+    ("oinr_monai/motion/displacement.py", "Undone.determinant_bounds", "low > 0", "low >= 0", 0): (
+        "a bound that is not above 0 is Hadamard's, which is below"
+    ),
 }

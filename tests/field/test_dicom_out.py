@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from pydicom.dataset import Dataset
 
 from oinr_monai import Grid, Representation
 from oinr_monai.cli.app import main
-from oinr_monai.images.dicom_series import Slices, _decimal, _stored
+from oinr_monai.images.dicom_series import Slices
 from oinr_monai.images.files import read_image, write_image
 from oinr_monai.images.labels import read_labels
 from oinr_monai.images.notes import ImageNote
@@ -442,58 +441,3 @@ def test_rows_and_columns_are_at_right_angles_to_rounding() -> None:
     affine[0, 1] = 1e-4  # as an affine in float32 may have it
     slices = Slices.of(affine, 3)
     np.testing.assert_allclose(slices.orientation @ slices.orientation.T, np.eye(2), atol=1e-12)
-
-
-@pytest.mark.parametrize("rounding", [ROUND_CEILING, ROUND_FLOOR])
-def test_decimals_are_rounded_one_way_and_fit_their_field(rounding: str) -> None:
-    random = np.random.default_rng(0)
-    for value in [1.0, 0.1, *(random.normal(size=200) * 10.0 ** random.integers(-12, 12, 200))]:
-        text = _decimal(value, rounding)
-        off = (Decimal(text) - Decimal(value)) / abs(Decimal(value))
-        assert len(text) <= 16
-        assert abs(off) < Decimal("1e-9")
-        assert off >= 0 if rounding == ROUND_CEILING else off <= 0
-    assert _decimal(0.0, rounding) == "0"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "kind"),
-    [
-        (0, 65_535, "uint16"),
-        (-32_768, 32_767, "int16"),
-        (-1, 4_000, "int16"),
-        (0, 65_536, None),
-        (-32_769, 0, None),
-        (-1, 32_768, None),
-    ],
-)
-def test_whole_numbers_of_16_bits_are_stored_as_they_are(
-    low: int, high: int, kind: str | None
-) -> None:
-    values = np.array([low, 0, high, 7], np.float32)
-    for signed in (False, True):
-        stored, slope, intercept = _stored(values, signed)
-        if kind is not None:
-            assert (stored.dtype.name, slope, intercept) == (kind, "1", "0")
-            assert np.array_equal(stored, values)
-        else:
-            assert (slope, intercept) != ("1", "0")
-            assert stored.dtype.name == ("int16" if signed and low < 0 else "uint16")
-
-
-@pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize(("middle", "width"), [(0.0, 1.0), (5.0, 1e-3), (-1e6, 7.0), (3e4, 1e4)])
-def test_other_numbers_come_back_to_half_a_step(signed: bool, middle: float, width: float) -> None:
-    values = middle + width * np.random.default_rng(0).uniform(-1, 1, (7, 9))
-    stored, slope, intercept = _stored(values, signed)
-    step, start = float(slope), float(intercept)
-    assert np.abs(stored * step + start - values).max() <= 0.5001 * step
-    # The steps are as fine as 16 bits have them; where the intercept must be 0, from 0 on.
-    low, high = float(values.min()), float(values.max())
-    if not signed:
-        finest = (high - low) / 65_535
-    else:
-        finest = max(-low, high) / 32_767 if low < 0 else high / 65_535
-        assert intercept == "0"
-    rounding = 1e-9 * abs(start) / 65_535  # of the intercept, as DICOM writes it
-    assert finest <= step * (1 + 1e-12) <= 1.00001 * finest + 2 * rounding
