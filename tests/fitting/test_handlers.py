@@ -20,7 +20,14 @@ from torch import nn
 
 from oinr_monai.fitting import handlers
 from oinr_monai.fitting.checkpoint import CHECKPOINT
-from oinr_monai.fitting.handlers import BestWeights, Checkpoint, CheckpointNote, Clock, OneCycle
+from oinr_monai.fitting.handlers import (
+    BestOfEach,
+    BestWeights,
+    Checkpoint,
+    CheckpointNote,
+    Clock,
+    OneCycle,
+)
 
 
 def run(*attached: object, steps: int, work: Callable[[], object] = lambda: None) -> Engine:
@@ -154,3 +161,25 @@ def test_every_handler_is_public() -> None:
     abstract = {name for name in classes if isabstract(getattr(handlers, name))}
     others = {"CheckpointNote", "Scores"}
     assert classes - {"Engine"} - abstract | others == set(handlers.__all__)
+
+
+def test_each_of_several_networks_keeps_its_own_best_weights() -> None:
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            # As many along every axis as there are networks, which the first one counts.
+            for name, shape in (("bias", (3,)), ("weight", (3, 3)), ("kernel", (3, 3, 3))):
+                self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+
+    stack, scores = Stack(), iter([[1.0, 5.0, 2.0], [4.0, 3.0, 2.0], [0.0, 9.0, 2.5]])
+    best = BestOfEach(stack, lambda: torch.tensor(next(scores)), Clock(10, None))
+    for step in (1, 2, 3):
+        with torch.no_grad():
+            for value in stack.parameters():
+                value.fill_(step)
+        best.take()
+    assert best.last == pytest.approx(11.5 / 3)
+    assert best.best.tolist() == [4, 9, 2.5]
+    for kept in best.weights.values():
+        for row, step in zip(kept, (2, 3, 3), strict=True):
+            assert bool((row == step).all())

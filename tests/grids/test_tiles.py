@@ -59,6 +59,24 @@ def test_a_volume_is_its_tiles_together(shape: tuple[int, ...], most: int, flat:
     assert largest <= most
 
 
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple),
+    voxels=st.integers(1, 900),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_slabs_follow_each_other_as_thick_as_they_may_be(
+    shape: tuple[int, ...], voxels: int
+) -> None:
+    plane, end = math.prod(shape[:-1]), 0
+    for start, stop in tiling.slabs(shape, voxels):
+        assert start == (*[0] * (len(shape) - 1), end)
+        assert stop[:-1] == shape[:-1]
+        end, thick = stop[-1], stop[-1] - start[-1]
+        assert thick == 1 or thick * plane <= voxels
+        assert end == shape[-1] or (thick + 1) * plane > voxels
+    assert end == shape[-1]
+
+
 def test_what_memory_cannot_hold_is_refused_after_one_tile() -> None:
     calls: list[tiling.Tile] = []
 

@@ -92,6 +92,17 @@ def test_a_module_of_fewer_dimensions(dims: int) -> None:
     torch.testing.assert_close(WorldSignal(representation)(points), representation.at(points))
 
 
+def test_a_module_ends_where_its_representation_does() -> None:
+    plain = fit(torch.rand(1, 6, 5), FitConfig("fast", steps=0))
+    signal = WorldSignal(plain)
+    ends = [(x, y) for x in (-0.5, -0.5001, 5.5, 5.5001) for y in (-0.5, -0.5001, 4.5, 4.5001, 2.0)]
+    points = torch.tensor(ends, dtype=torch.float64)
+    inside = torch.tensor([x in (-0.5, 5.5) and y in (-0.5, 4.5, 2.0) for x, y in ends])
+    found = signal(points).detach()
+    torch.testing.assert_close(found, plain.at(points), rtol=0, atol=1e-5)
+    assert torch.equal((found == plain.scale.outside[0])[:, 0], ~inside)
+
+
 def test_a_state_dict_is_complete(image: MetaTensor) -> None:
     representation = fitted(image, "joint")
     other = MetaTensor(

@@ -208,3 +208,12 @@ def test_far_outside_a_mask_the_image_goes_on() -> None:
     assert bool(torch.isfinite(found).all())
     torch.testing.assert_close(found[:, :36], found[:, 36:37].expand(1, 36, 9), rtol=0, atol=1e-5)
     torch.testing.assert_close(found[0, 0, 2:7], image[60, 2:7], rtol=0, atol=1e-5)
+
+
+def test_a_spline_of_samples_has_no_layers_and_a_value_anywhere() -> None:
+    field = fit(noise(2, 7, 6)).field
+    assert isinstance(field, SampledField)
+    assert field.anywhere is True
+    assert field.hidden_channels == ()
+    assert field.size == 2 * 7 * 6
+    assert [field.numbers(order, scattered=True) for order in (0, 1, 2)] == [2, 6, 12]

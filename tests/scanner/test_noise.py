@@ -95,6 +95,11 @@ def test_sigma_is_estimated(
     assert found == (pytest.approx(0.05, rel=0.15),)
 
 
+@pytest.mark.parametrize("noise", [GaussianNoise(0.3), RicianNoise((0.2, 0.4)), PhotonNoise()])
+def test_what_is_known_is_not_estimated(noise: NoiseModel, generator: torch.Generator) -> None:
+    assert noise.estimated(torch.rand(2, 9, 8, generator=generator)) is noise
+
+
 def test_repeats_tell_the_noise_where_details_hold_anatomy(generator: torch.Generator) -> None:
     anatomy = torch.rand(1, 24, 24, 10, generator=generator)
     frames = GaussianNoise(0.05).add(anatomy.expand(6, -1, -1, -1), generator)
