@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .affine import AffineMotion
-from .pose import AnyMatrix, Freedom
+from .pose import Freedom, RigidBody
 from .pyramid import Level
 from .similarity import Pull, Similarity
 
@@ -41,7 +41,7 @@ class Matched:
 
 def unlikeness(level: Level, motion: AffineMotion, similarity: Similarity) -> float:
     """Unlikeness of the two images under a motion; infinite where they hardly overlap."""
-    return Matching(level, AnyMatrix(), similarity).pull(motion)[0].unlikeness
+    return Matching(level, RigidBody(), similarity).pull(motion)[0].unlikeness
 
 
 def match_pose(

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
 
-from .affine import AffineMotion
+from .affine import AffineMotion, rotation_of
 from .matching import Matched, match_pose, unlikeness
 from .pair import ImagePair
 from .pose import Freedom, RigidBody
 from .pyramid import Level
 from .similarity import Similarity
 
-__all__ = ["best_start", "guesses"]
+__all__ = ["best_start", "far_guesses", "guesses"]
 
 # Turned guesses that are followed, and the gain of a step that ends it. Chosen by hand.
 FOLLOWED, ENOUGH = 2, 1e-3
 
 # Difference in unlikeness that does not count against a guess that moves less. Chosen by hand.
 AS_GOOD = 0.02
+
+# Degrees between turns that are tried, and how far they go by the number of dimensions; how many
+# are followed; and the part of what the other guesses leave that one of them must be below. A
+# quarter turn about any axis in reach of Gauss-Newton, which on a dozen places takes half of the
+# first. Chosen by hand.
+APART, FARTHEST = 30.0, {2: 180.0, 3: 90.0}
+FAR_FOLLOWED, CLEARLY = 4, 0.75
 
 
 def guesses(pair: ImagePair) -> tuple[list[AffineMotion], list[AffineMotion]]:
@@ -44,23 +53,60 @@ def guesses(pair: ImagePair) -> tuple[list[AffineMotion], list[AffineMotion]]:
     return still, turned
 
 
+def far_guesses(pair: ImagePair) -> list[AffineMotion]:
+    """Turns of every kind about what stands out, onto what stands out in the moving image."""
+    dims = pair.fixed_grid.spatial_dims
+    (here, _), (there, _) = (_moments(*each) for each in _both(pair))
+    found = []
+    for turn in torch.deg2rad(_turns(dims)):
+        linear = rotation_of(turn)
+        found.append(AffineMotion.of(linear, there - linear @ here))
+    return found
+
+
+def _turns(dims: int) -> Tensor:
+    """Axes times angles in degrees (N, 1 or 3), on a lattice."""
+    count = int(FARTHEST[dims] / APART)
+    steps = torch.arange(-count, count + 1, dtype=torch.float64) * APART
+    turns = torch.cartesian_prod(*[steps] * 3) if dims == 3 else steps[:, None]
+    return turns[turns.norm(dim=1) <= FARTHEST[dims]]
+
+
 def best_start(pair: ImagePair, level: Level, similarity: Similarity) -> AffineMotion:
     """The best motion that the guesses lead to at a coarse level, as rigid bodies.
+
+    Turns of every kind are tried too, and followed where they are clearly better.
 
     Raises:
         ValueError: if under none of them the images overlap.
     """
     still, turned = guesses(pair)
-    tried = [Matched(guess, unlikeness(level, guess, similarity)) for guess in turned]
-    tried.sort(key=lambda each: each.unlikeness)
-    body: Freedom = RigidBody()
-    followed = [*still, *(each.motion for each in tried[:FOLLOWED])]
-    ends = [match_pose(level, guess, body, similarity, ENOUGH) for guess in followed]
+    near = _followed(level, similarity, [*still, *_best(level, similarity, turned, FOLLOWED)])
     # Of those that are as good, the first: what looks the same after a turn has not been turned.
-    best = min(each.unlikeness for each in ends)
-    if best == float("inf"):
+    best = min(each.unlikeness for each in near)
+    chosen = next(each for each in near if each.unlikeness <= best + AS_GOOD)
+    far = _followed(level, similarity, _best(level, similarity, far_guesses(pair), FAR_FOLLOWED))
+    farthest = min(far, key=lambda each: each.unlikeness)
+    if farthest.unlikeness < CLEARLY * chosen.unlikeness - AS_GOOD:
+        chosen = farthest
+    if chosen.unlikeness == float("inf"):
         raise ValueError("moving must overlap with fixed, got an image beside it")
-    return next(each.motion for each in ends if each.unlikeness <= best + AS_GOOD)
+    return chosen.motion
+
+
+def _best(
+    level: Level, similarity: Similarity, motions: Sequence[AffineMotion], count: int
+) -> list[AffineMotion]:
+    tried = [Matched(motion, unlikeness(level, motion, similarity)) for motion in motions]
+    tried.sort(key=lambda each: each.unlikeness)
+    return [each.motion for each in tried[:count]]
+
+
+def _followed(
+    level: Level, similarity: Similarity, motions: Sequence[AffineMotion]
+) -> list[Matched]:
+    body: Freedom = RigidBody()
+    return [match_pose(level, motion, body, similarity, ENOUGH) for motion in motions]
 
 
 def _both(pair: ImagePair) -> list[tuple[Tensor, Grid]]:

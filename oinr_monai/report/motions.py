@@ -138,7 +138,7 @@ def _boards(images: Mapping[str, MetaTensor]) -> Figure:
 
     planes = _Plane.all_of(Grid.from_image(images["fixed"]))
     seen = {name: _unit(image.as_tensor()[0]) for name, image in images.items()}
-    figure = Drawn(figsize=(4 * len(planes), 8))
+    figure = Drawn(figsize=(4 * len(planes), 8), layout="constrained")
     axes = figure.subplots(2, len(planes), squeeze=False)
     for row, name in zip(axes, ("before", "moved"), strict=True):
         for axis, plane in zip(row, planes, strict=True):
@@ -175,7 +175,7 @@ def _determinants(motion: Motion, grid: Grid) -> Figure:
     # As bright at half as at twice the room.
     far = max(float(each.clamp_min(1e-3).log2().abs().max()) for each in found)
     norm = TwoSlopeNorm(0.0, -max(far, 0.1), max(far, 0.1))
-    figure = Drawn(figsize=(4 * len(planes) + 1, 4))
+    figure = Drawn(figsize=(4 * len(planes) + 1, 4), layout="constrained")
     axes = figure.subplots(1, len(planes), squeeze=False)[0]
     for axis, plane, each in zip(axes, planes, found, strict=True):
         flat = each if plane.across is None else each.squeeze(plane.across)

@@ -145,3 +145,14 @@ def test_what_looks_the_same_after_a_turn_is_not_turned() -> None:
     found = register(ball, ball.roll(1, dims=1), RegisterConfig("rigid"))
     assert isinstance(found, AffineMotion)
     torch.testing.assert_close(found.linear, torch.eye(3).double(), rtol=0, atol=0.05)
+
+
+def test_a_far_turn_is_found_from_a_part() -> None:
+    # What stands out in a part has other axes than that of the whole.
+    axis = torch.tensor([0.924, 0.373, 0.086])
+    truth = rigid_about(axis * 1.4, torch.tensor([4.0, -3.0, 2.0]), torch.zeros(3))
+    part, whole = GRID.crop([0, 0, 0], [13, 22, 20]), GRID.pad(4)
+    places = part.points().flatten(0, -2)
+    fixed = image(truth.at(places).view(*part.shape, 3) / 2, part)
+    found = register(fixed, image(whole.points() / 2, whole), RegisterConfig("rigid"))
+    assert float((found.at(places) - truth.at(places)).norm(dim=1).max()) < 0.1
