@@ -103,7 +103,9 @@ class Tried:
         where = f"`{self.path.removeprefix('oinr_monai/')}:{self.line}` {self.within}"
         shown = (f"`{each.splitlines()[0][:60]}`" for each in (self.before, self.after or "pass"))
         why = self.reason if not self.by and self.reason else f"`{self.by}`" if self.by else ""
-        return where, self.kind, *(each.replace("|", "\\|") for each in (*shown, why))
+        # Neither a column nor a link.
+        plain = (each.replace("|", "\\|").replace("](", "] (") for each in (*shown, why))
+        return where, self.kind, *plain
 
 
 class Copy:
@@ -387,12 +389,9 @@ def main() -> None:
         for fault in faults:
             if (fault.alike, fault.which) in done:
                 continue
-            in_time = time.monotonic() < ends
-            judged = (
-                judged_now(copy, fault, again=options.again)
-                if in_time
-                else replace(fault, by=LATER)
-            )
+            judged = fault if options.again else replace(fault, by=LATER)
+            if time.monotonic() < ends:
+                judged = judged_now(copy, fault, again=options.again)
             append_row(rows, judged)
             print(bool(judged.by), *judged.cells, flush=True)
         tried = sound(copy, read_rows(rows, Tried))

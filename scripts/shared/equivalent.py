@@ -179,4 +179,11 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
     ),
     ("oinr_monai/coding/quantised.py", "_shifts", "True", "False", 0): ONE_LENGTH,
     ("oinr_monai/testing/operators.py", "_around", "True", "False", 0): ONE_LENGTH,
+    (
+        "oinr_monai/analysis/occupancy.py",
+        "_sharpened",
+        "if sigma < FINEST:\n    return sign.copy()",
+        "if False:\n    return sign.copy()",
+        0,
+    ): "what is smoothed so little is sharpened to more than all of it, and cut off there",
 }
