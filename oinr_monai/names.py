@@ -79,9 +79,10 @@ from .plugin import (
 from .plugin.aliases import *  # noqa: F403 (names that MONAI users know)
 from .representation import Family, NeuralField, Representation, WorldSignal, export_signal
 from .restoration import (
+    CarriedDenoiser,
     CarriedOperator,
     DenoiseConfig,
-    LearnSuperResolutionConfig,
+    LearningConfig,
     ReconstructConfig,
     Restored,
     SuperResolveConfig,
@@ -90,6 +91,7 @@ from .restoration import (
     denoise_trusted,
     fuse,
     interpolate_slices,
+    learn_denoising,
     learn_super_resolution,
     reconstruct,
     super_resolve,
@@ -100,6 +102,7 @@ from .scanner import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, simula
 __all__ = [
     "CZOINR",
     "CKConvOINR",
+    "CarriedDenoiser",
     "CarriedOperator",
     "ConvOINR",
     "CoordinateField",
@@ -131,7 +134,7 @@ __all__ = [
     "JointField",
     "LabelsOINR",
     "LabelsOINRd",
-    "LearnSuperResolutionConfig",
+    "LearningConfig",
     "LocalCorrelation",
     "Motion",
     "MutualInformation",
@@ -179,6 +182,7 @@ __all__ = [
     "isosurface",
     "label_map",
     "label_surface",
+    "learn_denoising",
     "learn_operator",
     "learn_start",
     "learn_super_resolution",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, show
-from .inputs import check_budget, check_grid, device_of
+from .inputs import check_budget, check_grid, check_start, device_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid
 from .target import Belonging, Deidentify, Dicom, Target
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from oinr_monai.representation.representation import Representation
+    from oinr_monai.restoration.carried_denoiser import CarriedDenoiser
     from oinr_monai.restoration.denoising import DenoiseConfig
     from oinr_monai.scanner.noise import NoiseModel
 
@@ -48,10 +49,17 @@ def denoise(  # noqa: PLR0913
         typer.Option(min=0, metavar="N", help="One frame of a series, from 0; else all."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Steps to take, else up to 2000.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Steps to learn from it; volumes need none."),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds to take for a frame, not steps.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OPERATOR", help="What learn_denoising saved, to begin with; else ours."
+        ),
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
@@ -68,7 +76,8 @@ def denoise(  # noqa: PLR0913
 ) -> None:
     """Remove noise from an image, each channel or frame by itself.
 
-    An output REP.oinr keeps the clean image as a function, for exact derivatives of it.
+    Volumes begin with an operator that learned from other scans. An output REP.oinr keeps the
+    clean image as a function, for exact derivatives of it.
     Five channels or more are taken for repeated frames, whose differences tell sigma.
     """
     check_budget(steps, seconds)
@@ -83,7 +92,7 @@ def denoise(  # noqa: PLR0913
     from oinr_monai.restoration.denoising import DenoiseConfig
     from oinr_monai.scanner.noise_level import FEWEST_REPEATS
 
-    config = DenoiseConfig(model, steps, seconds, seed, device_of(device))
+    config = DenoiseConfig(model, steps, seconds, seed, device_of(device), _started(start))
     volume = read_image(image, uid or (), finite=mask is None)
     shown, grid = len(volume) if frame is None else 1, check_grid(image, volume)
     target.check(shown, grid, volume.meta, grid)
@@ -113,6 +122,12 @@ def denoise(  # noqa: PLR0913
     if errors is not None:
         write_errors(errors, widths)
     show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
+
+
+def _started(path: Path | None) -> CarriedDenoiser:
+    from oinr_monai.restoration.carried_denoiser import CarriedDenoiser, shipped_denoiser
+
+    return shipped_denoiser() if path is None else CarriedDenoiser.load(check_start(path))
 
 
 def _model(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_budget",
     "check_grid",
+    "check_start",
     "chosen_grid",
     "device_of",
     "grid_like",
@@ -62,6 +63,17 @@ def load_representation(path: Path, device: str) -> Representation:
     from oinr_monai.representation.representation import Representation
 
     return Representation.load(path).to(device_of(device))
+
+
+def check_start(path: Path) -> Path:
+    """The file of an operator to begin with.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not path.is_file():
+        raise ValueError(f"--start must be a file, got {path}, no such file")
+    return path
 
 
 def check_grid(path: Path, image: MetaTensor) -> Grid:

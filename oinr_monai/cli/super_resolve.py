@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .console import about, options, show
-from .inputs import check_budget, check_grid, device_of, marked, profile_of
+from .inputs import check_budget, check_grid, check_start, device_of, marked, profile_of
 from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
 from .target import Belonging, Deidentify, Dicom, Target
@@ -182,9 +182,7 @@ def _made_finer(
 def _started(path: Path | None) -> CarriedOperator:
     from oinr_monai.restoration.carried_operator import CarriedOperator, shipped_operator
 
-    if path is not None and not path.is_file():
-        raise ValueError(f"--start must be a file, got {path}, no such file")
-    return shipped_operator() if path is None else CarriedOperator.load(path)
+    return shipped_operator() if path is None else CarriedOperator.load(check_start(path))
 
 
 def _fused(

@@ -212,7 +212,7 @@ class Descent(ABC):
             yield self.draw()
 
     def _take_best(self, interrupted: bool) -> None:
-        if not (interrupted and self.best.weights):
+        if not self.best.weights or (self.clock.step and not interrupted):
             self.best.take()
         if not self.best.weights:
             raise ValueError(

@@ -1,18 +1,22 @@
 """Restoration undoes what the scanner did to an image, and what noise did."""
 
+from .carried_denoiser import CarriedDenoiser
 from .carried_operator import CarriedOperator
+from .denoiser_learning import learn_denoising
 from .denoising import DenoiseConfig, add_photon_noise, denoise, denoise_trusted
 from .fusion import fuse
 from .interpolation import interpolate_slices
-from .operator_learning import LearnSuperResolutionConfig, learn_super_resolution
+from .operator_learning import learn_super_resolution
 from .reconstruction import ReconstructConfig, Reconstruction, SlicePose, reconstruct
 from .restored import Restored
+from .scan_learning import LearningConfig
 from .super_resolution import SuperResolveConfig, super_resolve, super_resolve_trusted
 
 __all__ = [
+    "CarriedDenoiser",
     "CarriedOperator",
     "DenoiseConfig",
-    "LearnSuperResolutionConfig",
+    "LearningConfig",
     "ReconstructConfig",
     "Reconstruction",
     "Restored",
@@ -23,6 +27,7 @@ __all__ = [
     "denoise_trusted",
     "fuse",
     "interpolate_slices",
+    "learn_denoising",
     "learn_super_resolution",
     "reconstruct",
     "super_resolve",

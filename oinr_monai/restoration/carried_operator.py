@@ -21,21 +21,16 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from oinr_monai.coding.tensor_file import (
-    FileKind,
-    check_finite,
-    open_tensor_file,
-    write_tensor_file,
-)
+from oinr_monai.coding.tensor_file import FileKind, write_tensor_file
 from oinr_monai.fitting.checkpoint import fingerprint
 
+from .carried_file import read_carried
 from .slice_operator import SliceOperator
 from .told import Told
 
@@ -50,7 +45,7 @@ TELLING = 32
 
 
 # The most of each that a file may ask for: many times what ours have.
-WIDEST, DEEPEST = 512, 64
+MOST = {"width": 512, "blocks": 64}
 
 KIND = FileKind(
     "carried_operator",
@@ -149,20 +144,7 @@ class CarriedOperator(nn.Module):
             OSError: if there is no such file.
             ValueError: if it holds no such operator, or is damaged.
         """
-        with open_tensor_file(Path(path), KIND) as file:
-            if sorted(file.header) != ["blocks", "width"]:
-                raise ValueError("other items than blocks and width")
-            for name, most in (("width", WIDEST), ("blocks", DEEPEST)):
-                value = file.header[name]
-                if type(value) is not int or not 1 <= value <= most:
-                    raise ValueError(f"{name} must be 1 to {most}")
-            with torch.device("meta"):
-                operator = cls(**file.header)
-            weights = file.tensors(operator.state_dict())
-            for name, weight in weights.items():
-                check_finite(name, weight)
-        operator.load_state_dict(weights, assign=True)
-        return operator.requires_grad_(False)
+        return read_carried(path, KIND, MOST, cls)
 
 
 @cache

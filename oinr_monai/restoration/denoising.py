@@ -20,47 +20,29 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from oinr_monai.fields.spline import SplineField
-from oinr_monai.fitting.descent import Descent, Watch
-from oinr_monai.fitting.device import chosen_device, seeded
-from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.fitting.descent import Watch
 from oinr_monai.fitting.interrupts import learning
 from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.precision import full_precision
-from oinr_monai.grids.splines import interpolating_coefficients
-from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import Scan, checked_scans
-from oinr_monai.representation.info import Info
-from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.noise import GaussianNoise, NoiseModel, PhotonNoise
-from oinr_monai.scanner.noise_level import FEWEST_REPEATS, details_hold_anatomy
 
-from .noise_errors import NoiseErrors
+from .carried_denoiser import CarriedDenoiser, shipped_denoiser
+from .carried_denoising import CarriedDenoising
+from .noise_descent import NoiseDescent
+from .own_denoising import OwnDenoising
 from .restored import Restored
-from .sine_curve import with_tail
-from .stein import HELD_OUT, PLACES, Patches, Residual, on_device, risk
 
 __all__ = ["DenoiseConfig", "add_photon_noise", "denoise", "denoise_trusted"]
-
-
-# Looks at a voxel, on average: more, and the operator learns the noise of a small image by heart
-# (docs/measured/denoising.md).
-VISITS = 20
-
-
-# Peak learning rate, chosen by hand.
-RATE = 3e-3
 
 
 @dataclass(frozen=True)
@@ -69,18 +51,21 @@ class DenoiseConfig:
 
     Args:
         noise: the kind of noise, and its size where it is known.
-        steps: steps to learn from, each on one patch; at most 2,000 if neither budget is given,
-            and fewer on small images, whose noise would be learnt by heart.
+        steps: steps to learn from this image, each on one patch. Of volumes, none if neither
+            budget is given: they begin with ``start``, which needs none. Of what begins with
+            nothing, at most 2,000, and fewer on small images, whose noise would be learnt by heart.
         seconds: seconds to take, instead of steps; with both, whichever is spent first.
         seed: seed of the start, the patches and the probes.
         device: "auto", "cpu" or "cuda".
+        start: an operator that learned from other volumes, to begin with on volumes; by default
+            the one that the package ships; None to begin with nothing.
 
     Raises:
         ValueError: if a budget is not positive.
 
     Example:
-        >>> DenoiseConfig().budget(voxels=64**3)
-        (2000, None)
+        >>> DenoiseConfig().settings()["start"].startswith("CarriedDenoiser(")
+        True
     """
 
     noise: NoiseModel = field(default_factory=GaussianNoise)
@@ -88,16 +73,15 @@ class DenoiseConfig:
     seconds: float | None = None
     seed: int = 0
     device: str = "auto"
+    start: CarriedDenoiser | None = field(default_factory=shipped_denoiser)
 
     def __post_init__(self) -> None:
         check_positive(self, "steps", "seconds")
 
-    def budget(self, voxels: int) -> tuple[int | None, float | None]:
-        """Steps and seconds that may be taken on so many voxels; None is no limit."""
-        if self.steps is not None:
-            return self.steps, self.seconds
-        enough = max(VISITS * voxels // PLACES, 100)
-        return (enough, self.seconds) if self.seconds is not None else (min(enough, 2_000), None)
+    def settings(self) -> dict[str, Any]:
+        """The arguments but the noise as JSON values; of the start, what tells it from others."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "noise"}
+        return kept | {"start": None if self.start is None else repr(self.start)}
 
 
 @full_precision()
@@ -141,7 +125,7 @@ def denoise(
     watch = Watch(checkpoint, progress=progress)
     with learning() as interrupts:
         (scan,) = checked_scans([image], mask)
-        descent = _Denoising(scan, _finite(scan), config, started)
+        descent = _descent(scan, config, started)
         result = descent.result(descent.run(watch, interrupts))
     return inherit(result, image)
 
@@ -185,7 +169,7 @@ def denoise_trusted(
     watch = Watch(checkpoint, progress=progress)
     with learning() as interrupts:
         (scan,) = checked_scans([image], mask)
-        descent = _Denoising(scan, _finite(scan), config, started)
+        descent = _descent(scan, config, started)
         interrupted = descent.run(watch, interrupts)
         errors = descent.errors()
         result = descent.result(interrupted)
@@ -193,19 +177,17 @@ def denoise_trusted(
     return Restored(inherit(result, image), errors)
 
 
+def _descent(scan: Scan, config: DenoiseConfig, started: float) -> NoiseDescent:
+    image = _finite(scan)
+    if config.start is None or scan.grid.spatial_dims < 3:
+        return OwnDenoising(scan, image, config, started)
+    return CarriedDenoising(config.start, scan, image, config, started)
+
+
 def _finite(scan: Scan) -> Tensor:
     # What does not count may be anything; it takes the nearest finite voxel.
     finite = torch.isfinite(scan.image).all(dim=0)
     return scan.image if bool(finite.all()) else replace(scan, mask=finite).filled
-
-
-def _warn_of_anatomy(image: Tensor, noise: NoiseModel) -> None:
-    if details_hold_anatomy(image):
-        warnings.warn(
-            f"sigma was estimated as {asdict(noise)['sigma']} from details that seem to hold "
-            "anatomy, and is too large then; give sigma, or all repeats of the scan at once",
-            stacklevel=6,
-        )
 
 
 def add_photon_noise(
@@ -230,116 +212,3 @@ def add_photon_noise(
         torch.Size([1, 4, 4])
     """
     return PhotonNoise(counts, readout).add(image, generator)
-
-
-class _Denoising(Descent):
-    """The descent of an operator towards the least risk on one noisy image."""
-
-    title = "denoise"
-
-    def __init__(self, scan: Scan, image: Tensor, config: DenoiseConfig, started: float) -> None:
-        self.grid, self.config, mask = scan.grid, config, scan.mask
-        self.digest = scan.digest
-        self.mask, self.answered = mask, IntensityScale.of(image, mask)
-        self.device = chosen_device(config.device)
-        self.noise = config.noise.estimated(image, mask)
-        if self.noise != config.noise and len(image) < FEWEST_REPEATS:
-            _warn_of_anatomy(image, self.noise)
-        stable = self.noise.stabilise(image)
-        self.scale = IntensityScale.of(stable, mask)
-        self.samples = self.scale.standardise(stable)
-        sigma = (1 / torch.tensor(self.scale.std)).view(-1, *[1] * self.grid.spatial_dims)
-        with seeded(config.seed):
-            self.residual = Residual(len(image), sigma).to(self.device)
-        radius = self.residual.operator.radius
-        self.patches = Patches(self.samples, mask, sigma, radius, config.seed)
-        voxels = image[0].numel() if mask is None else int(mask.sum())
-        clock = Clock(*config.budget(voxels), started=started)
-        learned = {"params": list(self.residual.operator.parameters()), "peak": RATE}
-        optimizer = torch.optim.Adam([learned], betas=(0.9, 0.99))
-        best = BestWeights(self.residual, self._held_out(), clock, times=4)
-        super().__init__(self.residual, optimizer, clock, config.seed, best)
-        best.take()
-
-    @property
-    def identity(self) -> object:
-        """The samples, what counts of them, the noise and the settings."""
-        return self.digest, self.noise, self.config, repr(self.residual)
-
-    def draw(self) -> dict[str, Any]:
-        """A patch, and a copy with a probe added."""
-        return self.patches.draw(self.generator)
-
-    def loss(self, batch: dict[str, Any]) -> Tensor:
-        """The risk."""
-        inputs, label = on_device(batch, self.device)
-        return risk(self.residual(inputs), label)
-
-    def result(self, interrupted: bool) -> Representation:
-        """The clean image."""
-        field = self._field()
-        result = Representation(field, self.grid, self.answered, self._info(interrupted))
-        return result.to(self.device)
-
-    def errors(self) -> NoiseErrors:
-        """Errors of the clean image."""
-        sigma = self.residual.sigma.detach().cpu()
-        mean, std = (torch.tensor(v).view_as(sigma) for v in (self.scale.mean, self.scale.std))
-
-        def clean(noisy: Tensor) -> Tensor:
-            return self.residual.whole(noisy * sigma) / sigma
-
-        def restore(values: Tensor) -> Tensor:
-            shape = values.shape
-            restored = self.noise.restore((values * sigma * std + mean).flatten(1))
-            return restored.view(shape)
-
-        unseen = self.patches.held > 0
-        noisy, seed = self.samples / sigma, self.config.seed
-        return NoiseErrors(noisy, clean, unseen, self.mask, restore, seed)
-
-    def _held_out(self) -> Callable[[], float]:
-        # The same patches and probes at each score; other probes than any step has.
-        generator = torch.Generator().manual_seed(self.config.seed + 1)
-        batches = [self.patches.draw(generator, held_out=True) for _ in range(HELD_OUT)]
-
-        def score() -> float:
-            with torch.no_grad():
-                risks = [float(self.loss(batch)) for batch in batches]
-            return -sum(risks) / len(risks)
-
-        return score
-
-    def _field(self) -> NeuralField:
-        operator = self.residual.joined()
-        if not self.noise.linear:
-            operator = with_tail(operator, self._curves(), self._reach())
-        spacing = self.grid.spacing.tolist()
-        margin = [h * operator.radius for h in spacing]
-        splines = SplineField(self.grid.extent.tolist(), spacing, len(self.samples), margin)
-        splines.coefficients.requires_grad_(False).copy_(
-            interpolating_coefficients(self.samples, operator.radius + 1)
-        )
-        return NeuralField(splines, operator, spacing)
-
-    def _reach(self) -> float:
-        # Standardised answers lie well within this: sines repeat beyond.
-        return 1.1 * float(self.samples.abs().max())
-
-    def _curves(self) -> Callable[[Tensor], Tensor]:
-        # From standardised stabilised answers (C, N) to standardised intensities.
-        mean, std = (torch.tensor(v)[:, None] for v in (self.scale.mean, self.scale.std))
-
-        def curves(z: Tensor) -> Tensor:
-            return self.answered.standardise(self.noise.restore(z * std + mean))
-
-        return curves
-
-    def _info(self, interrupted: bool) -> Info:
-        return replace(
-            self.taken(interrupted),
-            settings={n: v for n, v in asdict(self.config).items() if n != "noise"},
-            image=self.digest,
-            noise={"model": type(self.noise).__name__, **asdict(self.noise)},
-            risk=-self.best.best - 1,
-        )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from oinr_monai.fitting.checkpoint import MOMENTS
 
+from .carried_denoiser import CarriedDenoiser
 from .carried_operator import CarriedOperator
 from .slice_operator import SliceOperator
 
@@ -52,7 +53,9 @@ class OrthogonalMomentum(torch.optim.Optimizer):
         True
     """
 
-    def __init__(self, operator: SliceOperator | CarriedOperator, peak: float) -> None:
+    def __init__(
+        self, operator: SliceOperator | CarriedOperator | CarriedDenoiser, peak: float
+    ) -> None:
         kernels = [p for p in operator.blocks.parameters() if p.ndim > 1]
         chosen = {id(p) for p in kernels}
         last = [*operator.tail.parameters()]

@@ -31,9 +31,8 @@ __all__ = ["NoiseErrors"]
 # Step of the divergence in units of the noise, and what the factor may come to; by hand.
 STEP, RANGE = 0.1, (1.0, 3.0)
 
-# Places of a stratum from which on its own risk counts more than that of all: one place scatters by
-# some ten times the mean. By hand.
-ENOUGH = 3_000
+# How far a stratum's own ratio may be from that of all, over the latter; by hand.
+APART = 0.5
 
 # Places that are learned from, and as many that are scored; by hand.
 LEARNED = 60_000
@@ -133,7 +132,7 @@ def _risk(noisy: Tensor, answer: Tensor, clean: Cleaned, generator: torch.Genera
 def _gaps(centres: Tensor, real: tuple[Tensor, Tensor], rehearsed: tuple[Tensor, Tensor]) -> Tensor:
     """For each stratum the root of the mean risk over the mean squared error that is known.
 
-    Where a stratum has few places, the ratio of all of them counts as well.
+    Where a stratum has too few places to tell its own, the ratio of all of them counts as well.
     """
     (there, risk), (here, squares) = real, rehearsed
     # Of few places, the most that the mean may be but by two standard errors.
@@ -142,7 +141,9 @@ def _gaps(centres: Tensor, real: tuple[Tensor, Tensor], rehearsed: tuple[Tensor,
     sums, counts = _by_stratum(centres, there, risk)
     totals, known = _by_stratum(centres, here, squares)
     usual = totals / known.clamp_min(1)
-    means = (sums + ENOUGH * whole * usual) / (counts + ENOUGH)
+    # So many places tell a stratum's mean as well as the ratio of all does.
+    enough = risk.var() / (APART * whole * usual).clamp_min(FLOOR**2).square()
+    means = (sums + enough * whole * usual) / (counts + enough)
     return (means.clamp_min(0) / usual.clamp_min(FLOOR**2)).sqrt().clamp(*RANGE)
 
 

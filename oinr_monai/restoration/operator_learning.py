@@ -8,87 +8,34 @@ spline (see :mod:`~oinr_monai.restoration.super_resolution`).
 
 from __future__ import annotations
 
-import copy
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import final
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from oinr_monai.fitting.checkpoint import fingerprint
-from oinr_monai.fitting.descent import Descent, Watch
-from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
-from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.fitting.descent import Watch
+from oinr_monai.fitting.device import seeded
 from oinr_monai.fitting.interrupts import learning
-from oinr_monai.grids.checks import check_positive
 from oinr_monai.grids.precision import full_precision
-from oinr_monai.images.metrics import peak_ratio
-from oinr_monai.images.scans import checked_scans
 
-from .averaging import Averaging
 from .carried_operator import CarriedOperator
-from .momentum import OrthogonalMomentum
 from .pairs import scored
-from .scan_tasks import ScanTasks, Source, Task
+from .scan_learning import LearningConfig, ScanLearning, checked_sources
+from .scan_tasks import ScanTasks, SliceTask
 
-__all__ = ["LearnSuperResolutionConfig", "learn_super_resolution"]
-
-# Steps that are taken if no budget is given.
-STEPS = 20_000
-
-# Peak learning rate, the part of the budget in which it rises, and the memory of averaged weights;
-# these and what follows are chosen by hand.
-RATE, RISE, MEMORY = 2e-3, 0.02, 0.999
-
-# Tasks that steps draw from by turns, and the steps after which one of them is replaced.
-POOL, RENEWED = 24, 8
-
-# Patches that are kept aside, one a task, and how often weights are scored on them.
-HELD_OUT, SCORES = 64, 10
+__all__ = ["learn_super_resolution"]
 
 # Width and number of the operator's blocks.
 WIDTH, BLOCKS = 48, 4
 
 
-@dataclass(frozen=True)
-class LearnSuperResolutionConfig:
-    """How long to learn from several scans, and where.
-
-    Args:
-        steps: steps, each on one patch of a scan; 20,000 if neither budget is given.
-        seconds: seconds instead of steps; with both, whichever is spent first.
-        seed: seed of the start and of the tasks.
-        device: "auto", "cpu" or "cuda".
-
-    Raises:
-        ValueError: if a budget is not positive.
-
-    Example:
-        >>> LearnSuperResolutionConfig(steps=500).seed
-        0
-    """
-
-    steps: int | None = None
-    seconds: float | None = None
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_positive(self, "steps", "seconds")
-
-    def budget(self) -> tuple[int | None, float | None]:
-        """Steps and seconds that may be taken; None is no limit."""
-        return (STEPS if self.steps is None and self.seconds is None else self.steps), self.seconds
-
-
 @full_precision()
 def learn_super_resolution(
     scans: Sequence[Tensor | np.ndarray],
-    config: LearnSuperResolutionConfig | None = None,
+    config: LearningConfig | None = None,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -116,110 +63,33 @@ def learn_super_resolution(
 
     Example:
         >>> scans = [torch.rand(1, 26, 26, 26, generator=torch.Generator().manual_seed(0))]
-        >>> operator = learn_super_resolution(scans, LearnSuperResolutionConfig(steps=2))
+        >>> operator = learn_super_resolution(scans, LearningConfig(steps=2))
         >>> operator.width
         48
     """
-    config = config or LearnSuperResolutionConfig()
+    config = config or LearningConfig()
     started = time.monotonic()
     watch = Watch(checkpoint, progress=progress)
     with learning() as interrupts:
-        descent = _Learning(_sources(scans), config, started)
+        parts = ScanTasks(checked_sources(scans), config.seed)
+        with seeded(config.seed):
+            operator = CarriedOperator(WIDTH, BLOCKS)
+        descent = _Learning(operator, parts, config, started)
         descent.run(watch, interrupts)
     return descent.average.cpu()
 
 
-def _sources(scans: Sequence[Tensor | np.ndarray]) -> list[Source]:
-    if not scans:
-        raise ValueError("scans must be one or more, got none")
-    known: dict[int, Source] = {}
-    for image in scans:
-        if id(image) not in known:
-            (scan,) = checked_scans([image], None)
-            if scan.grid.spatial_dims != 3:
-                raise ValueError(f"scans must have 3 spatial dimensions, got {image.ndim - 1}")
-            known[id(image)] = Source.of(scan.image, scan.grid)
-    return [known[id(image)] for image in scans]
-
-
-class _Learning(Descent):
+@final
+class _Learning(ScanLearning[CarriedOperator]):
     """The descent of an operator towards what many kinds of slices lack."""
 
-    title, rise = "learn-super-resolution", RISE
+    title = "learn-super-resolution"
 
-    def __init__(
-        self, sources: Sequence[Source], config: LearnSuperResolutionConfig, started: float
-    ) -> None:
-        self.sources, self.config = sources, config
-        self.device = chosen_device(config.device)
-        with seeded(config.seed):
-            self.operator = CarriedOperator(WIDTH, BLOCKS).to(self.device)
-        self.average = copy.deepcopy(self.operator).requires_grad_(False)
-        self.averaging = Averaging(self.operator, self.average, MEMORY)
-        self.reduced = gains_from_bfloat16(self.device)
-        self.tasks, self.pool = ScanTasks(sources, config.seed), dict[int, Task]()
-        clock = Clock(*config.budget(), started=started)
-        best = BestWeights(self.average, self._score, clock, times=SCORES)
-        both = nn.ModuleList([self.operator, self.average])
-        super().__init__(both, OrthogonalMomentum(self.operator, RATE), clock, config.seed, best)
-        self.held_out = [self._kept(i) for i in range(HELD_OUT)]
-        self.best.take()
-
-    @property
-    def identity(self) -> object:
-        """The scans and the settings."""
-        return [fingerprint(each.values) for each in self.sources], self.config
-
-    def draw(self) -> tuple[Task, tuple[Tensor, Tensor]]:
-        """A task, and a patch of it."""
-        first = HELD_OUT + self.clock.step // RENEWED
-        number = first + int(torch.randint(POOL, (), generator=self.generator))
-        if number not in self.pool:
-            self.pool = {n: task for n, task in self.pool.items() if n >= first}
-            self.pool[number] = self.tasks.task(number)
-        task = self.pool[number]
-        return task, next(task.patches(self.generator))
-
-    def loss(self, batch: tuple[Task, tuple[Tensor, Tensor]]) -> Tensor:
-        """Absolute error of the answer."""
-        task, patch = batch
-        answer, missing = self._answer(self.operator, task, patch)
-        return (answer - missing).abs().mean()
-
-    def between(self) -> list[Any]:
-        """The running mean of the weights."""
-        return [self.averaging]
-
-    def state(self) -> dict[str, Any]:
-        """Also the running mean's steps."""
-        return {**super().state(), "averaged": self.averaging.steps}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where the descent was that ``state`` is of."""
-        super().restore(state)
-        self.averaging.steps = state["averaged"]
-
-    def _kept(self, number: int) -> tuple[Task, tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(number)
-        task = self.tasks.task(number)
-        patch = next(task.patches(generator))
-        return task, (patch[0].clone(), patch[1].clone())
-
-    def _answer(
-        self, operator: CarriedOperator, task: Task, patch: tuple[Tensor, Tensor]
+    def answer(
+        self, operator: nn.Module, task: SliceTask, patch: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        coarse, missing = (each.to(self.device) for each in patch)
+        """What is missing in the slices' spline, away from the borders of the patch."""
+        coarse, missing = patch
         factor = task.pair.factor
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
-            answer = operator(coarse, factor[-1], task.told)
+        answer = operator(coarse, factor[-1], task.told)
         return scored(answer.float(), factor), scored(missing, factor)
-
-    @torch.no_grad()
-    def _score(self) -> float:
-        # Decibels ahead of the corrected spline, over the patches kept aside.
-        missed, left = 0.0, 0.0
-        for task, patch in self.held_out:
-            answer, missing = self._answer(self.average, task, patch)
-            missed += float(missing.square().mean())
-            left += float((answer - missing).square().mean())
-        return peak_ratio(left, missed**0.5)

@@ -103,6 +103,7 @@ def draw_patches(
     generator: torch.Generator,
     mirrors: Sequence[int],
     swaps: Sequence[tuple[int, int]],
+    side: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Random patches without end, mirrored at random; where more is missing, more are drawn.
 
@@ -111,6 +112,7 @@ def draw_patches(
         generator: source of randomness.
         mirrors: spatial axes that are mirrored at random.
         swaps: spatial axes that are alike, exchanged at random.
+        side: coarse voxels along each side of a patch; by default what there is memory for.
 
     Returns:
         Coarse values (1, C, *coarse) and missing ones (1, C, *fine), without end.
@@ -118,7 +120,7 @@ def draw_patches(
     typical = sum(float(pair.missing.abs().mean()) for pair in pairs) / len(pairs)
     while True:
         pair = pairs[int(torch.randint(len(pairs), (), generator=generator))]
-        coarse, missing = _worthwhile(pair, typical, generator)
+        coarse, missing = _worthwhile(pair, typical, generator, side)
         chosen = (torch.rand(len(mirrors) + len(swaps), generator=generator) < 0.5).tolist()
         flips = [d + 1 for d, turned in zip(mirrors, chosen, strict=False) if turned]
         coarse, missing = coarse.flip(flips), missing.flip(flips)
@@ -129,9 +131,11 @@ def draw_patches(
         yield coarse[None], missing[None]
 
 
-def _worthwhile(pair: Pair, typical: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _worthwhile(
+    pair: Pair, typical: float, generator: torch.Generator, side: int | None
+) -> tuple[Tensor, Tensor]:
     shape = pair.coarse.shape[1:]
-    side = PATCH_SIDE if len(shape) == 3 else round(PATCH_PLACES**0.5)
+    side = side or (PATCH_SIDE if len(shape) == 3 else round(PATCH_PLACES**0.5))
     size = [min(side, n) for n in shape]
     for _ in range(PATIENCE):
         corner = [

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["SliceOperator"]
+__all__ = ["SliceOperator", "planes"]
 
 
 # Places of the fine lattice are worked out in tiles of so many coarse voxels, each with a halo;
@@ -66,7 +66,7 @@ class SliceOperator(nn.Module):
         super().__init__()
         self.spatial_dims, self.channels, self.factor = spatial_dims, channels, tuple(factor)
         self.head = _integral(channels, width, (3,) * spatial_dims)
-        kernels = cycle(_planes(spatial_dims))
+        kernels = cycle(planes(spatial_dims))
         self.blocks = nn.Sequential(
             *[_Block(width, next(kernels), next(kernels)) for _ in range(blocks)]
         )
@@ -125,8 +125,11 @@ class _Block(nn.Module):
         return x + increment
 
 
-def _planes(dims: int) -> list[tuple[int, ...]]:
-    # In three dimensions the kernels lie in the planes of two axes, by turns: a third of the cost.
+def planes(dims: int) -> list[tuple[int, ...]]:
+    """Kernels of blocks, to be taken by turns: in three dimensions in the planes of two axes.
+
+    That is a third of the cost of cubes.
+    """
     if dims == 2:
         return [(3, 3)]
     return [(3, 3, 1), (1, 3, 3), (3, 1, 3)]

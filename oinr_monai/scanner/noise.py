@@ -57,6 +57,10 @@ class NoiseModel(ABC):
     def restore(self, means: Tensor) -> Tensor:
         """The signal whose stabilised noisy samples have these means, shape (C, ...)."""
 
+    @abstractmethod
+    def mean(self, signal: Tensor) -> Tensor:
+        """The mean of stabilised noisy samples of a signal (C, ...), which ``restore`` undoes."""
+
     @property
     def linear(self) -> bool:
         """Whether stabilising is a mere scaling."""
@@ -99,6 +103,10 @@ class GaussianNoise(NoiseModel):
     def restore(self, means: Tensor) -> Tensor:
         """Sigma times the means."""
         return means * _column(self.sigma, means)
+
+    def mean(self, signal: Tensor) -> Tensor:
+        """The signal over sigma."""
+        return self.stabilise(signal)
 
     @property
     def linear(self) -> bool:
@@ -163,6 +171,11 @@ class RicianNoise(NoiseModel):
         rise = ((means - float(expected[0])) / FLOOR).clamp(0, 1)
         signal = _interpolated(means, expected, signals) + _beyond(means, expected)
         return signal * rise**2 * (3 - 2 * rise) * _column(self.sigma, means)
+
+    def mean(self, signal: Tensor) -> Tensor:
+        """The mean of stabilised samples of a signal of 0 or more (C, ...)."""
+        _, _, signals, expected = _rician_tables()
+        return _interpolated(signal / _column(self.sigma, signal), signals, expected)
 
 
 @lru_cache(maxsize=1)
@@ -240,6 +253,11 @@ class PhotonNoise(NoiseModel):
         many = means.square() / 4 + 0.25 - (0.375 + self.readout**2)
         few = _interpolated(means, expected, signals)
         return torch.where(means > float(expected[-1]), many, few) / self.counts
+
+    def mean(self, signal: Tensor) -> Tensor:
+        """The mean of stabilised samples of a signal of 0 or more (C, ...)."""
+        signals, expected = _photon_tables(self.readout)
+        return _interpolated(self.counts * signal, signals, expected)
 
 
 @lru_cache(maxsize=8)

@@ -32,6 +32,9 @@ from scripts.shared.rows import append_row, read_rows
 ANATOMIES, STRANGER = (3, 5, 6), 1
 FACTOR, CROP, SHIFT = 5, (96, 96, 100), 3
 
+# The most noise that scans of label maps get, over their range.
+NOISE = 0.02
+
 # Width in voxels of the windows of the guided filter; chosen by hand.
 WINDOW = 2.0
 
@@ -81,8 +84,8 @@ def middle(image: MetaTensor) -> MetaTensor:
 def scans(data: Path, number: int) -> list[MetaTensor]:
     """Two scans of one anatomy."""
     labels = read_image(data / "labelmaps" / f"anatomy_{number:02d}.nii.gz")
-    made = (random_scan(labels, torch.Generator().manual_seed(10 * number + k)) for k in range(2))
-    return [middle(each) for each in made]
+    seeds = (torch.Generator().manual_seed(10 * number + k) for k in range(2))
+    return [middle(random_scan(labels, seed, NOISE)) for seed in seeds]
 
 
 def cases(data: Path) -> Iterator[Case]:

@@ -16,14 +16,14 @@ OUTSIDE, STRIPPED = 500, 0.4
 # Textures of tissues: most of their standard deviation over the range, and widths in voxels.
 TEXTURE, GRAINS = 0.08, (0.0, 1.2)
 
-# Widths in voxels of the blur of a voxel's cell, and the most that noise has of the range.
-BLURS, NOISE = (0.35, 0.7), 0.02
+# Widths in voxels of the blur of a voxel's cell.
+BLURS = (0.35, 0.7)
 
 # Strength and width in voxels of the field by which the coils weigh the image.
 BIAS, REACH = 0.25, 40.0
 
 
-def random_scan(labels: MetaTensor, generator: torch.Generator) -> MetaTensor:
+def random_scan(labels: MetaTensor, generator: torch.Generator, most_noise: float) -> MetaTensor:
     """A scan of an anatomy: random means and textures of its classes, bias, blur and noise.
 
     References:
@@ -33,6 +33,7 @@ def random_scan(labels: MetaTensor, generator: torch.Generator) -> MetaTensor:
     Args:
         labels: (1, *spatial).
         generator: source of randomness.
+        most_noise: the most that noise has of the range.
     """
     plain, grid = cropped(labels)
     classes, index = plain.unique(return_inverse=True)
@@ -44,7 +45,7 @@ def random_scan(labels: MetaTensor, generator: torch.Generator) -> MetaTensor:
     field = smoothed(noise(tuple(n // 8 + 1 for n in plain.shape), generator), REACH / 8)
     bias = torch.nn.functional.interpolate(field[None, None], plain.shape, mode="trilinear")[0, 0]
     image = smoothed(image * (BIAS * bias / bias.std()).exp(), float(between(generator, *BLURS)))
-    image = image + float(between(generator, 0, NOISE)) * noise(plain.shape, generator)
+    image = image + float(between(generator, 0, most_noise)) * noise(plain.shape, generator)
     return grid.to_image(image.abs()[None])
 
 

@@ -69,8 +69,8 @@ OTHERS: dict[str, dict[str, Any]] = {
         "metadata": {
             "name": "Volume O-INR denoising",
             "task": "Denoising of one volume without a clean image",
-            "description": "Learns an operator that takes noise out of one noisy volume, from that "
-            "volume alone, and returns the clean volume as its continuous representation.",
+            "description": "Takes the noise out of a volume with an operator that learned from "
+            "other scans, and returns the clean volume as its continuous representation.",
         },
         "answered": {"channel_def": {"0": "denoised intensity"}},
     },

@@ -174,7 +174,7 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
     ("oinr_monai/motion/displacement.py", "Undone.determinant_bounds", "low > 0", "low >= 0", 0): (
         "a bound that is not above 0 is Hadamard's, which is below"
     ),
-    ("oinr_monai/restoration/scan_tasks.py", "ScanTasks.task", "32", "33", 0): (
+    ("oinr_monai/restoration/scan_parts.py", "ScanParts.task", "32", "33", 0): (
         "other tasks of the same kind, for each number and seed its own"
     ),
     ("oinr_monai/coding/quantised.py", "_shifts", "True", "False", 0): ONE_LENGTH,

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 # Where benches write their pages.
 MEASURED = ROOT / "docs" / "measured"
 # Options whose values are places on this machine, and what a page says instead.
-PLACES = {"--data": "DIR", "--eclare": "COMMAND"}
+PLACES = {"--data": "DIR", "--rivals": "PYTHON", "--eclare": "COMMAND"}
 # Options that say where results go or that none are made: the page is the same without them.
 UNSAID = ("--output", "--run-nothing")
 

@@ -27,6 +27,7 @@ from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import psnr
 from oinr_monai.operators.conv import ConvOINR
 from oinr_monai.restoration import stein
+from oinr_monai.restoration.own_denoising import own_budget
 from oinr_monai.restoration.sine_curve import with_tail
 from oinr_monai.scanner.noise_level import details_hold_anatomy, repeat_noise_level
 from tests.phantoms import plateau
@@ -234,7 +235,7 @@ def test_a_small_image_is_not_learnt_by_heart(generator: torch.Generator) -> Non
 def test_budgets_follow_the_image(
     arguments: dict[str, float], voxels: int, budget: tuple[int | None, float | None]
 ) -> None:
-    assert DenoiseConfig(**arguments).budget(voxels) == budget
+    assert own_budget(DenoiseConfig(**arguments), voxels) == budget
 
 
 def test_details_of_a_scene_are_told_from_noise(generator: torch.Generator) -> None:

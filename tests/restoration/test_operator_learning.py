@@ -7,13 +7,14 @@ from monai.data import MetaTensor
 from oinr_monai import (
     CarriedOperator,
     Grid,
-    LearnSuperResolutionConfig,
+    LearningConfig,
     SuperResolveConfig,
     learn_super_resolution,
     super_resolve,
 )
-from oinr_monai.restoration import operator_learning, pairs
-from oinr_monai.restoration.scan_tasks import ScanTasks, Source
+from oinr_monai.restoration import operator_learning, pairs, scan_learning
+from oinr_monai.restoration.scan_parts import Source
+from oinr_monai.restoration.scan_tasks import ScanTasks
 from oinr_monai.scanner.profiles import Boxcar
 from oinr_monai.scanner.slices import SliceStack
 from tests.restoration.test_carried_operator import operator
@@ -22,8 +23,10 @@ from tests.restoration.test_super_resolution import phantom, stack
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    for name, value in {"WIDTH": 8, "BLOCKS": 1, "HELD_OUT": 4, "POOL": 3, "RENEWED": 2}.items():
+    for name, value in {"WIDTH": 8, "BLOCKS": 1}.items():
         monkeypatch.setattr(operator_learning, name, value)
+    for name, value in {"HELD_OUT": 4, "POOL": 3, "RENEWED": 2}.items():
+        monkeypatch.setattr(scan_learning, name, value)
 
 
 SCANS = [phantom((30, 28, 26)), phantom((28, 26, 30), seed=1)]
@@ -57,9 +60,9 @@ def test_thick_axes_are_no_targets():
 
 
 def test_learning_goes_on_bit_by_bit_from_its_checkpoint(tmp_path, monkeypatch):
-    config, path = LearnSuperResolutionConfig(steps=9), tmp_path / "learning.checkpoint"
+    config, path = LearningConfig(steps=9), tmp_path / "learning.checkpoint"
     whole = learn_super_resolution(SCANS, config)
-    update, steps = operator_learning.Averaging._update, []
+    update, steps = scan_learning.Averaging._update, []
 
     def interrupted(self, *_):
         update(self)
@@ -67,7 +70,7 @@ def test_learning_goes_on_bit_by_bit_from_its_checkpoint(tmp_path, monkeypatch):
         if len(steps) == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(operator_learning.Averaging, "_update", interrupted)
+    monkeypatch.setattr(scan_learning.Averaging, "_update", interrupted)
     part = learn_super_resolution(SCANS, config, checkpoint=path)
     assert not equal(part, whole)
     assert equal(learn_super_resolution(SCANS, config, checkpoint=path), whole)
@@ -76,7 +79,7 @@ def test_learning_goes_on_bit_by_bit_from_its_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_what_is_learned_carries_over(monkeypatch):
     monkeypatch.setattr(pairs, "PATCH_SIDE", 12)
-    learned = learn_super_resolution(SCANS, LearnSuperResolutionConfig(steps=600))
+    learned = learn_super_resolution(SCANS, LearningConfig(steps=600))
     truth = phantom((26, 28, 32), seed=2)
     affine = torch.diag(torch.tensor([1.0, 1.0, 4.0, 1.0]))
     thick = MetaTensor(truth.unflatten(3, (8, 4)).mean(4), affine=affine)
@@ -90,9 +93,9 @@ def test_what_is_learned_carries_over(monkeypatch):
 def test_scans_are_checked_at_the_door():
     for scans, reason in (([], "one or more"), ([torch.rand(1, 9, 9)], "3 spatial dimensions")):
         with pytest.raises(ValueError, match=reason):
-            learn_super_resolution(scans, LearnSuperResolutionConfig(steps=1))
+            learn_super_resolution(scans, LearningConfig(steps=1))
     with pytest.raises(ValueError, match="steps must be positive"):
-        LearnSuperResolutionConfig(steps=0)
+        LearningConfig(steps=0)
 
 
 # ---- beginning with one ------------------------------------------------------------------------

@@ -1,0 +1,121 @@
+"""Denoising by an operator that learned from other scans, and goes on learning from this one."""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+from typing import TYPE_CHECKING, final
+
+import torch
+from torch import Tensor, nn
+
+from oinr_monai.fitting.device import gains_from_bfloat16
+from oinr_monai.representation.exact import spline_representation
+from oinr_monai.representation.representation import Representation
+
+from .cleaner import Cleaner
+from .noise_descent import NoiseDescent
+from .pose import Pose
+
+if TYPE_CHECKING:
+    from oinr_monai.images.scans import Scan
+
+    from .carried_denoiser import CarriedDenoiser
+    from .denoising import DenoiseConfig
+
+__all__ = ["CarriedDenoising"]
+
+# Voxels around a patch that answers on it need: what lies further away tells little. By hand.
+HALO = 4
+
+# Axes along which mirror images are averaged over. Of two heads of random contrast that were not
+# learned from, at noise of 1, 5 and 10 % of the range, all three gained 0.11 to 0.20 dB; 60 steps
+# on the image at hand, which take five times as long, -0.02 to 0.12.
+MIRRORS = 3
+
+
+@final
+class CarriedDenoising(NoiseDescent):
+    """An operator of other scans, whose answers are the spline of the clean samples.
+
+    Args:
+        start: the operator.
+        scan: the image, and what counts of it.
+        image: the same (C, *spatial), finite everywhere.
+        config: how to denoise.
+        started: reading of ``time.monotonic`` when it began.
+    """
+
+    # Chosen by hand; the places are 16 cubed.
+    rate, places, kept, scores = 1e-4, 4_096, 2, 2
+
+    cleaner: Adapted
+
+    def __init__(
+        self,
+        start: CarriedDenoiser,
+        scan: Scan,
+        image: Tensor,
+        config: DenoiseConfig,
+        started: float,
+    ) -> None:
+        self.start = start
+        super().__init__(scan, image, config, started)
+
+    def made(self, sigma: Tensor) -> Adapted:
+        """A copy of the operator that learning starts from."""
+        return Adapted(self.start, sigma)
+
+    def posed(self) -> Pose:
+        """The same however the image is stored: the operator tells axes apart."""
+        return Pose.of(self.samples, (0.0,) * 3, range(3))
+
+    def budget(self, voxels: int) -> tuple[int | None, float | None]:
+        """None at all but what is asked for: the operator as it is needs no learning."""
+        steps, seconds = self.config.steps, self.config.seconds
+        return (0 if steps is None and seconds is None else steps), seconds
+
+    def result(self, interrupted: bool) -> Representation:
+        """The spline through the clean samples."""
+        clean = self.clean(self.samples)
+        values = self.restored(clean.flatten(1)).view(clean.shape)
+        return spline_representation(values, self.grid, self.info(interrupted))
+
+
+@final
+class Adapted(Cleaner):
+    """A copy of an operator for noise of one size in each channel, which are cleaned one by one."""
+
+    def __init__(self, start: CarriedDenoiser, sigma: Tensor) -> None:
+        super().__init__()
+        self.operator = copy.deepcopy(start).requires_grad_(True)
+        self.sigma = nn.Parameter(sigma, requires_grad=False)
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+    @property
+    def halo(self) -> int:
+        """Voxels around a patch that are looked at."""
+        return HALO
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Noisy patches (B, C, *size + 2 halo) to clean ones (B, C, *size)."""
+        sizes = torch.broadcast_to(self.sigma, noisy.shape)
+        each = torch.stack([noisy, sizes], dim=2).flatten(0, 1)
+        inner = (slice(None), slice(None), *[slice(HALO, n - HALO) for n in noisy.shape[2:]])
+        return self.operator(each).unflatten(0, noisy.shape[:2])[:, :, 0][inner]
+
+    @torch.no_grad()
+    def whole(self, noisy: Tensor) -> Tensor:
+        """A whole noisy image (C, *spatial) to a clean one: the mean over mirror images."""
+        return torch.stack([self._mean(*each) for each in zip(noisy, self.sigma, strict=True)])
+
+    def _mean(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        total, device = torch.zeros_like(noisy), self.sigma.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=gains_from_bfloat16(device)):
+            for turned in product((False, True), repeat=MIRRORS):
+                axes = [axis for axis, flip in enumerate(turned) if flip]
+                seen = noisy.flip(axes).to(device)
+                total += self.operator.clean(seen, float(sigma)).flip(axes).cpu()
+        return total / 2**MIRRORS
