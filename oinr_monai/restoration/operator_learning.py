@@ -62,6 +62,8 @@ def learn_super_resolution(
         ValueError: if there are no scans, or one is not of 3 dimensions, constant or not finite.
 
     Example:
+        >>> import torch
+        >>> from oinr_monai import LearningConfig
         >>> scans = [torch.rand(1, 26, 26, 26, generator=torch.Generator().manual_seed(0))]
         >>> operator = learn_super_resolution(scans, LearningConfig(steps=2))
         >>> operator.width

@@ -57,10 +57,6 @@ class NoiseModel(ABC):
     def restore(self, means: Tensor) -> Tensor:
         """The signal whose stabilised noisy samples have these means, shape (C, ...)."""
 
-    @abstractmethod
-    def mean(self, signal: Tensor) -> Tensor:
-        """The mean of stabilised noisy samples of a signal (C, ...), which ``restore`` undoes."""
-
     @property
     def linear(self) -> bool:
         """Whether stabilising is a mere scaling."""
@@ -103,10 +99,6 @@ class GaussianNoise(NoiseModel):
     def restore(self, means: Tensor) -> Tensor:
         """Sigma times the means."""
         return means * _column(self.sigma, means)
-
-    def mean(self, signal: Tensor) -> Tensor:
-        """The signal over sigma."""
-        return self.stabilise(signal)
 
     @property
     def linear(self) -> bool:
@@ -173,7 +165,7 @@ class RicianNoise(NoiseModel):
         return signal * rise**2 * (3 - 2 * rise) * _column(self.sigma, means)
 
     def mean(self, signal: Tensor) -> Tensor:
-        """The mean of stabilised samples of a signal of 0 or more (C, ...)."""
+        """The mean of stabilised samples of a signal of 0 or more, which ``restore`` undoes."""
         _, _, signals, expected = _rician_tables()
         return _interpolated(signal / _column(self.sigma, signal), signals, expected)
 
@@ -253,11 +245,6 @@ class PhotonNoise(NoiseModel):
         many = means.square() / 4 + 0.25 - (0.375 + self.readout**2)
         few = _interpolated(means, expected, signals)
         return torch.where(means > float(expected[-1]), many, few) / self.counts
-
-    def mean(self, signal: Tensor) -> Tensor:
-        """The mean of stabilised samples of a signal of 0 or more (C, ...)."""
-        signals, expected = _photon_tables(self.readout)
-        return _interpolated(self.counts * signal, signals, expected)
 
 
 @lru_cache(maxsize=8)

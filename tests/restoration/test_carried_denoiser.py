@@ -11,7 +11,6 @@ from oinr_monai.restoration.carried_denoiser import shipped_denoiser
 from oinr_monai.restoration.carried_denoising import Adapted
 from oinr_monai.restoration.noisy_tasks import NoisyTasks
 from oinr_monai.restoration.scan_parts import Source
-from oinr_monai.scanner.noise import PhotonNoise
 from tests.phantoms import plateau
 
 
@@ -108,8 +107,8 @@ def test_other_files_are_refused(header, reason, tmp_path):
 # ---- what it learns from -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [GaussianNoise(2.0), RicianNoise(3.0), PhotonNoise()])
-def test_means_of_stabilised_samples_are_what_restoring_undoes(model):
+def test_means_of_stabilised_samples_are_what_restoring_undoes():
+    model = RicianNoise(3.0)
     signal = torch.linspace(0.5, 40, 200)[None]
     samples = model.add(signal.expand(1, 200).repeat(1, 400), torch.Generator().manual_seed(0))
     mean = model.stabilise(samples).view(400, 200).mean(0, keepdim=True)
