@@ -6,7 +6,7 @@ import torch
 from oinr_monai import CarriedDenoiser, DenoiseConfig, GaussianNoise, Grid, RicianNoise, denoise
 from oinr_monai.coding.tensor_file import write_tensor_file
 from oinr_monai.images.metrics import psnr
-from oinr_monai.restoration import carried_denoiser
+from oinr_monai.restoration import carried_denoiser, carried_denoising
 from oinr_monai.restoration.carried_denoiser import shipped_denoiser
 from oinr_monai.restoration.carried_denoising import Adapted
 from oinr_monai.restoration.noisy_tasks import NoisyTasks
@@ -66,6 +66,16 @@ def test_patches_are_cleaned_as_the_whole_far_from_their_borders():
     for channel, sigma in enumerate((0.2, 0.7)):
         seen = torch.stack([noisy[channel], torch.full((12, 12, 12), sigma)])[None]
         torch.testing.assert_close(patch[channel], made.operator(seen)[0, 0, 4:8, 4:8, 4:8])
+
+
+@pytest.mark.parametrize(("places", "answers"), [(1, 1), (64, 1), (128, 2), (10**6, 8)])
+def test_large_volumes_are_answered_fewer_times(places, answers, monkeypatch):
+    made, noisy = Adapted(denoiser(), torch.full((1, 1, 1, 1), 0.2)), drawn(1, 4, 4, 4)
+    once, seen = made.operator.clean, []
+    monkeypatch.setattr(carried_denoising, "MOST_PLACES", places)
+    monkeypatch.setattr(made.operator, "clean", lambda *given: seen.append(1) or once(*given))
+    made.whole(noisy)
+    assert len(seen) == answers
 
 
 def test_the_shipped_one_has_seen_much():
