@@ -19,33 +19,22 @@ import numpy as np
 import torch
 from nilearn.datasets import load_mni152_template
 from skimage import data
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor
 
 from oinr_monai import DenoiseConfig, GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, denoise
 from oinr_monai.images.files import read_image
 from oinr_monai.images.metrics import psnr, ssim
 from oinr_monai.scanner.noise_level import noise_level, repeat_noise_level
+from scripts.rivals.denoising import nl_means, total_variation
 from scripts.shared.report import MEASURED, Report, Table
-
-TV_WEIGHTS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
-# Patch, distance and h; small distances are the better ones on volumes.
-NLM = [
-    (3, 1, 0.6),
-    (3, 1, 0.8),
-    (3, 1, 1.0),
-    (3, 2, 0.5),
-    (3, 2, 0.7),
-    (3, 3, 0.4),
-    (5, 6, 0.6),
-    (5, 6, 0.8),
-]
 
 HEAD = """PSNR in dB over the range of the clean image, over all voxels and over the
 voxels above a tenth of its maximum (the head). Rician noise has sigma = 5 % of the maximum; photon
 noise is the published one, 30 counts at the maximum and a readout of 2.
 
-`denoise` sees the noisy image alone and estimates sigma from it (2,000 steps). Total variation
+`denoise` begins with nothing here (`start=None`), sees the noisy image alone and estimates sigma
+from it (2,000 steps); [volumes](volume_denoising.md) have the one that begins with other scans.
+Total variation
 (`denoise_tv_chambolle`) and non-local means (`denoise_nl_means`) are told how large the noise is,
 and get the best weight, or patch, distance and h, of a small range, chosen with the clean image.
 The design of `denoise` was chosen while looking at its scores on MNI152 and MR_Gd.
@@ -143,29 +132,6 @@ def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
     return work(), time.process_time() - started
 
 
-def total_variation(noisy: Tensor, sigma: float) -> list[Callable[[], Tensor]]:
-    def run(weight: float) -> Tensor:
-        found = [denoise_tv_chambolle(each.numpy(), weight * sigma, max_num_iter=100)
-                 for each in noisy] if len(noisy) == 1 else list(np.moveaxis(
-                     denoise_tv_chambolle(noisy.movedim(0, -1).numpy(), weight * sigma,
-                                          max_num_iter=100, channel_axis=-1), -1, 0))  # fmt: skip
-        return torch.from_numpy(np.stack(found)).float()
-
-    return [partial(run, weight) for weight in TV_WEIGHTS]
-
-
-def nl_means(noisy: Tensor, sigma: float) -> list[Callable[[], Tensor]]:
-    def run(patch: int, distance: int, h: float) -> Tensor:
-        several = len(noisy) > 1
-        array = noisy.movedim(0, -1).numpy() if several else noisy[0].numpy()
-        found = denoise_nl_means(array, patch, distance, h * sigma, sigma=sigma, fast_mode=True,
-                                 channel_axis=-1 if several else None)  # fmt: skip
-        return torch.from_numpy(np.moveaxis(found, -1, 0) if several else found[None]).float()
-
-    volume = noisy.ndim == 4
-    return [partial(run, *setting) for setting in NLM if setting[0] == 3 or not volume]
-
-
 def restored(noise: NoiseModel, run: Callable[[], Tensor]) -> Tensor:
     return noise.restore(run())
 
@@ -183,7 +149,7 @@ def measured(case: Case) -> dict[str, tuple[Tensor, float | None]]:
         found[name] = best(case, method(noisy, sigma))
         back = [partial(restored, case.noise, run) for run in method(stable, 1.0)]
         found[f"{name}, stabilised"] = best(case, back)
-    config = DenoiseConfig(case.told, device="cpu")
+    config = DenoiseConfig(case.told, device="cpu", start=None)
     found["`denoise`"] = timed(lambda: denoise(noisy, config).sample().as_tensor())
     return found
 
@@ -207,7 +173,7 @@ def repeats(report: Report, path: Path) -> None:
     for frame in range(len(series)):
         raw = series[frame : frame + 1]
         others = torch.cat([series[:frame], series[frame + 1 :]]).mean(dim=0)
-        config = DenoiseConfig(GaussianNoise(sigma), device="cpu")
+        config = DenoiseConfig(GaussianNoise(sigma), device="cpu", start=None)
         clean = denoise(raw, config, mask=inside).sample().as_tensor()
 
         def away(image: Tensor, others: Tensor = others) -> float:

@@ -143,7 +143,7 @@ def measured(case: Case) -> Iterator[tuple[str, dict[str, float]]]:
         yield TRAINED, scores(case, of(trained)) | {"seconds": SECONDS}
         seconds = SECONDS
     else:
-        clean = denoise(case.image, DenoiseConfig(GaussianNoise()))
+        clean = denoise(case.image, DenoiseConfig(GaussianNoise(), start=None))
         seconds = time.monotonic() - started
         yield OURS, scores(case, smoothed(clean, OUR_SIGMA)) | {"seconds": seconds}
         runs = [partial(smoothed, clean, sigma) for sigma in SIGMAS]
@@ -172,7 +172,7 @@ HEAD = """Phantoms with known gradient and Hessian in mm, noise as a share of th
 voxel centres, three voxels from the borders or more.
 
 - ours, exact: `fit` with preset exact, the quintic B-spline; ours, best: the trained preset.
-- with noise: `denoise` (sigma of the noise estimated), then derivatives at sigma 0.7 mm, chosen
+- with noise: `denoise(start=None)` (sigma of the noise estimated), then derivatives at sigma 0.7 mm, chosen
   once for all cells, or at the best of {sigmas} mm, chosen
   cell by cell with the answer at hand. Vesselness is of that one scale, and 0.7 mm is narrow for
   tubes of 1.5 to 4 mm: `oinr derive` takes several.
@@ -318,7 +318,7 @@ def draw_vessels(path: Path, folder: Path | None) -> None:
                                 layout="constrained")  # fmt: skip
     for row, (name, (image, sigmas)) in zip(axes, shown.items(), strict=True):
         plain = fit(image, FitConfig(preset="exact"))
-        clean = denoise(image, DenoiseConfig(GaussianNoise()))
+        clean = denoise(image, DenoiseConfig(GaussianNoise(), start=None))
         found = [dict(derivative_maps(r, ["vesselness"], sigma=sigmas))["vesselness"]
                  for r in (plain, clean)]  # fmt: skip
         panels = {
