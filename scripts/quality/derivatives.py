@@ -172,7 +172,7 @@ HEAD = """Phantoms with known gradient and Hessian in mm, noise as a share of th
 voxel centres, three voxels from the borders or more.
 
 - ours, exact: `fit` with preset exact, the quintic B-spline; ours, best: the trained preset.
-- with noise: `denoise(start=None)` (sigma of the noise estimated), then derivatives at sigma 0.7 mm, chosen
+- with noise: `denoise`, `start=None` (sigma estimated), then derivatives at sigma 0.7 mm, chosen
   once for all cells, or at the best of {sigmas} mm, chosen
   cell by cell with the answer at hand. Vesselness is of that one scale, and 0.7 mm is narrow for
   tubes of 1.5 to 4 mm: `oinr derive` takes several.
