@@ -18,7 +18,6 @@ References:
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import cache
 from importlib.resources import as_file, files
 from itertools import cycle
@@ -33,7 +32,7 @@ from oinr_monai.coding.tensor_file import FileKind, write_tensor_file
 from oinr_monai.fitting.checkpoint import fingerprint
 
 from .carried_file import read_carried
-from .slice_operator import planes
+from .slice_operator import Block, integral, planes
 
 __all__ = ["CarriedDenoiser", "shipped_denoiser"]
 
@@ -72,17 +71,17 @@ class CarriedDenoiser(nn.Module):
         super().__init__()
         self.sizes = {"width": width, "wide": wide, "blocks": blocks}
         kernel = cycle(planes(3))
-        self.head = nn.Conv3d(2, width, 3, padding=1, bias=False)
+        self.head = integral(2, width, (3, 3, 3), bias=False)
         self.down = nn.Conv3d(width, wide, 2, stride=2, bias=False)
         self.up = nn.ConvTranspose3d(wide, width, 2, stride=2, bias=False)
-        self.tail = nn.Conv3d(width, 1, 3, padding=1, bias=False)
+        self.tail = integral(width, 1, (3, 3, 3), bias=False)
         self.blocks = nn.ModuleDict(
             {
-                "before": _Block(width, next(kernel), next(kernel)),
+                "before": Block(width, next(kernel), next(kernel), bias=False),
                 "within": nn.Sequential(
-                    *[_Block(wide, next(kernel), next(kernel)) for _ in range(blocks)]
+                    *[Block(wide, next(kernel), next(kernel), bias=False) for _ in range(blocks)]
                 ),
-                "after": _Block(width, next(kernel), next(kernel)),
+                "after": Block(width, next(kernel), next(kernel), bias=False),
             }
         )
         nn.init.zeros_(self.tail.weight)
@@ -155,26 +154,6 @@ def shipped_denoiser() -> CarriedDenoiser:
     """
     with as_file(files("oinr_monai.restoration") / "denoising.safetensors") as path:
         return CarriedDenoiser.load(path)
-
-
-class _Block(nn.Module):
-    """x + K2 relu(K1 x)."""
-
-    def __init__(self, width: int, first: Sequence[int], second: Sequence[int]) -> None:
-        super().__init__()
-        self.first, self.second = _integral(width, first), _integral(width, second)
-        with torch.no_grad():
-            self.second.weight.mul_(0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, width, x, y, z) to the same shape."""
-        increment: Tensor = self.second(F.relu(self.first(x)))
-        return x + increment
-
-
-def _integral(width: int, kernel: Sequence[int]) -> nn.Conv3d:
-    padding = [k // 2 for k in kernel]
-    return nn.Conv3d(width, width, tuple(kernel), padding=padding, bias=False)  # type: ignore[arg-type]
 
 
 def _mirrored(volume: Tensor) -> Tensor:

@@ -1,8 +1,11 @@
-r"""Denoise an image with an operator that learns from the noisy image alone.
+r"""Denoise an image; no clean one is needed.
 
-The input function is the cubic B-spline through the noisy samples, stabilised to unit variance of
-the noise; the operator is a small :class:`ConvOINR` that reads it. With noise of known size, the
-error that it makes against the clean image can be estimated without it, by Stein's formula,
+Volumes begin with an operator that learned from other scans
+(:mod:`~oinr_monai.restoration.carried_denoiser`). Where there is none, one learns from the noisy
+image alone. Its input function is the cubic B-spline through the noisy samples, stabilised to unit
+variance of the noise; the operator is a small :class:`ConvOINR` that reads it. With noise of known
+size, the error that it makes against the clean image can be estimated without it, by Stein's
+formula,
 
 .. math:: R = E |G(y) - y|^2 - 1 + 2 \operatorname{div} G(y), \qquad
           \operatorname{div} G(y) \approx z \cdot (G(y + \epsilon z) - G(y)) / \epsilon,
@@ -20,7 +23,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field, fields, replace
+import warnings
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +39,7 @@ from oinr_monai.images.meta import inherit
 from oinr_monai.images.scans import Scan, checked_scans
 from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.noise import GaussianNoise, NoiseModel, PhotonNoise
+from oinr_monai.scanner.noise_level import FEWEST_REPEATS, details_hold_anatomy
 
 from .carried_denoiser import CarriedDenoiser, shipped_denoiser
 from .carried_denoising import CarriedDenoising
@@ -98,7 +103,8 @@ def denoise(
     An interrupt (Ctrl-C) ends it early with the best weights so far, marked in its ``info``.
 
     Args:
-        image: (C, *spatial) with 1 to 3 spatial dimensions; the channels are denoised together.
+        image: (C, *spatial) with 1 to 3 spatial dimensions; the channels are denoised together,
+            but for volumes that begin with an operator of other scans.
         config: how to denoise.
         mask: voxels to learn from, (*spatial) or (1, *spatial); all if None.
         checkpoint: file that keeps the state of learning, which goes on from it if it exists.
@@ -179,15 +185,29 @@ def denoise_trusted(
 
 def _descent(scan: Scan, config: DenoiseConfig, started: float) -> NoiseDescent:
     image = _finite(scan)
+    descent: NoiseDescent
     if config.start is None or scan.grid.spatial_dims < 3:
-        return OwnDenoising(scan, image, config, started)
-    return CarriedDenoising(config.start, scan, image, config, started)
+        descent = OwnDenoising(scan, image, config, started)
+    else:
+        descent = CarriedDenoising(config.start, scan, image, config, started)
+    if descent.noise != config.noise and len(image) < FEWEST_REPEATS:
+        _warn_of_anatomy(image, descent.noise)
+    return descent
 
 
 def _finite(scan: Scan) -> Tensor:
     # What does not count may be anything; it takes the nearest finite voxel.
     finite = torch.isfinite(scan.image).all(dim=0)
     return scan.image if bool(finite.all()) else replace(scan, mask=finite).filled
+
+
+def _warn_of_anatomy(image: Tensor, noise: NoiseModel) -> None:
+    if details_hold_anatomy(image):
+        warnings.warn(
+            f"sigma was estimated as {asdict(noise)['sigma']} from details that seem to hold "
+            "anatomy, and is too large then; give sigma, or all repeats of the scan at once",
+            stacklevel=5,
+        )
 
 
 def add_photon_noise(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -17,8 +16,6 @@ from oinr_monai.fitting.handlers import BestWeights, Clock
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
-from oinr_monai.scanner.noise import NoiseModel
-from oinr_monai.scanner.noise_level import FEWEST_REPEATS, details_hold_anatomy
 
 from .noise_errors import NoiseErrors
 from .pose import Pose
@@ -57,8 +54,6 @@ class NoiseDescent(Descent):
         self.mask, self.answered = mask, IntensityScale.of(image, mask)
         self.device = chosen_device(config.device)
         self.noise = config.noise.estimated(image, mask)
-        if self.noise != config.noise and len(image) < FEWEST_REPEATS:
-            _warn_of_anatomy(image, self.noise)
         stable = self.noise.stabilise(image)
         self.scale = IntensityScale.of(stable, mask)
         self.samples = self.scale.standardise(stable)
@@ -150,12 +145,3 @@ class NoiseDescent(Descent):
             return -sum(risks) / len(risks)
 
         return score
-
-
-def _warn_of_anatomy(image: Tensor, noise: NoiseModel) -> None:
-    if details_hold_anatomy(image):
-        warnings.warn(
-            f"sigma was estimated as {asdict(noise)['sigma']} from details that seem to hold "
-            "anatomy, and is too large then; give sigma, or all repeats of the scan at once",
-            stacklevel=7,
-        )

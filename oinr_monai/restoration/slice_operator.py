@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["SliceOperator", "planes"]
+__all__ = ["Block", "SliceOperator", "integral", "planes"]
 
 
 # Places of the fine lattice are worked out in tiles of so many coarse voxels, each with a halo;
@@ -65,12 +65,12 @@ class SliceOperator(nn.Module):
     ) -> None:
         super().__init__()
         self.spatial_dims, self.channels, self.factor = spatial_dims, channels, tuple(factor)
-        self.head = _integral(channels, width, (3,) * spatial_dims)
+        self.head = integral(channels, width, (3,) * spatial_dims)
         kernels = cycle(planes(spatial_dims))
         self.blocks = nn.Sequential(
-            *[_Block(width, next(kernels), next(kernels)) for _ in range(blocks)]
+            *[Block(width, next(kernels), next(kernels)) for _ in range(blocks)]
         )
-        self.tail = _integral(width, channels * math.prod(factor), (3,) * spatial_dims)
+        self.tail = integral(width, channels * math.prod(factor), (3,) * spatial_dims)
         for name in ("weight", "bias"):
             nn.init.zeros_(self.tail.get_parameter(name))
         self.to(memory_format=_channels_last(spatial_dims))  # type: ignore[call-overload]
@@ -109,15 +109,19 @@ class SliceOperator(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class _Block(nn.Module):
-    """x + K2 relu(K1 x)."""
+class Block(nn.Module):
+    """x + K2 relu(K1 x), nearly x at first; with or without constants."""
 
-    def __init__(self, width: int, first: Sequence[int], second: Sequence[int]) -> None:
+    def __init__(
+        self, width: int, first: Sequence[int], second: Sequence[int], bias: bool = True
+    ) -> None:
         super().__init__()
-        self.first, self.second = _integral(width, width, first), _integral(width, width, second)
+        self.first = integral(width, width, first, bias)
+        self.second = integral(width, width, second, bias)
         with torch.no_grad():
             self.second.weight.mul_(0.1)
-            self.second.get_parameter("bias").zero_()
+            if bias:
+                self.second.get_parameter("bias").zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, width, *coarse) to the same shape."""
@@ -135,9 +139,13 @@ def planes(dims: int) -> list[tuple[int, ...]]:
     return [(3, 3, 1), (1, 3, 3), (3, 1, 3)]
 
 
-def _integral(before: int, after: int, kernel: Sequence[int]) -> nn.Conv2d | nn.Conv3d:
+def integral(
+    before: int, after: int, kernel: Sequence[int], bias: bool = True
+) -> nn.Conv2d | nn.Conv3d:
+    """A kernel integral on a lattice, between channels, that keeps its size."""
     kind = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
-    return kind(before, after, tuple(kernel), padding=tuple(k // 2 for k in kernel))  # type: ignore[arg-type]
+    padding = tuple(k // 2 for k in kernel)
+    return kind(before, after, tuple(kernel), padding=padding, bias=bias)  # type: ignore[arg-type]
 
 
 def _channels_last(dims: int) -> torch.memory_format:

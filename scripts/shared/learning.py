@@ -1,0 +1,35 @@
+"""The command line of programs that learn an operator from open scans."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from oinr_monai import CarriedDenoiser, CarriedOperator, LearningConfig
+from scripts.shared.open_scans import scans
+
+
+def learn(
+    program: Callable[..., CarriedDenoiser | CarriedOperator], noise: float, output: str
+) -> None:
+    """Read the arguments, learn, and save what was learned.
+
+    Args:
+        program: that learns.
+        noise: the most that heads of random contrast get, over their range.
+        output: file to save it to, if none is told.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--output", type=Path, default=Path(output))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    config = LearningConfig(arguments.steps, arguments.seconds)
+    checkpoint = arguments.output.with_suffix(".checkpoint")
+    seen = scans(arguments.data, noise)
+    program(seen, config, checkpoint=checkpoint, progress=True).save(arguments.output)
