@@ -131,20 +131,14 @@ def super_resolve(  # noqa: PLR0913
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):
+            trusted = None
             if len(images) > 1:
-                found, trusted = _fused(volumes, grids, axis, across, chosen), None
+                found = _fused(volumes, grids, axis, across, chosen)
             else:
-                found, trusted = _made_finer(
-                    volumes[0],
-                    config,
-                    errors is not None,
-                    None if guide is None else read_image(guide),
-                    spacing=chosen,
-                    slice_axis=axis,
-                    profile=across[0],
-                    checkpoint=checkpoint,
-                    progress=not as_json and sys.stderr.isatty(),
-                )
+                sharp = None if guide is None else read_image(guide)
+                watch = {"checkpoint": checkpoint, "progress": not as_json and sys.stderr.isatty()}
+                asked = {"spacing": chosen, "slice_axis": axis, "profile": across[0]} | watch
+                found, trusted = _made_finer(volumes[0], config, errors is not None, sharp, asked)
         if found.info.interrupted:
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
@@ -169,7 +163,7 @@ def _made_finer(
     config: SuperResolveConfig,
     trusts: bool,
     guide: MetaTensor | None,
-    **asked: Any,
+    asked: dict[str, Any],
 ) -> tuple[Representation, Restored | None]:
     from oinr_monai.restoration.super_resolution import super_resolve, super_resolve_trusted
 
