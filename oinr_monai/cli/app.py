@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -81,6 +80,8 @@ def _overview(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     if version:
+        from importlib import metadata
+
         typer.echo(f"oinr-monai {metadata.version('oinr-monai')}")
     elif ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

@@ -88,7 +88,7 @@ def message_of(error: Exception) -> str:
 
 def hush() -> None:
     """Silence what other packages announce to developers, and say all else in one line each."""
-    from oinr_monai.fitting.handlers import CheckpointNote
+    from oinr_monai.fitting.notes import CheckpointNote
     from oinr_monai.images.notes import ImageNote
 
     warnings.filterwarnings("ignore", message="`torch.jit.", category=DeprecationWarning)

@@ -44,6 +44,9 @@ WIDEST = 1e4
 
 NOTHING_WRITTEN = "interrupted; nothing is written"
 
+# What a command needs before signals are heeded, where that is not everything.
+LOADED = {"info": "oinr_monai.representation.representation"}
+
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".mha", ".nii", ".nii.gz", ".nrrd", ".png")
 
 
@@ -126,7 +129,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
         """Run it, in whose course Ctrl-C and SIGTERM are a ``KeyboardInterrupt``."""
-        import_module("oinr_monai.names")
+        import_module(LOADED.get(self.name or "", "oinr_monai.names"))
         with warnings.catch_warnings(), interruptible():
             hush()
             try:

@@ -1,20 +1,14 @@
 """Fitting finds the representation of an image, of many, or of a family of images."""
 
-from .cohort import fit_many
-from .family import fit_family
-from .learned_start import learn_start
-from .modulation import modulate
-from .presets import FitConfig
-from .shared_operator import OperatorConfig, learn_operator
-from .single import fit
+from __future__ import annotations
 
-__all__ = [
-    "FitConfig",
-    "OperatorConfig",
-    "fit",
-    "fit_family",
-    "fit_many",
-    "learn_operator",
-    "learn_start",
-    "modulate",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .names import *  # noqa: F403 (the public names)
+    from .names import __all__ as __all__
+else:  # a module of the folder loads what it uses, not the whole folder
+
+    def __getattr__(name: str) -> object:
+        return getattr(import_module(f"{__name__}.names"), name)

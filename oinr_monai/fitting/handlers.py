@@ -17,12 +17,12 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from .checkpoint import write_checkpoint
+from .notes import CheckpointNote
 
 __all__ = [
     "BestOfEach",
     "BestWeights",
     "Checkpoint",
-    "CheckpointNote",
     "Clock",
     "LastWeights",
     "OneCycle",
@@ -218,10 +218,6 @@ class LastWeights(Scores):
     def take(self) -> None:
         """Score the weights as they are, and keep them."""
         self.last, self.weights = self.score(), copy.deepcopy(self.network.state_dict())
-
-
-class CheckpointNote(UserWarning):
-    """A state that could not be saved; what is fitted goes on, and cannot be resumed from there."""
 
 
 @dataclass

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.data.utils import is_no_channel
-from monai.utils import MetaKeys, SpaceKeys
 from torch import Tensor
 
 from .checks import per_axis
+from .meta_tensors import is_meta_tensor
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 __all__ = ["Grid", "affine_in_ras"]
 
@@ -267,13 +269,15 @@ class Grid:
             ValueError: if the image has no usable affine, its space is neither RAS nor LPS, or its
                 channels do not come first, as MONAI's reader leaves them.
         """
-        if not isinstance(image, MetaTensor):
+        if not is_meta_tensor(image):
             return cls(tuple(image.shape[1:]), torch.eye(4))
         _check_channel_first(image)
         return cls(tuple(image.shape[1:]), affine_in_ras(image))
 
     def to_image(self, values: Tensor) -> MetaTensor:
         """Place ``values`` (C, *shape) on this grid as a MetaTensor with its affine."""
+        from monai.data import MetaTensor
+
         if tuple(values.shape[1:]) != self.shape:
             raise ValueError(f"values must have shape (C, {self.shape}), got {tuple(values.shape)}")
         return MetaTensor(values, affine=self.affine)
@@ -286,10 +290,13 @@ def affine_in_ras(image: MetaTensor) -> Tensor:
         ValueError: if the image's ``meta["space"]`` is neither.
 
     Example:
+        >>> from monai.data import MetaTensor
         >>> image = MetaTensor(torch.zeros(1, 2, 2), affine=torch.eye(4), meta={"space": "LPS"})
         >>> affine_in_ras(image).diagonal().tolist()
         [-1.0, -1.0, 1.0, 1.0]
     """
+    from monai.utils import MetaKeys, SpaceKeys
+
     space = image.meta.get(MetaKeys.SPACE) or SpaceKeys.RAS
     if space not in (SpaceKeys.RAS, SpaceKeys.LPS):
         raise ValueError(f'meta["space"] must be "RAS" or "LPS", got {space!r}')
@@ -300,6 +307,9 @@ def affine_in_ras(image: MetaTensor) -> Tensor:
 
 
 def _check_channel_first(image: MetaTensor) -> None:
+    from monai.data.utils import is_no_channel
+    from monai.utils import MetaKeys
+
     # MONAI's readers note where a file has its channels, and how large it is along its axes.
     where = image.meta.get(MetaKeys.ORIGINAL_CHANNEL_DIM)
     read, shape = tuple(map(int, image.meta.get(MetaKeys.SPATIAL_SHAPE, ()))), tuple(image.shape)

@@ -1,20 +1,14 @@
 """Images come from files and arrays, go back to them, and are compared."""
 
-from .files import read_image, write_image
-from .intensity import IntensityScale
-from .metrics import dice, hfen, iou, mse, psnr, ssim
-from .stored import StoredImage, open_image
+from __future__ import annotations
 
-__all__ = [
-    "IntensityScale",
-    "StoredImage",
-    "dice",
-    "hfen",
-    "iou",
-    "mse",
-    "open_image",
-    "psnr",
-    "read_image",
-    "ssim",
-    "write_image",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .names import *  # noqa: F403 (the public names)
+    from .names import __all__ as __all__
+else:  # a module of the folder loads what it uses, not the whole folder
+
+    def __getattr__(name: str) -> object:
+        return getattr(import_module(f"{__name__}.names"), name)

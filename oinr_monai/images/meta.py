@@ -6,12 +6,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, TraceKeys
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
+from oinr_monai.grids.meta_tensors import is_meta_tensor
 
+from .meta_keys import FILENAME, LPS, ORIGINAL_AFFINE, SPACE, SPATIAL_SHAPE, TRANSFORM
 from .time_axis import TIME_AXIS
 
 __all__ = ["KEPT", "SOURCE_MARK", "STORED_DTYPE", "STORED_SCALING", "inherit", "placed"]
@@ -32,7 +32,7 @@ VALUES = (STORED_DTYPE, STORED_SCALING, TIME_AXIS)
 KEPT = (*VALUES, SOURCE_MARK)
 
 # Where the voxels lay before MONAI's transforms, to which MONAI's writers take them back.
-BEFORE = (MetaKeys.ORIGINAL_AFFINE, MetaKeys.SPATIAL_SHAPE)
+BEFORE = (ORIGINAL_AFFINE, SPATIAL_SHAPE)
 
 # MONAI's transforms whose inverses look at the axes alone, and so hold on any grid along them.
 ON_ANY_GRID = {"Flip", "Orientation", "Rotate90", "SpatialResample"}
@@ -64,12 +64,13 @@ def inherit(answer: H, image: object, *, values: bool = True) -> H:
         The answer.
 
     Example:
+        >>> from monai.data import MetaTensor
         >>> image = MetaTensor(torch.zeros(1, 4, 4), meta={"stored_dtype": "uint16"})
         >>> inherit(MetaTensor(torch.ones(1, 8, 8)), image).meta["stored_dtype"]
         'uint16'
     """
     known = getattr(image, "meta", {})
-    of_file = (ImageMetaKey.FILENAME_OR_OBJ, SOURCE_MARK)
+    of_file = (FILENAME, SOURCE_MARK)
     _hand_on(known, answer, (*of_file, *(VALUES if values else ())))
     return placed(answer, image)
 
@@ -83,12 +84,12 @@ def placed(answer: H, image: object) -> H:
     """
     history = getattr(image, "applied_operations", [])
     known = getattr(image, "meta", {})
-    if known.get(MetaKeys.SPACE) == SpaceKeys.LPS:
+    if known.get(SPACE) == LPS:
         return answer  # whose places are in RAS, where that history leads elsewhere
     same = hasattr(image, "meta") and _grid_of(answer) == _grid_of(image)
     if same:
         _hand_on(known, answer, BEFORE)
-    if same or all(each[TraceKeys.CLASS_NAME] in ON_ANY_GRID for each in history):
+    if same or all(each[TRANSFORM] in ON_ANY_GRID for each in history):
         answer.applied_operations = _copied(history)
     return answer
 
@@ -107,4 +108,4 @@ def _copied(value: Any) -> Any:  # noqa: ANN401 (what a transform notes may be a
 
 
 def _grid_of(image: Any) -> Grid:  # noqa: ANN401 (anything that has a grid)
-    return Grid.from_image(image) if isinstance(image, MetaTensor) else image.grid
+    return Grid.from_image(image) if is_meta_tensor(image) else image.grid

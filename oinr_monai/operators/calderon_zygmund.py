@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
-from .non_standard_form import BAND, NonStandardForm, activation, as_json, mixing
+from .non_standard_form import BAND, CONVOLUTIONS, NonStandardForm, activation, as_json, mixing
 from .operator import LatticeOperator
 from .wavelets import check_levels, min_size
 
@@ -142,7 +141,7 @@ class _SharedBands(nn.Module):
 
 def _band(spatial_dims: int, width: int, groups: int) -> nn.Module:
     # Periodic as the wavelets; the start keeps the variance.
-    band = Conv[Conv.CONV, spatial_dims](
+    band = CONVOLUTIONS[spatial_dims](
         width, width, BAND, padding=1, padding_mode="circular", groups=groups, bias=False
     )
     bound = math.sqrt(3 / band.weight[0].numel())

@@ -6,16 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv
-from monai.networks.layers.utils import get_act_layer
 from torch import Tensor, nn
 
+from .sine import Sine
 from .wavelets import analyse, synthesise
 
-__all__ = ["BAND", "NonStandardForm", "activation", "as_json", "mixing"]
+__all__ = ["BAND", "CONVOLUTIONS", "NonStandardForm", "activation", "as_json", "mixing"]
 
 # Width of the bands, as published.
 BAND = 3
+
+# By the dimensions of their lattice.
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class NonStandardForm(nn.Module):
@@ -74,7 +76,7 @@ class NonStandardForm(nn.Module):
 
 def mixing(spatial_dims: int, before: int, after: int, bias: bool = True) -> nn.Module:
     """The pointwise map between channels, a convolution of width 1."""
-    return Conv[Conv.CONV, spatial_dims](before, after, 1, bias=bias)
+    return CONVOLUTIONS[spatial_dims](before, after, 1, bias=bias)
 
 
 def activation(act: str | tuple[str, dict[str, Any]]) -> nn.Module:
@@ -84,13 +86,22 @@ def activation(act: str | tuple[str, dict[str, Any]]) -> nn.Module:
         ValueError: if there is none, or it does not map numbers to as many.
     """
     try:
-        made = get_act_layer(act)
+        made = _made(act)
         shape = made(torch.zeros(2, 2, 2)).shape
     except Exception as error:  # whatever each of them says to arguments that it does not take
         raise ValueError(f"act must be an activation of MONAI, got {act!r}: {error}") from error
     if shape != (2, 2, 2):
         raise ValueError(f"act must keep the shape, got {act!r}")
     return made
+
+
+def _made(act: str | tuple[str, dict[str, Any]]) -> nn.Module:
+    name, arguments = (act, {}) if isinstance(act, str) else act
+    if str(name).lower() == "sine":  # which MONAI may not have been told of
+        return Sine(**arguments)
+    from monai.networks.layers.utils import get_act_layer
+
+    return get_act_layer(act)
 
 
 def as_json(act: str | tuple[str, dict[str, Any]]) -> str | list[Any]:

@@ -1,22 +1,14 @@
 """A representation is a field and an operator on a grid: an image as a continuous function."""
 
-from .continuous_field import ContinuousField
-from .exact import spline_representation
-from .export import WorldSignal, export_signal
-from .family import Family
-from .info import Info
-from .lattice_field import LatticeField
-from .neural_field import NeuralField
-from .representation import Representation
+from __future__ import annotations
 
-__all__ = [
-    "ContinuousField",
-    "Family",
-    "Info",
-    "LatticeField",
-    "NeuralField",
-    "Representation",
-    "WorldSignal",
-    "export_signal",
-    "spline_representation",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .names import *  # noqa: F403 (the public names)
+    from .names import __all__ as __all__
+else:  # a module of the folder loads what it uses, not the whole folder
+
+    def __getattr__(name: str) -> object:
+        return getattr(import_module(f"{__name__}.names"), name)

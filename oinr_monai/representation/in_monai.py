@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map
 
@@ -60,7 +59,7 @@ class InMonai(ABC):
         def __getattr__(self, name: str) -> object:
             told = f"{type(self).__name__!r} object has no attribute {name!r}"
             # What a copy is restored by has no attributes yet.
-            of_images = not name.startswith("_") and hasattr(MetaTensor, name)
+            of_images = not name.startswith("_") and _is_of_images(name)
             raise AttributeError(f"{told}: {REMEDY}" if of_images else told)
 
     def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
@@ -95,6 +94,12 @@ def revived(
     result.meta, result.applied_operations = dict(meta), list(applied_operations)
     result.info |= info
     return result
+
+
+def _is_of_images(name: str) -> bool:
+    from monai.data import MetaTensor
+
+    return hasattr(MetaTensor, name)
 
 
 def _refuse(batch: list[Any], *, collate_fn_map: object = None) -> object:

@@ -7,11 +7,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.data import MetaTensor
-from monai.utils import ImageMetaKey
 from torch import Tensor
 
 from oinr_monai.coding.decoder import FORMAT_VERSION as SAMPLED
@@ -26,6 +24,7 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.grids.tiles import TILE_NUMBERS, Tile, put_together, slabs
 from oinr_monai.images.intensity import IntensityScale, column
 from oinr_monai.images.meta import KEPT, inherit
+from oinr_monai.images.meta_keys import FILENAME
 
 from .continuous_field import ContinuousField
 from .in_monai import InMonai
@@ -35,6 +34,9 @@ from .sampled_field import SampledField
 from .sampled_file import read_sampled, write_sampled
 from .smoothed_field import SmoothedField
 from .world import all_of, flatten_border, in_the_world
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 __all__ = ["Representation"]
 
@@ -85,7 +87,7 @@ class Representation(InMonai):
         self.grid, self.scale, self._info = grid, scale, Info.of(info or {})
         self.meta: dict[str, Any] = {name: self._info[name] for name in KEPT if name in self._info}
         if source is not None:
-            self.meta[ImageMetaKey.FILENAME_OR_OBJ] = source
+            self.meta[FILENAME] = source
         self.applied_operations: list[Any] = []
 
     @property
@@ -101,7 +103,7 @@ class Representation(InMonai):
     @property
     def source(self) -> str | None:
         """File of the image; None where none is known."""
-        return self.meta.get(ImageMetaKey.FILENAME_OR_OBJ)
+        return self.meta.get(FILENAME)
 
     # ---- asking -------------------------------------------------------------------------------
 

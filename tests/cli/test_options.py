@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
+import torch
 
 from oinr_monai.analysis.derivatives import MAPS
 from oinr_monai.cli.app import ASK, FIRST, FIT, MANY, RESTORE, app, main
 from oinr_monai.cli.derive import MAP_NAMES
+from oinr_monai.fitting import FitConfig, fit
+from oinr_monai.operators import CZOINR
 
 LOADED = """
 import sys
@@ -29,6 +34,23 @@ def test_what_computes_nothing_loads_nothing_that_computes(line: str, status: in
     command = [sys.executable, "-c", LOADED, *line.split()]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1] == str(status)
+
+
+HEAVY = ("monai", "ignite", "scipy", "pandas", "matplotlib", "nibabel", "imagecodecs")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [FitConfig(), FitConfig(network=partial(CZOINR, levels=2), steps=1)],
+    ids=["samples", "weights"],
+)
+def test_info_loads_no_more_than_reads_the_file(config: FitConfig, tmp_path: Path) -> None:
+    path = tmp_path / "rep.oinr"
+    fit(torch.eye(16)[None], config).save(path)
+    code = LOADED.replace('"torch", "numpy", "monai", "nibabel"', repr(HEAVY)[1:-1])
+    command = [sys.executable, "-c", code, "info", str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "0"
 
 
 def test_the_program_has_every_name_of_the_package() -> None:

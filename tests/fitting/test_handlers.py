@@ -24,10 +24,10 @@ from oinr_monai.fitting.handlers import (
     BestOfEach,
     BestWeights,
     Checkpoint,
-    CheckpointNote,
     Clock,
     OneCycle,
 )
+from oinr_monai.fitting.notes import CheckpointNote
 
 
 def run(*attached: object, steps: int, work: Callable[[], object] = lambda: None) -> Engine:
@@ -159,7 +159,7 @@ def test_checkpoints_wait(tmp_path: Path) -> None:
 def test_every_handler_is_public() -> None:
     classes = {name for name, value in vars(handlers).items() if hasattr(value, "attach")}
     abstract = {name for name in classes if isabstract(getattr(handlers, name))}
-    others = {"CheckpointNote", "Scores"}
+    others = {"Scores"}
     assert classes - {"Engine"} - abstract | others == set(handlers.__all__)
 
 
