@@ -12,12 +12,17 @@ from torch import Tensor
 from oinr_monai import (
     DenoiseConfig,
     FitConfig,
+    Grid,
+    Motion,
+    RegisterConfig,
     Representation,
     SuperResolveConfig,
     denoise,
     fit,
+    register,
     super_resolve,
 )
+from oinr_monai.motion import AffineMotion, rigid_about, warp_image
 from tests.phantoms import rotation
 from tests.restoration.test_carried_operator import operator
 
@@ -150,3 +155,39 @@ def test_what_is_learned_stays_in_its_place(
     found = learned(named, turned(stack(noise=NOISE), order, flips))
     off = (found.at(places()) - upright[named].at(places())).abs().max()
     assert float(off) < (0.02 if named == "denoise" else 1e-4) * NOISE
+
+
+def moved_pair() -> tuple[MetaTensor, MetaTensor]:
+    """A stack as it looks after a small motion, and itself."""
+    grid = Grid.from_image(stack())
+    centre = grid.to_world((torch.tensor(SHAPE, dtype=torch.float64) - 1) / 2)
+    motion = rigid_about(torch.tensor([0.05, -0.08, 0.1]), torch.tensor([0.5, -0.4, 0.8]), centre)
+    return warp_image(stack(), motion, grid), stack()
+
+
+@pytest.fixture(scope="module")
+def found_motion() -> Motion:
+    """The flow between the two as they stand."""
+    return register(*moved_pair(), start=AffineMotion.identity(3))
+
+
+@pytest.mark.parametrize("number", range(0, 48, 5))
+def test_motions_do_not_depend_on_storage(number: int, found_motion: Motion) -> None:
+    """Each image is stored in a way of its own."""
+    fixed, moving = moved_pair()
+    ways = ORIENTATIONS[number], ORIENTATIONS[(number + 17) % 48]
+    stored = turned(fixed, *ways[0]), turned(moving, *ways[1])
+    found = register(*stored, start=AffineMotion.identity(3))
+    assert float((found.at(places()) - found_motion.at(places())).abs().max()) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(48))
+@pytest.mark.parametrize("model", ["rigid", "affine", "deformable"])
+def test_motions_are_found_in_48_orientations(number: int, model: str) -> None:
+    fixed, moving = moved_pair()
+    ways = ORIENTATIONS[number], ORIENTATIONS[(number + 17) % 48]
+    config = RegisterConfig(model)  # type: ignore[arg-type]
+    found = register(turned(fixed, *ways[0]), turned(moving, *ways[1]), config)
+    wanted = register(fixed, moving, config)
+    assert float((found.at(places()) - wanted.at(places())).abs().max()) < 1e-3

@@ -121,7 +121,8 @@ def register(
 
     Raises:
         TypeError: if an image is neither a tensor nor an array.
-        ValueError: if an image is unfit, the two do not go together, or the mask is empty.
+        ValueError: if an image is unfit, the two do not go together, the mask is empty, or
+            ``start`` leaves one image beside the other.
 
     Warns:
         RegistrationNote: if the images have little in common even so.
@@ -149,6 +150,10 @@ def _pose(pair: ImagePair, config: RegisterConfig, start: AffineMotion | None) -
     scales = _pose_scales(pair, config)
     level = Level.of(pair, scales[0])
     motion = best_start(pair, level, similarity) if start is None else start
+    if math.isinf(unlikeness(level, motion, similarity)):
+        raise ValueError(
+            "start must bring fixed onto moving, got one that leaves them beside each other"
+        )
     for scale in scales:
         level = Level.of(pair, scale)
         motion = match_pose(level, motion, freedom, similarity, ROUGHLY).motion

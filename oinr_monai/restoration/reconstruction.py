@@ -162,7 +162,8 @@ def reconstruct(
         volume's ``info`` holds the noise, the standard deviation of what the slices leave.
 
     Raises:
-        ValueError: if there are no stacks, one is unfit, or a mask holds nothing.
+        ValueError: if there are no stacks, one is unfit or nowhere near the first, or a mask holds
+            nothing.
 
     Example:
         >>> from monai.data import MetaTensor
@@ -178,6 +179,7 @@ def reconstruct(
     config = config or ReconstructConfig()
     views = _views(stacks, masks, profiles)
     grid = _volume_grid(views, config.spacing)
+    _check_overlap(views, grid)
     task = _Reconstruction(views, grid, config, started)
     if poses is not None:
         task.begin([each for stack in poses for each in stack])
@@ -248,6 +250,16 @@ def _volume_grid(views: Sequence[_View], spacing: float | None) -> Grid:
     low = [max(int(a - r), 0) for a, r in zip(at.amin(dim=0).tolist(), room, strict=True)]
     ends = zip(at.amax(dim=0).tolist(), room, first.grid.shape, strict=True)
     return fine_grid(first.grid.crop(low, [min(int(b + r) + 1, n) for b, r, n in ends]), 0, finest)
+
+
+def _check_overlap(views: Sequence[_View], grid: Grid) -> None:
+    last = torch.tensor(grid.shape, dtype=torch.float64) - 1
+    for i, view in enumerate(views):
+        voxels = grid.to_voxel(view.grid.to_world(view.mask.nonzero().double()))
+        if not ((voxels >= 0) & (voxels <= last)).all(dim=1).any():
+            raise ValueError(
+                f"stacks must lie where the first does, got stack {i} beside it; check its affine"
+            )
 
 
 class _Reconstruction:

@@ -116,6 +116,15 @@ def test_what_does_not_belong_together_is_told(generator: torch.Generator) -> No
         register(fixed, moving, RegisterConfig("rigid"))
 
 
+def test_images_beside_each_other_are_found_or_refused() -> None:
+    fixed, moving = pair(TURN)
+    away = AffineMotion.of(torch.eye(3), [500.0, -400.0, 300.0])
+    far = MetaTensor(moving.as_tensor(), affine=away.matrix @ moving.affine)
+    assert miss(register(fixed, far, RegisterConfig("rigid")), away @ TURN) < 0.02
+    with pytest.raises(ValueError, match="start must bring fixed onto moving"):
+        register(fixed, far, start=AffineMotion.identity(3))
+
+
 def test_what_is_unfit_is_refused() -> None:
     fixed = torch.rand(1, 8, 8, 8)
     with pytest.raises(ValueError, match="mask must hold at least one voxel"):

@@ -22,6 +22,7 @@ from oinr_monai.scanner.profiles import Boxcar, Gaussian
 from oinr_monai.scanner.slices import SliceStack
 from tests.motion.makers import texture
 from tests.restoration.moved import GRID, THICK, moved_stacks
+from tests.test_orientations import turned
 
 
 def seen(poses: Tensor, profile: Boxcar | Gaussian, stack: Grid) -> Seen:
@@ -89,6 +90,16 @@ def test_poses_and_volume_come_back(generator: torch.Generator) -> None:
     assert known.noise < 0.5 * still.noise
 
 
+def test_storage_does_not_matter(generator: torch.Generator) -> None:
+    """The stack that the volume lies along is stored along other axes, one of them reversed."""
+    stacks, _ = moved_stacks(generator)
+    stored = turned(stacks[0], (2, 0, 1), (True, False, False))
+    config = ReconstructConfig("stacks")
+    one, other = (reconstruct([first, *stacks[1:]], config) for first in (stacks[0], stored))
+    inner = GRID.crop([4] * 3, [20] * 3).points().flatten(0, -2)[::7]
+    torch.testing.assert_close(one.volume.at(inner), other.volume.at(inner), rtol=0, atol=1e-2)
+
+
 def test_a_dark_slice_of_one_stack_counts_for_nothing(generator: torch.Generator) -> None:
     stacks, _ = moved_stacks(generator, degrees=0.0, mm=0.0)
     stack = stacks[0] + 5
@@ -138,6 +149,8 @@ def test_what_is_unfit_is_refused() -> None:
         reconstruct([torch.rand(2, 8, 8, 8)])
     with pytest.raises(ValueError, match="poses must be one for each of 8 slices, got 1"):
         reconstruct([image], poses=[[torch.eye(4)]])
+    with pytest.raises(ValueError, match="stacks must lie where the first does, got stack 1"):
+        reconstruct([image, Grid((8, 8, 8), torch.eye(4)).shift([9.0, 0, 0]).to_image(image)])
     with pytest.raises(ValueError, match="motion must be one of"):
         ReconstructConfig("fast")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="weight must be positive"):
