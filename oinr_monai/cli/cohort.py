@@ -16,11 +16,24 @@ import typer
 from .console import message_of, say, show
 from .inputs import check_budget, device_of, load_representation
 from .leaving import INTERRUPTED
-from .options import Command, Commands, Device, Json, Overwrite, Preset, Seconds, Seed, Steps
+from .options import (
+    Command,
+    Commands,
+    Device,
+    Json,
+    Overwrite,
+    Preset,
+    Report,
+    Seconds,
+    Seed,
+    Steps,
+)
 from .outputs import check_folder, check_unused
+from .pages import check_page, write_page
 
 if TYPE_CHECKING:
-    from oinr_monai.cohort import Cohort, Engine, Task
+    from oinr_monai.cohort import Cohort, Engine, Row, Task
+    from oinr_monai.report.page import Page
 
 __all__ = ["cohort"]
 
@@ -68,6 +81,7 @@ def _run(  # noqa: PLR0913
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="The I-th of N parts, for job arrays.")
     ] = None,
+    report: Report = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -86,12 +100,19 @@ def _run(  # noqa: PLR0913
     )
     subjects, table = _part(Cohort.of(manifest), shard)
     check_folder(output)
+    check_page(report, [Path(manifest)], overwrite)
     _check_outputs(subjects, task, output, table, Path(manifest), overwrite)
-    _mapped(subjects, task, output, where, table, as_json)
+    _mapped(subjects, task, output, where, table, report, as_json)
 
 
 def _mapped(
-    subjects: Cohort, task: Task, output: Path, engine: Engine, table: str, as_json: bool
+    subjects: Cohort,
+    task: Task,
+    output: Path,
+    engine: Engine,
+    table: str,
+    report: Path | None,
+    as_json: bool,
 ) -> None:
     from oinr_monai.cohort.status import read_table
 
@@ -107,13 +128,21 @@ def _mapped(
     counts = {each: sum(row.status == each for row in rows) for each in ENDED}
     seconds = round(time.monotonic() - started, 3)
     path = str(output / table)
-    show({"output": str(output), "status": path, **counts, "seconds": seconds}, as_json)
+    page = write_page(report, functools.partial(_page, output, rows))
+    told = {"output": str(output), "status": path, **counts, "seconds": seconds}
+    show(told | page, as_json)
     if interrupted:
         say("interrupted; repeat the command to go on")
         raise typer.Exit(INTERRUPTED)
     if counts["failed"]:
         say(f"{counts['failed']} of {len(rows)} subjects failed; see {path}")
         raise typer.Exit(1)
+
+
+def _page(folder: Path, rows: list[Row]) -> Page:
+    from oinr_monai.report import report_of_cohort
+
+    return report_of_cohort(folder, rows, f"{folder.resolve().name}, a cohort")
 
 
 ENDED = ("done", "skipped", "failed")

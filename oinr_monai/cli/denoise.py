@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,8 @@ import typer
 from .console import about, show
 from .inputs import check_budget, check_grid, check_start, device_of
 from .keeping import Resume, kept, stopped
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Report, Seed, SeriesUid
+from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
 from .trust import ErrorMap, error_target, write_errors
 
@@ -65,6 +67,7 @@ def denoise(  # noqa: PLR0913
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
     error_map: ErrorMap = None,
+    report: Report = None,
     uid: SeriesUid = None,
     resume: Resume = False,
     seed: Seed = 0,
@@ -84,6 +87,7 @@ def denoise(  # noqa: PLR0913
     belonging = Belonging(dicom, image, uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     target = Target.of(output, belonging, suffixes, [image, mask], overwrite)
+    check_page(report, [image, mask], overwrite)
     model = _model(noise, sigma, counts, readout)
     from dataclasses import replace
 
@@ -121,7 +125,9 @@ def denoise(  # noqa: PLR0913
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
     if errors is not None:
         write_errors(errors, widths)
-    show({"output": str(output), "noise": noise, **_scores(found)}, as_json)
+    made = (found[0], frames[0], f"{image.name}, denoised", widths[0] if widths else None)
+    page = write_page(report, partial(page_of_answer, *made))
+    show({"output": str(output), "noise": noise, **_scores(found)} | page, as_json)
 
 
 def _started(path: Path | None) -> CarriedDenoiser:

@@ -9,13 +9,26 @@ import typer
 
 from .console import show
 from .inputs import chosen_grid, load_representation, place_of
-from .options import Device, Factor, File, Json, Like, Overwrite, SeriesUid, Sigma, Spacing
+from .options import (
+    Device,
+    Factor,
+    File,
+    Json,
+    Like,
+    Overwrite,
+    Report,
+    SeriesUid,
+    Sigma,
+    Spacing,
+)
 from .outputs import check_not_source, check_result, check_unused
+from .pages import check_page, write_page
 from .target import Belonging, Deidentify, Dicom, Reference, Target
 
 if TYPE_CHECKING:
     from oinr_monai.grids.grid import Grid
     from oinr_monai.images.dicom_reference import DicomReference
+    from oinr_monai.report.page import Page
     from oinr_monai.representation.representation import Representation
 
 __all__ = ["MAP_NAMES", "derive"]
@@ -45,6 +58,7 @@ def derive(  # noqa: PLR0913
     reference: Reference = None,
     uid: SeriesUid = None,
     deidentify: Deidentify = False,
+    report: Report = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -57,6 +71,7 @@ def derive(  # noqa: PLR0913
     names = _map_names(maps)
     belonging = Belonging(dicom, reference or like, uid, deidentify)
     target = Target.of(output, belonging, None, [], overwrite)
+    check_page(report, [file, like], overwrite)
     representation = load_representation(file, device)
     check_maps(names, sigma, representation.grid.spatial_dims)
     grid = chosen_grid(representation, factor, spacing, like, uid)
@@ -71,7 +86,14 @@ def derive(  # noqa: PLR0913
     else:
         target.check(1, grid, {}, representation.grid, as_object=True)
         written = _write_dicom(output, target.reference, representation, names, grid, sigma)
-    show({"output": str(output), "maps": written, "sigma": sigma, **place_of(grid)}, as_json)
+
+    def page() -> Page:
+        from oinr_monai.report import report_of_maps
+
+        return report_of_maps(representation, names, sigma, f"Derivatives of {file.name}")
+
+    told = {"output": str(output), "maps": written, "sigma": sigma, **place_of(grid)}
+    show(told | write_page(report, page), as_json)
 
 
 def _write_maps(

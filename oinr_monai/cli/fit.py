@@ -14,8 +14,9 @@ import typer
 from .console import about, show
 from .inputs import check_budget, check_grid, device_of, load_representation, marked
 from .keeping import Resume, kept, stopped
-from .options import Device, Json, Overwrite, Seconds, Seed, SeriesUid, Steps
+from .options import Device, Json, Overwrite, Report, Seconds, Seed, SeriesUid, Steps
 from .outputs import check_output
+from .pages import check_page, write_page
 from .quality import Asked, Bits, Degree, Lossless, MaxError, Psnr
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from oinr_monai.coding.encoder import Coded
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.grids.grid import Grid
+    from oinr_monai.report.page import Page
     from oinr_monai.representation.representation import Representation
 
 __all__ = ["fit"]
@@ -75,6 +77,7 @@ def fit(  # noqa: PLR0913
     max_error: MaxError = None,
     psnr: Psnr = None,
     bits: Bits = None,
+    report: Report = None,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -88,7 +91,9 @@ def fit(  # noqa: PLR0913
     check_budget(steps, seconds)
     asked = Asked(lossless, max_error, psnr, bits)
     _check_alone(images, labels, mask, memory)
-    check_output(output, (".oinr",), [*images, init, mask], overwrite)
+    inputs = [*images, init, mask]
+    check_output(output, (".oinr",), inputs, overwrite)
+    check_page(report, inputs, overwrite)
     from oinr_monai.fitting.interrupts import learning
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.images.masks import read_mask
@@ -122,9 +127,20 @@ def fit(  # noqa: PLR0913
         with about(images[0]):
             coded = representation.save(output, quality)
         interrupts.heeded = True
-        show(_summary(output, representation, coded), as_json)
+        beside = None if labels or mask is not None or memory is not None else volumes[0]
+        page = write_page(report, partial(_page, output, beside))
+        show(_summary(output, representation, coded) | page, as_json)
         if representation.info.interrupted:
             stopped(representation.info["steps"], f"{output} holds the best so far")
+
+
+def _page(output: Path, image: MetaTensor | None) -> Page:
+    """About what the file holds."""
+    from oinr_monai.report import report_of_fit
+    from oinr_monai.representation.representation import Representation
+
+    held = Representation.load(output)
+    return report_of_fit(held, image, output.stat().st_size, output.name)
 
 
 def _check_alone(

@@ -20,18 +20,21 @@ from .options import (
     Output,
     Overwrite,
     Preset,
+    Report,
     Seconds,
     Seed,
     SeriesUid,
     Steps,
 )
 from .outputs import check_not_source, check_output, check_result
+from .pages import check_page, page_of_answer, write_page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.images.series import Series
+    from oinr_monai.report.page import Page
     from oinr_monai.representation.family import Family
 
 __all__ = ["interpolate"]
@@ -72,6 +75,7 @@ def interpolate(  # noqa: PLR0913
     save: Annotated[
         Path | None, typer.Option(metavar="FAMILY.oinr", help="Keep the fit, to ask it again.")
     ] = None,
+    report: Report = None,
     preset: Preset = "balanced",
     steps: Steps = None,
     seconds: Seconds = None,
@@ -92,6 +96,7 @@ def interpolate(  # noqa: PLR0913
         raise ValueError("--axis must go with --factor, and without --at, --times and --save")
     _check_realigning(realign, axis, poses)
     check_budget(steps, seconds)
+    check_page(report, series, overwrite)
     _check_outputs({output: OUTPUTS, save: (".oinr",), poses: (".csv",)}, series, overwrite)
     from oinr_monai.fitting.presets import FitConfig
 
@@ -100,7 +105,8 @@ def interpolate(  # noqa: PLR0913
     if axis is not None:
         with kept(output, resume) as checkpoint:
             watch = {"checkpoint": checkpoint, "motion": motion, "progress": progress}
-            show(_slices(series, uid, output, axis, factor or 2, config, watch), as_json)
+            told, make = _slices(series, uid, output, axis, factor or 2, config, watch)
+            show(told | write_page(report, make), as_json)
         return
     from oinr_monai.representation.family import Family
 
@@ -119,7 +125,14 @@ def interpolate(  # noqa: PLR0913
         _write(family, shown, output)
         if save is not None:
             family.save(save)
-    show(_summary(family, shown, output) | moved, as_json)
+
+    def page_of_family() -> Page:
+        from oinr_monai.report import report_of_family
+
+        return report_of_family(family, f"{series[0].name}, and what lies between")
+
+    page = write_page(report, page_of_family)
+    show(_summary(family, shown, output) | moved | page, as_json)
 
 
 def _check_realigning(realign: bool, axis: int | None, poses: Path | None) -> None:
@@ -185,7 +198,9 @@ def _slices(
     factor: int,
     config: FitConfig,
     watch: dict[str, Any],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Callable[[], Page]]:
+    """Write the finer volume; what is said of it, and what makes a page about it."""
+    from oinr_monai.fitting.single import fit
     from oinr_monai.grids.grid import Grid
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.restoration.interpolation import interpolate_slices
@@ -201,7 +216,8 @@ def _slices(
     with about(output):
         write_image(output, filled, f"{factor} times as many slices along axis {axis}")
     shape = list(filled.shape[1:])
-    return {"output": str(output), "shape": shape, "spacing": filled.pixdim.tolist()}
+    told = {"output": str(output), "shape": shape, "spacing": filled.pixdim.tolist()}
+    return told, lambda: page_of_answer(fit(filled), volume, f"{paths[0].name}, filled in")
 
 
 def _asked(times: Sequence[float] | None, at: str | None, factor: int | None) -> list[float]:

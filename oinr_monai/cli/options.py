@@ -30,6 +30,7 @@ __all__ = [
     "Output",
     "Overwrite",
     "Preset",
+    "Report",
     "Seconds",
     "Seed",
     "SeriesUid",
@@ -81,6 +82,12 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to c
 
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="File to write.")]
+
+
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="HTML", help="Write a page about it as well, to look at."),
+]
 
 
 SeriesUid = Annotated[

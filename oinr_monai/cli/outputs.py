@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ __all__ = [
     "check_folder",
     "check_not_source",
     "check_output",
-    "check_report",
     "check_result",
     "check_unused",
     "check_writable",
@@ -46,17 +44,6 @@ def check_output(
         raise ValueError(f"{path}: is a folder; give the path of a file")
     check_writable(path)
     check_unused(path, inputs, overwrite)
-
-
-def check_report(path: Path, inputs: Sequence[Path | None], overwrite: bool) -> None:
-    """Find out before the work whether a page about it can be written."""
-    check_output(path, (".html",), inputs, overwrite)
-    missing = [name for name in ("matplotlib", "nilearn") if find_spec(name) is None]
-    if missing:
-        raise ValueError(
-            f"{path}: must have {missing[0]} to be drawn with, got none;"
-            " run `pip install oinr-monai[report]`"
-        )
 
 
 def check_unused(path: Path, inputs: Sequence[Path | None], overwrite: bool) -> None:

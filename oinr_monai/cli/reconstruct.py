@@ -10,12 +10,14 @@ import typer
 
 from .console import about, options, show
 from .inputs import check_grid, profile_of
-from .options import IMAGE_SUFFIXES, Json, Output, Overwrite
+from .options import IMAGE_SUFFIXES, Json, Output, Overwrite, Report
 from .outputs import check_output
+from .pages import check_page, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from oinr_monai.report.page import Page
     from oinr_monai.restoration.reconstruction import SlicePose
 
 __all__ = ["reconstruct"]
@@ -53,6 +55,7 @@ def reconstruct(  # noqa: PLR0913
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="After which no other round begins.")
     ] = None,
+    report: Report = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -61,6 +64,7 @@ def reconstruct(  # noqa: PLR0913
     check_output(output, (*IMAGE_SUFFIXES, ".oinr"), inputs, overwrite)
     if poses is not None:
         check_output(poses, (".csv",), inputs, overwrite)
+    check_page(report, inputs, overwrite)
     if masks and len(masks) != len(stacks):
         raise ValueError(f"--mask must be one for each STACK, got {len(masks)}")
     if thickness and len(thickness) not in (1, len(stacks)):
@@ -90,6 +94,12 @@ def reconstruct(  # noqa: PLR0913
         write_image(output, found.volume.sample(), "reconstructed")
     if poses is not None:
         _write_poses(poses, found.poses)
+
+    def page() -> Page:
+        from oinr_monai.report import report_of_reconstruction
+
+        return report_of_reconstruction(found, images, f"{output.name}, reconstructed")
+
     told = {
         "output": str(output),
         "shape": list(found.volume.grid.shape),
@@ -99,7 +109,8 @@ def reconstruct(  # noqa: PLR0913
         "noise": found.noise,
         "seconds": found.volume.info["seconds"],
     }
-    show(told if poses is None else {**told, "poses": str(poses)}, as_json)
+    kept = {} if poses is None else {"poses": str(poses)}
+    show(told | kept | write_page(report, page), as_json)
 
 
 def _write_poses(path: Path, poses: Sequence[SlicePose]) -> None:

@@ -13,8 +13,9 @@ import typer
 
 from .console import about, options, show
 from .inputs import check_grid
-from .options import IMAGE_SUFFIXES, Json, Output, Overwrite
-from .outputs import check_output, check_report, check_result
+from .options import IMAGE_SUFFIXES, Json, Output, Overwrite, Report
+from .outputs import check_output, check_result
+from .pages import check_page, write_page
 from .tables import read_rows
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from oinr_monai.grids.grid import Grid
     from oinr_monai.motion.motion import Motion
+    from oinr_monai.report.page import Page
 
 __all__ = ["register", "warp"]
 
@@ -68,9 +70,7 @@ def register(  # noqa: PLR0913
     inverse: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep its inverse, from MOVING to FIXED.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="HTML", help="A page to look at: checkerboards, folds.")
-    ] = None,
+    report: Report = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -82,8 +82,7 @@ def register(  # noqa: PLR0913
     inputs = [fixed, moving, fixed_mask, labels, points]
     check_output(output, IMAGE_SUFFIXES, inputs, overwrite)
     beside.check(inputs, overwrite)
-    if report is not None:
-        check_report(report, inputs, overwrite)
+    check_page(report, inputs, overwrite)
     from oinr_monai.images.files import read_image, write_image
     from oinr_monai.images.masks import read_mask
     from oinr_monai.motion.folding import quality_of
@@ -106,12 +105,14 @@ def register(  # noqa: PLR0913
     write_image(output, warp_image(images[1], motion, grids[0]), "moved")
     written = beside.write(held, motion, *grids)
     quality = quality_of(motion, grids[0])
-    if report is not None:
+
+    def page() -> Page:
         from oinr_monai.report import report_of_motion
 
         title = f"{moving.name} on {fixed.name}"
-        report_of_motion(images[0], images[1], motion, title, quality).write(report)
-        written |= {"report": str(report)}
+        return report_of_motion(images[0], images[1], motion, title, quality)
+
+    written |= write_page(report, page)
     told = {"output": str(output), **written, "model": model, "seconds": seconds}
     show(told | asdict(quality), as_json)
 

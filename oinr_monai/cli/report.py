@@ -10,7 +10,7 @@ import typer
 from .console import about, show
 from .inputs import load_representation
 from .options import Device, Json, Overwrite
-from .outputs import check_output, check_unused
+from .pages import check_page, page_of_answer
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 Answer = Annotated[
-    Path, typer.Argument(metavar="REP.oinr|ANSWER", help="A fit, or an image that was made better.")
+    Path,
+    typer.Argument(
+        metavar="REP.oinr|ANSWER|TRANSFORM|DIR",
+        help="A fit, an image that was made better, a motion, or a folder of a cohort.",
+    ),
 ]
 
 
@@ -30,7 +34,11 @@ def report(
         Path, typer.Option("--output", "-o", metavar="REPORT.html", help="Page to write.")
     ],
     image: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="What it was made of, to compare with.")
+        Path | None,
+        typer.Option(metavar="IMAGE", help="What it was made of; of a motion, what stays."),
+    ] = None,
+    moving: Annotated[
+        Path | None, typer.Option(metavar="MOVING", help="Of a motion, the image that is moved.")
     ] = None,
     error_map: Annotated[
         Path | None,
@@ -40,27 +48,30 @@ def report(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a page on a fit, or on an answer beside what it was made of.
+    """Write a page on a fit, an answer beside what it was made of, a motion, or a cohort.
 
     One HTML file of a few megabytes, that needs no network and nothing beside it.
     """
-    check_output(output, (".html",))
-    check_unused(output, [answer, image, error_map], overwrite)
-    page = _page(answer, image, error_map, device)
+    inputs = [None if answer.is_dir() else answer, image, moving, error_map]
+    check_page(output, inputs, overwrite)
+    is_answer = not answer.is_dir() and answer.suffix.lower() != ".oinr" and moving is None
+    if error_map is not None and not is_answer:
+        raise ValueError(f"--error-map must go with an image that was made better, got {answer}")
+    page = _page(answer, image, moving, error_map, device)
     page.write(output)
     show({"output": str(output), "bytes": output.stat().st_size}, as_json)
 
 
-def _page(answer: Path, image: Path | None, error_map: Path | None, device: str) -> Page:
-    from oinr_monai.report import report_of_answer, report_of_fit
-
-    if answer.suffix.lower() == ".oinr" and error_map is not None:
-        raise ValueError(f"--error-map must go with an image that was made better, got {answer}")
-    source = None if image is None else _read(image)
+def _page(
+    answer: Path, image: Path | None, moving: Path | None, error_map: Path | None, device: str
+) -> Page:
+    if moving is not None:
+        return _of_motion(answer, image, moving)
+    if answer.is_dir():
+        return _of_cohort(answer)
     if answer.suffix.lower() == ".oinr":
-        representation = load_representation(answer, device)
-        return report_of_fit(representation, source, answer.stat().st_size, answer.name)
-    if source is None:
+        return _of_fit(answer, image, device)
+    if image is None:
         raise ValueError(f"--image must be what {answer.name} was made of, got none; name it")
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.fitting.single import fit
@@ -68,7 +79,42 @@ def _page(answer: Path, image: Path | None, error_map: Path | None, device: str)
     with about(answer):
         better = fit(_read(answer), FitConfig(preset="exact", device=device))
     errors = None if error_map is None else _read(error_map)
-    return report_of_answer(better, source, answer.name, error=errors)
+    return page_of_answer(better, _read(image), answer.name, errors)
+
+
+def _of_fit(path: Path, image: Path | None, device: str) -> Page:
+    """A page on a representation, or on the family that it is."""
+    from oinr_monai.report import report_of_family, report_of_fit
+    from oinr_monai.representation.family import Family, is_family
+
+    representation = load_representation(path, device)
+    if is_family(representation):
+        return report_of_family(Family(representation), path.name)
+    source = None if image is None else _read(image)
+    return report_of_fit(representation, source, path.stat().st_size, path.name)
+
+
+def _of_motion(path: Path, fixed: Path | None, moving: Path) -> Page:
+    from oinr_monai.motion.exchange import load_motion
+    from oinr_monai.report import report_of_motion
+
+    if fixed is None:
+        raise ValueError(f"--image must be the image that {path.name} starts from, got none")
+    motion, still, moved = load_motion(path), _read(fixed), _read(moving)
+    dims = {motion.spatial_dims, still.ndim - 1, moved.ndim - 1}
+    if len(dims) > 1:
+        raise ValueError(f"{path}: must have as many dimensions as the images, got {sorted(dims)}")
+    return report_of_motion(still, moved, motion, f"{moving.name} on {fixed.name}")
+
+
+def _of_cohort(folder: Path) -> Page:
+    from oinr_monai.cohort import read_status
+    from oinr_monai.report import report_of_cohort
+
+    rows = list(read_status(folder).values())
+    if not rows:
+        raise ValueError(f"{folder}: must hold a status.csv, got none; `oinr cohort fit` writes it")
+    return report_of_cohort(folder, rows, f"{folder.resolve().name}, a cohort")
 
 
 def _read(path: Path) -> MetaTensor:

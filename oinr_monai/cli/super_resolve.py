@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,18 @@ import typer
 from .console import about, options, show
 from .inputs import check_budget, check_grid, check_start, device_of, marked, profile_of
 from .keeping import Resume, kept, stopped
-from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Seed, SeriesUid, Spacing
+from .options import (
+    IMAGE_SUFFIXES,
+    Device,
+    Json,
+    Output,
+    Overwrite,
+    Report,
+    Seed,
+    SeriesUid,
+    Spacing,
+)
+from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
 from .trust import ErrorMap, error_target, write_errors
 
@@ -92,6 +104,7 @@ def super_resolve(  # noqa: PLR0913
         ),
     ] = None,
     error_map: ErrorMap = None,
+    report: Report = None,
     uid: SeriesUid = None,
     resume: Resume = False,
     seed: Seed = 0,
@@ -113,6 +126,7 @@ def super_resolve(  # noqa: PLR0913
     inputs = [*images, guide]
     target = Target.of(output, belonging, suffixes, inputs, overwrite)
     errors = error_target(error_map, output, inputs, overwrite)
+    check_page(report, inputs, overwrite)
     from oinr_monai.grids.checks import per_axis
     from oinr_monai.images.files import read_image
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
@@ -142,11 +156,14 @@ def super_resolve(  # noqa: PLR0913
         if found.info.interrupted:
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
-        if errors is not None and trusted is not None:
-            write_errors(errors, [trusted.half_width()])
+        width = None if trusted is None else trusted.half_width()
+        if errors is not None and width is not None:
+            write_errors(errors, [width])
+    made = (found, volumes[0], f"{images[0].name}, super-resolved", width)
+    page = write_page(report, partial(page_of_answer, *made))
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
-    show({"output": str(output), **place, **scores}, as_json)
+    show({"output": str(output), **place, **scores, **page}, as_json)
 
 
 def _check_alone(images: list[Path], guide: Path | None, error_map: Path | None) -> None:

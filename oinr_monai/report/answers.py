@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from typing import Any
@@ -15,6 +15,7 @@ from oinr_monai.fitting.presets import FitConfig
 from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
 from oinr_monai.representation.representation import Representation
+from oinr_monai.representation.sampled_field import SampledField
 from oinr_monai.restoration.restored import HALF_WIDTH
 
 from .figures import busiest, curves, zooms
@@ -22,7 +23,7 @@ from .page import Page
 from .viewer import MOST_VOXELS, Layer, viewer
 from .words import closeness, how_large, in_mm
 
-__all__ = ["look", "made", "report_of_answer", "report_of_fit"]
+__all__ = ["facts_of", "look", "made", "report_of_answer", "report_of_fit", "shown", "told"]
 
 # What a difference is shown by: dark where there is none; and a width: bright where it is wide.
 SIGNED, WIDE = "blue2red", "hot"
@@ -54,16 +55,19 @@ def report_of_fit(
         if info.get(name) is not None:
             page.say(f"{closeness(info[name]).capitalize()} {words} ({info[name]:.1f} dB).")
     _warn(page, representation)
-    page.facts("What it is", _facts(representation, size))
-    grid = _shown(representation.grid)
+    page.facts("What it is", facts_of(representation, size))
+    grid = shown(representation.grid)
     seen = representation.sample(grid)
     layers = {"image": seen, "gradient magnitude, per mm": _steepness(representation, grid)}
+    near = {"the function": representation}
     if image is not None:
         apart = representation.sample(Grid.from_image(image)).as_tensor() - image.as_tensor().cpu()
         layers["difference"] = MetaTensor(apart, affine=Grid.from_image(image).affine)
+        if not isinstance(representation.field, SampledField):
+            near["cubic spline of the voxels"] = fit(image, FitConfig(preset="exact"))
     look(page, layers)
-    _closely(page, {"the function": representation}, seen, image)
-    page.facts("Settings", _told(info.get("settings") or {}))
+    _closely(page, near, seen, image)
+    page.facts("Settings", told(info.get("settings") or {}))
     return page
 
 
@@ -73,6 +77,7 @@ def report_of_answer(
     title: str,
     facts: Mapping[str, Any] | None = None,
     error: MetaTensor | None = None,
+    warnings: Sequence[str] = (),
 ) -> Page:
     """A page on an image that was made better: before, after, and what changed.
 
@@ -82,6 +87,7 @@ def report_of_answer(
         title: what was done to it.
         facts: more of what is known, JSON values.
         error: how far the answer is to be trusted, in the image's units, on the answer's grid.
+        warnings: what to beware of, a sentence each.
 
     Example:
         >>> image = MetaTensor(torch.rand(1, 6, 7, 8), affine=torch.eye(4))
@@ -92,8 +98,10 @@ def report_of_answer(
     """
     page = Page(title, made())
     _warn(page, answer)
-    page.facts("What it is", _facts(answer, None) | _told(facts or {}))
-    grid, before = _shown(answer.grid), fit(image, FitConfig(preset="exact"))
+    for each in warnings:
+        page.warn(each)
+    page.facts("What it is", facts_of(answer, None) | told(facts or {}))
+    grid, before = shown(answer.grid), fit(image, FitConfig(preset="exact"))
     seen, plain = answer.sample(grid), before.sample(grid)
     layers = {
         "answer": seen,
@@ -105,7 +113,7 @@ def report_of_answer(
         layers[HALF_WIDTH] = fit(error, FitConfig(preset="exact")).sample(grid)
     look(page, layers)
     _closely(page, {"input, cubic spline": before, "answer": answer}, seen, image)
-    page.facts("Settings", _told(answer.info.get("settings") or {}))
+    page.facts("Settings", told(answer.info.get("settings") or {}))
     return page
 
 
@@ -124,7 +132,8 @@ def _warn(page: Page, representation: Representation) -> None:
         page.warn(f"What the scanner would have seen of it is off by {residual:.3g} of its range.")
 
 
-def _facts(representation: Representation, size: int | None) -> dict[str, str]:
+def facts_of(representation: Representation, size: int | None) -> dict[str, str]:
+    """What there is to tell of any representation: its grid, its numbers, its scores."""
     grid, channels = representation.grid, len(representation.scale.mean)
     numbers = math.prod(grid.shape) * channels
     facts = {
@@ -137,10 +146,11 @@ def _facts(representation: Representation, size: int | None) -> dict[str, str]:
     if size is not None:
         facts["file"] = f"{how_large(size)}, {8 * size / numbers:.3g} bits a voxel"
     scores = {name: value for name, value in representation.info.items() if name != "settings"}
-    return facts | _told(scores)
+    return facts | told(scores)
 
 
-def _told(items: Mapping[str, Any]) -> dict[str, str]:
+def told(items: Mapping[str, Any]) -> dict[str, str]:
+    """Values as text, by names as people write them."""
     return {name.replace("_", " "): _text(each) for name, each in items.items() if each is not None}
 
 
@@ -154,7 +164,7 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _shown(grid: Grid) -> Grid:
+def shown(grid: Grid) -> Grid:
     """The grid, or a coarser one that a page has room for."""
     voxels = math.prod(grid.shape)
     if voxels <= MOST_VOXELS:
@@ -186,8 +196,10 @@ def _layer(name: str, image: MetaTensor) -> Layer:
     own = Grid.from_image(image).affine
     affine[:dims, :dims], affine[:dims, 3] = own[:dims, :dims], own[:dims, 3]
     volume = MetaTensor(plain if dims == 3 else plain[..., None], affine=affine)
+    if name == HALF_WIDTH:
+        return Layer(name, volume, WIDE, over=True)
     if name != "difference":
-        return Layer(name, volume, WIDE if name == HALF_WIDTH else "gray")
+        return Layer(name, volume)
     most = float(plain.abs().max()) or 1.0
     return Layer(name, volume, SIGNED, (-most, most))
 
@@ -201,8 +213,8 @@ def _closely(
     grid = next(iter(images.values())).grid if image is None else Grid.from_image(image)
     figure = zooms(images, grid, busiest(_first(seen)))
     page.figure("Seen closely", figure, "Around the place that changes most; lengths in mm.")
-    shown = {"answer": seen} if image is None else {"answer": seen, "input": image}
-    kept = {name: _first(each) for name, each in shown.items()}
+    both = {"answer": seen} if image is None else {"answer": seen, "input": image}
+    kept = {name: _first(each) for name, each in both.items()}
     thick = max(range(grid.spatial_dims), key=lambda d: (grid.shape[d] > 1, float(grid.spacing[d])))
     page.figure("Intensities and fineness", curves(kept, thick), "Of the first channel.")
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from oinr_monai.images.replacing import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Page", "inline"]
+__all__ = ["Page", "Picture", "inline"]
 
 # Nothing is fetched, whatever a name that somebody gave a file says.
 POLICY = (
@@ -57,6 +58,23 @@ for (const head of document.querySelectorAll("th.sorts")) head.onclick = () => {
 """
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A small picture in a cell of a table.
+
+    Args:
+        png: its bytes.
+        words: what it shows, for whoever does not see it.
+    """
+
+    png: bytes
+    words: str
+
+    def html(self) -> str:
+        """The picture itself."""
+        return f'<img alt="{escape(self.words)}" src="data:image/png;base64,{_base64(self.png)}">'
+
+
 class Page:
     """A page that is written from top to bottom; every text is escaped.
 
@@ -88,11 +106,13 @@ class Page:
         rows = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
         self._section(heading, f"<table>{''.join(rows)}</table>")
 
-    def table(self, heading: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(
+        self, heading: str, head: Sequence[str], rows: Sequence[Sequence[str | Picture]]
+    ) -> None:
         """A table that a click on a heading sorts."""
         top = "".join(f'<th class="sorts">{escape(each)}</th>' for each in head)
         body = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+            f"<tr>{''.join(f'<td>{_cell(each)}</td>' for each in row)}</tr>" for row in rows
         )
         table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
         self._section(heading, table)
@@ -101,7 +121,7 @@ class Page:
         """A picture by matplotlib."""
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110, bbox_inches="tight")
-        image = f'<img alt="{escape(heading)}" src="data:image/png;base64,{_text(stream)}">'
+        image = Picture(stream.getvalue(), heading).html()
         caption = f"<figcaption>{escape(caption)}</figcaption>"
         self._section(heading, f"<figure>{image}{caption}</figure>")
 
@@ -140,5 +160,9 @@ def inline(value: object) -> str:
     return text
 
 
-def _text(stream: io.BytesIO) -> str:
-    return base64.b64encode(stream.getvalue()).decode()
+def _cell(value: str | Picture) -> str:
+    return value.html() if isinstance(value, Picture) else escape(value)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -25,6 +25,9 @@ __all__ = ["Layer", "viewer"]
 # Voxels of a layer at most: a megabyte and a half of text each.
 MOST_VOXELS = 1 << 21
 
+# How much of a layer over the first one is seen; chosen by hand.
+OVER = 0.6
+
 # Parts of the values that the window leaves out at either end.
 LEFT_OUT = 0.002
 
@@ -51,7 +54,8 @@ SCRIPT = """
   const buttons = [...document.querySelectorAll("#BUTTONS button")];
   const show = chosen => {
     current = chosen;
-    layers.forEach((_, i) => nv.setOpacity(i, i === chosen ? 1 : 0));
+    const over = layers[chosen].over, seen = over ? OVER : 1;
+    layers.forEach((_, i) => nv.setOpacity(i, i === chosen ? seen : over && !i ? 1 : 0));
     buttons.forEach((each, i) => each.setAttribute("aria-pressed", i === chosen));
     nv.createOnLocationChange();
   };
@@ -71,12 +75,14 @@ class Layer:
         image: one channel (1, X, Y, Z), with its affine.
         colormap: a name that niivue knows.
         window: values that are black and white; all but the outermost where None.
+        over: whether the first layer is seen through it.
     """
 
     name: str
     image: MetaTensor
     colormap: str = "gray"
     window: tuple[float, float] | None = None
+    over: bool = False
 
     def item(self) -> dict[str, object]:
         """What the page keeps of it, as JSON values."""
@@ -87,6 +93,7 @@ class Layer:
             "name": self.name,
             "colormap": self.colormap,
             "window": [low, high],
+            "over": self.over,
             "data": _packed(values, image.affine.cpu().numpy()),
         }
 
@@ -106,7 +113,8 @@ def viewer(layers: Sequence[Layer]) -> str:
     key = uuid4().hex
     buttons = "".join(f"<button>{escape(each.name)}</button>" for each in layers)
     names = {"CANVAS": f"c{key}", "STATUS": f"s{key}", "BUTTONS": f"b{key}"}
-    script = SCRIPT.replace("LAYERS", inline([each.item() for each in layers]))
+    script = SCRIPT.replace("OVER", str(OVER))
+    script = script.replace("LAYERS", inline([each.item() for each in layers]))
     for name, own in names.items():
         script = script.replace(f'"{name}"', f'"{own}"').replace(f"#{name} ", f"#{own} ")
     return (

@@ -16,7 +16,7 @@ from .neural_field import NeuralField
 from .operator_field import OperatorField
 from .representation import Representation
 
-__all__ = ["Family", "weights_at"]
+__all__ = ["Family", "is_family", "weights_at"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,11 @@ class Family:
                 "one with fit_family or `oinr interpolate`"
             )
         return cls(whole)
+
+
+def is_family(representation: Representation) -> bool:
+    """Whether it is the blend of the members of a family."""
+    return _without_members(representation) is None
 
 
 def _without_members(representation: Representation) -> str | None:

@@ -28,6 +28,7 @@ from oinr_monai.images.meta_keys import FILENAME
 
 from .continuous_field import ContinuousField
 from .in_monai import InMonai
+from .in_notebooks import InNotebooks
 from .info import Info
 from .oinr_file import Contents, format_version, read_oinr, write_oinr
 from .sampled_field import SampledField
@@ -47,7 +48,7 @@ SLAB_VOXELS = 1 << 24
 ROUNDING = 1e-4
 
 
-class Representation(InMonai):
+class Representation(InMonai, InNotebooks):
     """A continuous function fitted to an image, in the image's own intensities and millimetres.
 
     It answers at any place between the outermost voxel centres. Over the half voxel beyond them it

@@ -75,9 +75,11 @@ def test_frames_are_brought_onto_the_first(run: Run, series: Path, tmp_path: Pat
 
 def test_slices_between_slices(run: Run, tmp_path: Path) -> None:
     volume = save_nifti(tmp_path / "v.nii.gz", np.random.default_rng(0).random((9, 8, 5), "f4"))
-    out = tmp_path / "out.nii.gz"
-    shown = run("interpolate", volume, "-o", out, "--axis", "1", "--factor", "3", *QUICK)
+    out, page = tmp_path / "out.nii.gz", tmp_path / "page.html"
+    asked = ["--axis", "1", "--factor", "3", "--report", page, *QUICK]
+    shown = run("interpolate", volume, "-o", out, *asked)
     assert shown["shape"] == [9, 22, 5]
+    assert "v.nii.gz, filled in" in page.read_text(encoding="utf-8")
     assert np.allclose(load_values(out)[:, ::3], load_values(volume), atol=1e-6)
 
 

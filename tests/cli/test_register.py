@@ -103,18 +103,6 @@ def test_a_motion_is_told_without_json(
     assert "affine" in told
 
 
-def test_a_page_to_look_at_is_written_beside_it(
-    run: Callable[..., dict[str, Any]], refused: Callable[..., str], scans: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("nilearn")
-    page, pair = tmp_path / "page.html", [scans / "fixed.nii.gz", scans / "moving.nii.gz"]
-    done = run("register", *pair, *RIGID, "-o", tmp_path / "moved.nii.gz", "--report", page)
-    assert done["report"] == str(page)
-    assert "moving.nii.gz on fixed.nii.gz" in page.read_text()
-    told = refused("register", *pair, "-o", "moved.nii.gz", "--report", "page.pdf")
-    assert "must end in .html" in told
-
-
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -12,7 +12,14 @@ from monai.data import MetaTensor
 
 from oinr_monai import Grid, fit
 from oinr_monai.report import Page, answers, viewer, words
-from oinr_monai.report.answers import _facts, _layer, _shown, _text, report_of_answer, report_of_fit
+from oinr_monai.report.answers import (
+    _layer,
+    _text,
+    facts_of,
+    report_of_answer,
+    report_of_fit,
+    shown,
+)
 from oinr_monai.report.figures import BINS, PIXELS, WIDTH, Plane, busiest, curves, spectrum, zooms
 from oinr_monai.representation.representation import Representation
 from oinr_monai.restoration.restored import HALF_WIDTH
@@ -38,7 +45,7 @@ def test_values_in_words() -> None:
     assert _text({"a": 1.0, "b": [1, 2.5]}) == "a 1, b 1 2.5"
     assert _text((True, "x", None)) == "True x None"
     assert _text(list(range(30))) == " ".join(map(str, range(20)))
-    assert answers._told({"data_residual": 1.5, "gone": None}) == {"data residual": "1.5"}
+    assert answers.told({"data_residual": 1.5, "gone": None}) == {"data residual": "1.5"}
 
 
 def test_sizes_and_errors_in_words() -> None:
@@ -53,25 +60,25 @@ def test_sizes_and_errors_in_words() -> None:
 
 
 def test_facts_are_those_of_the_representation(exact: Representation) -> None:
-    facts = _facts(exact, 1200)
+    facts = facts_of(exact, 1200)
     assert facts["voxels"] == "10 x 12 x 8"
     assert facts["spacing"] == "1 x 2 x 3 mm"
     assert facts["extent"] == "9 x 22 x 21 mm"
     assert facts["channels"] == "1"
     assert facts["numbers kept"] == f"{exact.parameters:,}"
     assert facts["file"] == "1.2 kB, 10 bits a voxel"
-    assert "file" not in _facts(exact, None)
+    assert "file" not in facts_of(exact, None)
     assert "settings" not in facts
 
 
 def test_a_grid_that_is_too_large_is_shown_coarser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MOST_VOXELS", 960)
-    assert _shown(GRID) is GRID
+    assert shown(GRID) is GRID
     monkeypatch.setattr(answers, "MOST_VOXELS", 120)
-    shown = _shown(GRID)
-    torch.testing.assert_close(shown.spacing, 2 * GRID.spacing)
+    coarse = shown(GRID)
+    torch.testing.assert_close(coarse.spacing, 2 * GRID.spacing)
     flat = Grid((40, 1, 48), GRID.affine)
-    torch.testing.assert_close(_shown(flat).spacing, torch.tensor([4.0, 2.0, 12.0]).double())
+    torch.testing.assert_close(shown(flat).spacing, torch.tensor([4.0, 2.0, 12.0]).double())
 
 
 def test_layers_have_their_colours_and_places(image: MetaTensor) -> None:
