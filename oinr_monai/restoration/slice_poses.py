@@ -14,7 +14,7 @@ from oinr_monai.motion.similarity import HUBER, MEDIAN
 
 from .moving_slices import Samples, Seen
 
-__all__ = ["SliceFit", "bright_enough", "refined_poses", "weighed"]
+__all__ = ["SliceFit", "bright_enough", "refined_poses", "taken_apart", "weighed"]
 
 # A slice whose residual is so many times that of the middle one counts a quarter. Chosen by hand.
 ODD = 3.0
@@ -28,6 +28,10 @@ HELD, DAMPING = 1e-3, 1e-3
 
 # Distance in mm that makes turns and shifts commensurate. Chosen by hand.
 REACH = 30.0
+
+# How many slices farther one lies that was taken next, at most, and the mm² below which slices have
+# moved as one. Chosen by hand.
+MOST_APART, AS_ONE = 4, 1e-9
 
 # How far a slice strays from the middle of its neighbours, in mm, and how many voxels tell no more
 # than one of them, as what a volume gets wrong is smooth. Chosen by hand.
@@ -122,9 +126,10 @@ def refined_poses(
     jets = torch.cat([jets[:1], torch.einsum("ji,j...->i...", _inverse(grid), jets[1:])])
     alone = int(groups.max()) + 1 == samples.count
     damping = torch.full((int(groups.max()) + 1,), DAMPING)
+    apart = taken_apart(samples, poses)
     here = _look(samples, values, jets, grid, poses)
     for _ in range(steps):
-        drift = _drift(samples, poses) if alone else torch.zeros(samples.count, 6).double()
+        drift = _drift(samples, poses, apart) if alone else torch.zeros(samples.count, 6).double()
         held = SHARED * (here.fit.noise / STRAY) ** 2 if alone else 0.0
         change = _change(samples, here, groups, damping, drift, held)
         tried = _moved(poses, change[groups])
@@ -138,22 +143,52 @@ def refined_poses(
     return poses
 
 
-def _drift(samples: Samples, poses: Tensor) -> Tensor:
+def taken_apart(samples: Samples, poses: Tensor) -> Tensor:
+    r"""How many slices apart those lie that were taken one after the other (S,), for each stack.
+
+    .. math:: \operatorname{argmin}_k \operatorname{median}_i \; |T_{i+k} T_i^{-1} - 1|^2
+
+    Scanners take slices one by one, or every other one and then those between. As the object goes
+    on moving, poses of slices that followed one another in time differ least.
+    """
+    apart = torch.ones(samples.count, dtype=torch.long)
+    known = samples.summed(torch.ones_like(samples.values)) > 0
+    for stack in samples.stack_of.unique():
+        own = samples.stack_of == stack
+        numbers = (own & known).nonzero()[:, 0]
+        steps = []
+        for k in range(1, MOST_APART + 1):
+            later = numbers[(numbers[:, None] + k == numbers).any(dim=1)]
+            change = _between(poses[later], poses[later + k]).square().sum(dim=1)
+            steps.append(float(change.median()) if len(change) else float("inf"))
+        least = min(steps)
+        # Poses that moved as one tell nothing: no slice has neighbours.
+        apart[own] = 1 + steps.index(least) if least > AS_ONE else samples.count
+    return apart
+
+
+def _drift(samples: Samples, poses: Tensor, apart: Tensor) -> Tensor:
     """Turns times the reach and shifts (S, 6) that take each slice to the middle of its neighbours.
 
-    Zero for those that have none.
+    Those were taken just before and after it, ``apart`` (S,) slices away. Zero for those that have
+    none.
     """
     one = torch.zeros(len(poses), 4, 4, dtype=torch.float64)
-    for step in (1, -1):
-        near = poses.roll(step, 0)
-        same = samples.stack_of == samples.stack_of.roll(step, 0)
-        same &= samples.number_of == samples.number_of.roll(step, 0) + step
-        one += near * same[:, None, None]
+    for step in (apart, -apart):
+        at = torch.arange(samples.count) + step
+        near = at.clamp(0, samples.count - 1)
+        same = (near == at) & (samples.stack_of == samples.stack_of[near])
+        one += poses[near] * same[:, None, None]
     count = one[:, 3, 3]
     middle = torch.where((count > 0)[:, None, None], one / count.clamp_min(1)[:, None, None], poses)
     u, _, v = torch.linalg.svd(middle[:, :3, :3])
     middle[:, :3, :3] = u @ v
-    change = middle @ torch.linalg.inv(poses)
+    return _between(poses, middle)
+
+
+def _between(poses: Tensor, others: Tensor) -> Tensor:
+    """Turns times the reach and shifts (S, 6) that take poses to others."""
+    change = others @ torch.linalg.inv(poses)
     return torch.cat([turn_of(change[:, :3, :3]) * REACH, change[:, :3, 3]], dim=1)
 
 

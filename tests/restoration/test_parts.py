@@ -19,7 +19,15 @@ from oinr_monai.restoration.local_energy import bend, log_root, slope, window_me
 from oinr_monai.restoration.moving_slices import TAIL, Samples, Seen, _nodes, samples_of
 from oinr_monai.restoration.restored import Errors, Restored
 from oinr_monai.restoration.slice_gap import BLURRING, LEAST, POWER, RANGE, Gap, without_noise
-from oinr_monai.restoration.slice_poses import HUBER, MEDIAN, _by_group, _drift, _moved, weighed
+from oinr_monai.restoration.slice_poses import (
+    HUBER,
+    MEDIAN,
+    _by_group,
+    _drift,
+    _moved,
+    taken_apart,
+    weighed,
+)
 from oinr_monai.restoration.slice_stage import SliceStage, rigid_between, settled
 from oinr_monai.restoration.told import NOISE_UNIT, Told
 from oinr_monai.scanner.profiles import Boxcar, Gaussian
@@ -136,16 +144,52 @@ def test_a_slice_drifts_to_the_middle_of_its_neighbours() -> None:
     samples, _, _ = two_stacks(torch.Generator().manual_seed(0))
     poses = torch.eye(4).double().repeat(8, 1, 1)
     poses[:, 0, 3] = torch.tensor([0.0, 1, 2, 3, 10, 20, 30, 40])
-    steady = _drift(samples, poses)
+    one = torch.ones(8, dtype=torch.long)
+    steady = _drift(samples, poses, one)
     # Inside a stack there is nothing to drift to; its ends have one neighbour.
     torch.testing.assert_close(
         steady[:, 3], torch.tensor([1.0, 0, 0, -1, 10, 0, 0, -10]).double(), rtol=0, atol=1e-9
     )
     poses[1, :3, :3] = rotation_of(torch.tensor([0.0, 0.0, 0.02]))
-    turned = _drift(samples, poses)[:, 2] / 30
+    turned = _drift(samples, poses, one)[:, 2] / 30
     torch.testing.assert_close(
         turned[:4], torch.tensor([0.02, -0.02, 0.01, 0.0]).double(), rtol=0, atol=1e-4
     )
+    farther = _drift(samples, poses, 2 * one)
+    torch.testing.assert_close(
+        farther[4:, 3], torch.tensor([20.0, 20, -20, -20]).double(), rtol=0, atol=1e-9
+    )
+
+
+def moving_stacks(
+    orders: list[int], count: int, generator: torch.Generator
+) -> tuple[Samples, Tensor]:
+    """Stacks whose slices are taken in steps of each of the orders, and a random walk of theirs."""
+    poses = torch.eye(4).double().repeat(len(orders) * count, 1, 1)
+    for stack, order in enumerate(orders):
+        taken = torch.cat([torch.arange(first, count, order) for first in range(order)])
+        walk = torch.randn(count, 3, generator=generator, dtype=torch.float64).cumsum(dim=0)
+        poses[stack * count + taken, :3, 3] = walk
+    numbers = torch.arange(count).repeat(len(orders))
+    stacks = torch.arange(len(orders)).repeat_interleave(count)
+    slices, none = torch.arange(len(poses)), torch.zeros(0)
+    ones = torch.ones(len(poses))
+    return Samples(ones, slices, none, stacks, numbers, none, none, none, none), poses
+
+
+def test_the_order_of_slices_is_that_in_which_they_move_least(generator: torch.Generator) -> None:
+    orders = [1, 2, 3, 4, 2, 1]
+    samples, poses = moving_stacks(orders, 40, generator)
+    assert taken_apart(samples, poses)[::40].tolist() == orders
+    assert taken_apart(samples, poses).unique_consecutive().tolist() == orders
+
+
+def test_poses_that_moved_as_one_tell_no_order() -> None:
+    samples, _, _ = two_stacks(torch.Generator().manual_seed(0))
+    still = torch.eye(4).double().repeat(8, 1, 1)
+    drift = _drift(samples, still, taken_apart(samples, still))
+    assert not drift.any()
+    assert int(taken_apart(samples, still).min()) == samples.count
 
 
 def test_a_change_is_a_turn_and_a_shift() -> None:
