@@ -15,7 +15,7 @@ install: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,report,cohort,ray,dicom,video,bundle,onnx]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,report,cohort,ray,dicom,video,bundle,onnx,docs]'
 	touch $@
 
 demo: $(INSTALLED)
@@ -42,6 +42,7 @@ bench: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m scripts.reference
 	$(BIN)/python -m scripts.figures
+	$(BIN)/python -m scripts.site
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

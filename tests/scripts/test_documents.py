@@ -48,10 +48,13 @@ def test_the_page_of_answers_names_tests_that_exist() -> None:
         assert not name or f"def {name}(" in text, f"{file}::{name}"
 
 
-@pytest.mark.parametrize("index", [MEASURED / "README.md", HOW_TO / "README.md"])
+@pytest.mark.parametrize(
+    "index", [MEASURED / "README.md", HOW_TO / "README.md", DOCS / "examples" / "README.md"]
+)
 def test_an_index_links_every_page_beside_it(index: Path) -> None:
     linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
-    assert set(index.parent.rglob("*.md")) - {index} <= linked
+    beside = {*index.parent.rglob("*.md"), *index.parent.glob("*.py")}
+    assert beside - {index} <= linked
 
 
 def test_every_bench_is_in_the_index_of_what_was_measured() -> None:
