@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from oinr_monai.representation.representation import Representation
     from oinr_monai.restoration.carried_operator import CarriedOperator
     from oinr_monai.restoration.restored import Restored
+    from oinr_monai.restoration.slice_noise import AskedNoise
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
     from oinr_monai.scanner.profiles import SliceProfile
 
@@ -49,6 +50,7 @@ SCORES = (
     "profile",
     "data_residual",
     "guided",
+    "noise",
     "trust",
     "steps",
     "seconds",
@@ -103,6 +105,13 @@ def super_resolve(  # noqa: PLR0913
             metavar="IMAGE", help="Another contrast of the same person, sharp across the slices."
         ),
     ] = None,
+    noise: Annotated[
+        Literal["found", "none", "gaussian", "rician"],
+        typer.Option(help="Taken out of the slices; none keeps them exactly. Of one stack."),
+    ] = "found",
+    sigma: Annotated[
+        float | None, typer.Option(metavar="S", help="Gaussian and Rician: size, else estimated.")
+    ] = None,
     error_map: ErrorMap = None,
     report: Report = None,
     uid: SeriesUid = None,
@@ -121,6 +130,7 @@ def super_resolve(  # noqa: PLR0913
     """
     check_budget(steps, seconds)
     _check_alone(images, guide, error_map)
+    asked_noise = _noise(noise, sigma, len(images), error_map)
     belonging = Belonging(dicom, images[0], uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     inputs = [*images, guide]
@@ -132,7 +142,8 @@ def super_resolve(  # noqa: PLR0913
     from oinr_monai.restoration.super_resolution import SuperResolveConfig
     from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
-    config = SuperResolveConfig(steps, seconds, seed, device_of(device), _started(start))
+    learned = _started(start)
+    config = SuperResolveConfig(steps, seconds, seed, device_of(device), learned, asked_noise)
     volumes = marked([read_image(image, uid or ()) for image in images])
     grids = [check_grid(*pair) for pair in zip(images, volumes, strict=True)]
     with options("spacing"):
@@ -173,6 +184,25 @@ def _check_alone(images: list[Path], guide: Path | None, error_map: Path | None)
             raise ValueError(f"--{name} must go with one stack, got {len(images)}; leave it out")
     if guide is not None and error_map is not None:
         raise ValueError("--guide must be left out with --error-map, which knows nothing of it")
+
+
+def _noise(
+    kind: Literal["found", "none", "gaussian", "rician"],
+    sigma: float | None,
+    stacks: int,
+    error_map: Path | None,
+) -> AskedNoise:
+    from oinr_monai.scanner.noise import GaussianNoise, RicianNoise
+
+    if kind in ("found", "none"):
+        if sigma is not None:
+            raise ValueError(f"--sigma must go with --noise gaussian or rician, got {kind}")
+        return "found" if kind == "found" else None
+    if stacks > 1:
+        raise ValueError(f"--noise must go with one stack, got {stacks}; leave it out")
+    if error_map is not None:
+        raise ValueError("--noise must be left out with --error-map, which counts it as it is")
+    return GaussianNoise(sigma) if kind == "gaussian" else RicianNoise(sigma)
 
 
 def _made_finer(

@@ -27,14 +27,15 @@ from .guide import Answered, guidance, shares
 from .momentum import OrthogonalMomentum
 from .pairs import PATCH_PLACES, draw_patches, scored
 from .pose import Pose
+from .slice_noise import SliceNoise
 from .slice_operator import SliceOperator
 from .told import Told
-from .views import View
+from .views import Slices, View
 
 if TYPE_CHECKING:
     from .super_resolution import SuperResolveConfig
 
-__all__ = ["SliceDescent"]
+__all__ = ["SliceDescent", "carries", "trusts"]
 
 # Channels and blocks of an operator that learns from nothing, for each number of dimensions; this
 # and what has no other reason is chosen by hand.
@@ -95,8 +96,8 @@ class SliceDescent(Descent):
         self.view = view.posed(self.pose)
         self.device = chosen_device(config.device)
         self.scale = IntensityScale.of(image)
-        standard = self.scale.standardise(image)
-        self.coarse = self.pose.turned(standard).contiguous().to(self.device)
+        self.noise = self._noise()
+        self.coarse = self._clean().to(self.device)
         self.carried = carries(view, len(image), config)
         self.operator = self._operator().to(self.device)
         self.average = copy.deepcopy(self.operator).requires_grad_(False)
@@ -170,9 +171,27 @@ class SliceDescent(Descent):
     def answered(self, added: Tensor, interrupted: bool) -> Representation:
         """The fine image, of what is added to the spline."""
         fine = self.view.guess(self.coarse) + added
-        fine = self.pose.back(self.view.answer(fine, self.coarse)).contiguous().cpu()
-        values = self.scale.restore(fine)
+        if self.noise is None:
+            answer = self.view.answer(fine, self.coarse)
+        else:
+            kept = self.view.keep_data(fine, self.coarse)
+            answer = self.view.at_asked(self.noise.settled(kept, self.scale.std[0]))
+        values = self.scale.restore(self.pose.back(answer).contiguous().cpu())
         return spline_representation(values, self.asked.result, self._info(values, interrupted))
+
+    def _noise(self) -> SliceNoise | None:
+        # Known only of slices in 3-D with one channel.
+        asked = self.config.noise
+        if asked is None or not trusts(self.asked, len(self.image)):
+            return None
+        return SliceNoise.of(asked, self.pose.turned(self.image), self.device)
+
+    def _clean(self) -> Tensor:
+        """The image in the pose, standardised, without the noise that is known."""
+        turned = self.pose.turned(self.image).contiguous()
+        if self.noise is not None:
+            turned = self.noise.cleaned(turned)
+        return self.scale.standardise(turned).contiguous()
 
     def _operator(self) -> SliceOperator:
         dims, start = self.asked.grid.spatial_dims, self.config.start
@@ -288,6 +307,7 @@ class SliceDescent(Descent):
             data_residual=math.nan if residual is None else residual,
             psnr_pairs=round(self.best.best, 3),
             guided=None if self.guide is None else round(self.guided, 4),
+            noise=None if self.noise is None else self.noise.statement(),
         )
 
 
@@ -296,3 +316,8 @@ def carries(view: View, channels: int, config: SuperResolveConfig) -> bool:
     return (
         config.start is not None and view.renews and view.grid.spatial_dims == 3 and channels == 1
     )
+
+
+def trusts(view: View, channels: int) -> bool:
+    """Whether noise and errors are known of a view: of slices in 3-D with one channel."""
+    return isinstance(view, Slices) and view.grid.spatial_dims == 3 and channels == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, cast, final
@@ -21,9 +20,10 @@ from .pairs import AxisModel, Pair, scored
 from .restored import LEVEL, Errors
 from .slice_descent import SliceDescent
 from .slice_gap import Gap, blurred_once_more, noise_of_pairs, without_noise
-from .views import Slices, View
+from .slice_noise import quiet_noise
+from .views import Slices
 
-__all__ = ["SliceErrors", "trusts"]
+__all__ = ["SliceErrors"]
 
 # Coarse voxels of the middle slices that pairs are made of, and the fewest slices; by hand.
 PLACES, FEWEST = 100_000, 6
@@ -33,16 +33,6 @@ LEARNED = 100_000
 
 # The least part of a half width that is left when noise is taken out of it; by hand.
 LEAST = 0.3
-
-
-# Side of the blocks whose details tell the noise, the part of them that is quiet, what these have
-# of the level of white noise (measured on it), and what is rounding in a standardised image.
-BLOCK, QUIET, QUIETER, ROUNDING = 8, 0.1, 0.79, 1e-6
-
-
-def trusts(view: View, channels: int) -> bool:
-    """Whether errors are known of what is made of a view: of slices in 3-D with one channel."""
-    return isinstance(view, Slices) and view.grid.spatial_dims == 3 and channels == 1
 
 
 @final
@@ -168,20 +158,3 @@ def _halves(known: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]
         torch.cat([k[:, o[first : first + count]] for k, o in zip(known, orders, strict=True)], 1)
         for first in (0, count)
     ]
-
-
-def quiet_noise(slices: Tensor) -> float:
-    """Standard deviation of the noise that all places of slices (1, X, Y, Z) have.
-
-    It is that of the finest details of their quietest blocks: elsewhere, those hold anatomy. The
-    slices are taken one by one, since what changes from one to the next is anatomy as well.
-    """
-    detail = slices[0].movedim(2, 0)
-    for axis in (1, 2):
-        before, here, after = (detail.narrow(axis, i, detail.shape[axis] - 2) for i in range(3))
-        detail = (before - 2 * here + after) / math.sqrt(6)
-    rows, columns = (min(BLOCK, n) for n in detail.shape[1:])
-    blocks = detail.unfold(1, rows, rows).unfold(2, columns, columns).flatten(3)
-    levels = blocks.square().mean(dim=3).sqrt().flatten()
-    levels = levels[levels > ROUNDING]
-    return float(levels.quantile(QUIET)) / QUIETER if len(levels) else 0.0

@@ -8,9 +8,10 @@ on the sharp axes what a slice profile takes away, and is then asked across the 
           G = \arg\min_G E \big\| R v - B A R v - G[A R v] \big\|_1,
 
 with B the cubic B-spline corrected for the profile, R a rotation that turns a sharp axis to where
-the thick one was, and P_y the nearest image that would have been seen as y. The image v that the
-pairs are made of is the latest estimate itself: the operator sees its whole neighbourhood in three
-dimensions, and what it is held against is sharp because the slices are.
+the thick one was, and P_y the nearest image that would have been seen as y; of noisy slices, within
+their noise (:mod:`~oinr_monai.restoration.slice_noise`). The image v that the pairs are made of is
+the latest estimate itself: the operator sees its whole neighbourhood in three dimensions, and what
+it is held against is sharp because the slices are.
 
 References:
     Zhao et al., "SMORE: A Self-Supervised Anti-Aliasing and Super-Resolution Algorithm for MRI
@@ -25,7 +26,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,14 @@ from oinr_monai.images.scans import Scan, checked_scans
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
+from oinr_monai.scanner.noise import GaussianNoise, RicianNoise
 from oinr_monai.scanner.profiles import SliceProfile
 
 from .carried_operator import CarriedOperator, shipped_operator
 from .restored import Restored
-from .slice_descent import SliceDescent, carries
-from .slice_errors import SliceErrors, trusts
+from .slice_descent import SliceDescent, carries, trusts
+from .slice_errors import SliceErrors
+from .slice_noise import AskedNoise
 from .views import View, isotropic_view, slice_view
 
 __all__ = ["SuperResolveConfig", "super_resolve", "super_resolve_trusted"]
@@ -74,9 +77,15 @@ class SuperResolveConfig:
         start: an operator that learned from other scans, which goes on learning from this one; by
             default the one that the package ships. None learns from this scan alone, as do images
             that are no stack of one channel in three dimensions.
+        noise: on the slices, which are kept within it then: a kind, ``GaussianNoise`` or
+            ``RicianNoise``, and its size where that is known. "found" looks for it in the slices,
+            and leaves them as they are where it is below 1.5 % of their range, or where there are
+            fewer than some 6,000 voxels to tell. None keeps the slices exactly, as do images that
+            are no stack of one channel in three dimensions.
 
     Raises:
-        ValueError: if a budget is not positive; ``steps`` may be 0 where there is a start.
+        ValueError: if a budget is not positive; ``steps`` may be 0 where there is a start; or if
+            ``noise`` is of another kind.
 
     Example:
         >>> SuperResolveConfig().budget()
@@ -88,10 +97,16 @@ class SuperResolveConfig:
     seed: int = 0
     device: str = "auto"
     start: CarriedOperator | None = field(default_factory=shipped_operator)
+    noise: AskedNoise = "found"
 
     def __post_init__(self) -> None:
         checked = ("seconds",) if self.steps == 0 and self.start is not None else BUDGETS
         check_positive(self, *checked)
+        known = isinstance(self.noise, GaussianNoise | RicianNoise)
+        if not known and self.noise not in ("found", None):
+            raise ValueError(
+                'noise must be GaussianNoise, RicianNoise, "found" or None, got ' + repr(self.noise)
+            )
 
     def budget(self) -> tuple[int | None, float | None]:
         """Steps and seconds that may be taken; None is no limit."""
@@ -99,8 +114,11 @@ class SuperResolveConfig:
 
     def settings(self) -> dict[str, Any]:
         """The arguments as JSON values; of the start, what tells it from others."""
-        start = None if self.start is None else repr(self.start)
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "start": start}
+        told = {
+            "start": None if self.start is None else repr(self.start),
+            "noise": self.noise if self.noise in ("found", None) else repr(self.noise),
+        }
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, **told}
 
 
 @full_precision()
@@ -142,7 +160,8 @@ def super_resolve(  # noqa: PLR0913
         voxels fill the space from the first to the last face of the slices' cells: exactly, where
         the spacing divides it, and else to the nearest whole number of voxels. ``info`` holds
         steps, seconds, the ``data_residual`` (root mean square difference between the image and
-        what the scanner would have seen of the answer, in intensities) and the settings.
+        what the scanner would have seen of the answer, in intensities), the ``noise`` that was
+        taken out, if there was any, and the settings.
 
     Raises:
         ValueError: if the image is empty, constant, not finite or too small, or an argument is out
@@ -184,6 +203,7 @@ def super_resolve_trusted(
     whose truth is known. A small network learns from what there is to see of a place how large its
     error was, split-conformal scores make intervals of that, and they are made wider by how much
     harder the thick axis is than the sharp ones (see :mod:`~oinr_monai.restoration.slice_gap`).
+    The slices are kept exactly, with the noise that they have, which the intervals count.
 
     Args:
         image: slices (1, *spatial) with three spatial dimensions.
@@ -220,7 +240,11 @@ def super_resolve_trusted(
                 "image must be a stack of slices with one channel in 3-D for error bars, "
                 f"got {tuple(scan.image.shape)} at {scan.grid.spacing.tolist()} mm"
             )
-        descent = _descent(scan, view, config, started)
+        if config.noise not in ("found", None):
+            raise ValueError(
+                f"noise must be None for error bars, which count it as it is, got {config.noise}"
+            )
+        descent = _descent(scan, view, replace(config, noise=None), started)
         interrupted = descent.run(watch, interrupts)
         added = descent.added()
         errors = SliceErrors(descent, added)
@@ -253,6 +277,10 @@ def _descent(
         raise ValueError("guide must be None for what is no stack of one channel, got an image")
     if config.steps == 0 and alone:
         raise ValueError("steps must be positive for what is no stack of one channel, got 0")
+    if config.noise not in ("found", None) and not trusts(view, len(scan.image)):
+        raise ValueError(
+            f"noise must be None for what is no stack of one channel in 3-D, got {config.noise}"
+        )
     read = None if guide is None else _read_guide(guide, view)
     return SliceDescent(scan.image, view, config, started, read)
 

@@ -123,12 +123,13 @@ class View(ABC):
 
         Where the answer has other voxels within the slices than the image, its lattice keeps them.
         """
-        fine = self.keep_data(fine, coarse)
-        if self.asks_lattice:
-            return fine
-        values = Resampling(self.lattice, self.result).forward(fine)
-        stack = self._scanner()
+        values = self.at_asked(self.keep_data(fine, coarse))
+        stack = None if self.asks_lattice else self._scanner()
         return values if stack is None else stack.project(values, coarse)
+
+    def at_asked(self, fine: Tensor) -> Tensor:
+        """Values (C, *result.shape) of the fine image, where they are asked."""
+        return fine if self.asks_lattice else Resampling(self.lattice, self.result).forward(fine)
 
     def residual(self, values: Tensor, coarse: Tensor) -> float | None:
         """Root mean square of what the answer would have been seen as, less the image.

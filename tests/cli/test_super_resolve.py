@@ -172,6 +172,10 @@ def test_super_resolve_fuses_stacks(
         (["--slice-thickness", "0"], "must be positive"),
         (["--slice-profile", "triangle"], "triangle"),
         (["--axis", "4"], "--axis"),
+        (["--sigma", "2"], "--sigma must go with --noise gaussian or rician"),
+        (["--noise", "rician", "--sigma", "-1"], "sigma must be positive"),
+        (["--noise", "rician", "--error-map", "e.nii"], "--noise must be left out with"),
+        (["--noise", "photon"], "photon"),
     ],
 )
 def test_super_resolve_refuses(
@@ -234,3 +238,17 @@ def test_super_resolve_maps_its_errors(
     assert "is an input" in refused(*same[:-1], axial)
     many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--error-map", "map.nii.gz")
     assert "--error-map must go with one stack" in refused(*many)
+
+
+def test_super_resolve_is_told_of_noise(
+    run: Callable[..., Any], refused: Callable[..., str], axial: Path, thick: list[Path]
+) -> None:
+    common = ("super-resolve", axial, "-o", axial.with_name("told.nii.gz"), "--overwrite")
+    at_once = (*common, "--steps", 0, "--device", "cpu")
+    assert run(*at_once, "--noise", "none").get("noise") is None
+    exact = load_values(axial.with_name("told.nii.gz"))
+    told = run(*at_once, "--noise", "rician", "--sigma", 0.5)
+    assert told["noise"] == {"model": "RicianNoise", "sigma": 0.5}
+    assert np.abs(load_values(axial.with_name("told.nii.gz")) - exact).max() > 1e-3
+    many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--noise", "gaussian")
+    assert "--noise must go with one stack" in refused(*many)

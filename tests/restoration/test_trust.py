@@ -13,8 +13,8 @@ from oinr_monai.restoration.error_features import FEATURES, REACH, Answer
 from oinr_monai.restoration.error_samples import Smoothing, neighbour_correlation, unseen_errors
 from oinr_monai.restoration.error_scale import ErrorScale
 from oinr_monai.restoration.pairs import AxisModel
-from oinr_monai.restoration.slice_errors import quiet_noise
 from oinr_monai.restoration.slice_gap import HANDED_ON, Gap, blurred_once_more, noise_of_pairs
+from oinr_monai.restoration.slice_noise import quiet_noise
 from oinr_monai.restoration.views import slice_view
 from oinr_monai.scanner.forward_model import along_axes
 from oinr_monai.scanner.profiles import Boxcar, Gaussian
