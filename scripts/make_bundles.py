@@ -29,6 +29,7 @@ from scripts.shared.bundles import (
     SAVED,
     TO_PIXELS,
     UNUSED,
+    encoded,
 )
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -38,7 +39,12 @@ SEQUENCES = BUNDLES / "sequence_oinr_interpolation"
 SLICES = BUNDLES / "mri_oinr_super_resolution"
 SHIPPED = BUNDLES.parent / "oinr_monai/restoration/super_resolution.safetensors"
 MADE = (*OTHERS, *OTHERWISE, PICTURES.name, SEQUENCES.name)
-SAME_IN_2D = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.json")
+SAME_IN_2D = (
+    "LICENSE",
+    "configs/logging.conf",
+    "configs/multi_gpu_evaluate.json",
+    "configs/multi_gpu_train.json",
+)
 SAME = (
     *SAME_IN_2D,
     "configs/evaluate.json",
@@ -160,7 +166,7 @@ def _flat_metadata() -> dict[str, Any]:
     metadata = _read("metadata") | METADATA_IN_2D
     metadata["required_packages_version"] |= {"pillow": "13.0.0"}
     formats = metadata["network_data_format"]
-    formats["inputs"]["image"]["num_channels"] = 32
+    formats["inputs"]["image"] |= {"num_channels": 32, "channel_def": encoded(2)}
     for each in (
         *formats["inputs"].values(),
         *formats["outputs"].values(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -324,6 +325,45 @@ def test_versions_and_files(name: str) -> None:
     assert models == ["model.pt", *shipped]
 
 
+@each_bundle
+def test_read_mes_have_the_sections_of_the_zoo(name: str) -> None:
+    text = (BUNDLES / name / "docs/README.md").read_text()
+    found = re.findall(r"^##+ \*\*(.*)\*\*$", text, re.MULTILINE)
+    assert found == [
+        "Authors", "Tags", "Model Description", "Data", "Performance", "Additional Usage Steps",
+        "System Configuration", "Limitations", "Citation Info", "References",
+    ]  # fmt: skip
+    for part in re.split(r"^##+ \*\*.*\*\*$", text, flags=re.MULTILINE):
+        assert part.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("mri_oinr_super_resolution", "carried"), ("volume_oinr_denoising", "volume_denoising")],
+)
+def test_scores_of_a_bundle_are_those_of_its_page(name: str, page: str) -> None:
+    text = (BUNDLES / name / "docs/README.md").read_text()
+    _, _, performance = text.partition("**Performance**")
+    told = set(re.findall(r"[+\d.]+(?= dB)", performance.partition("`models/model.pt`")[0]))
+    measured = (ROOT / f"docs/measured/{page}.md").read_text()
+    scores = {each for each in told if re.fullmatch(r"\+?\d+\.\d\d", each)}
+    assert len(scores) >= 7
+    for score in scores:
+        assert score in measured, score
+    metrics = config(name, "metadata")["eval_metrics"].items()
+    for key, value in metrics:
+        assert "model_pt" in key or f"{value:.2f}" in "".join(scores)
+
+
+@each_bundle
+def test_every_channel_is_told(name: str) -> None:
+    told = config(name, "metadata")["network_data_format"]
+    for part in ("inputs", "outputs", "post_processed_outputs"):
+        for each in told[part].values():
+            channels = [str(i) for i in range(each["num_channels"])]
+            assert list(each["channel_def"]) == channels
+
+
 # ---- the configs agree --------------------------------------------------------------------------
 
 
@@ -624,6 +664,17 @@ def test_two_processes_fit_as_well_as_one(image: Path, tmp_path: Path) -> None:
         psnr(Representation.load(where / "fit.oinr").sample(), volume) for where in (one, two)
     ]
     assert scores[1] > scores[0] - 0.5
+    evaluate = [folder / f"configs/{name}.json" for name in ("evaluate", "multi_gpu_evaluate")]
+    command(
+        "run", "--config_file", str([str(each) for each in (train, *evaluate)]), *common,
+        "--model", str(two / "model.pt"), "--output_dir", str(tmp_path),
+        folder=tmp_path, launcher=torchrun,
+    )  # fmt: skip
+    answered = LoadImage(image_only=True, ensure_channel_first=True)(
+        tmp_path / "brain_evaluated.nii.gz"
+    )
+    assert psnr(answered, volume) == pytest.approx(scores[1], abs=1e-3)
+    assert "psnr" in (tmp_path / "metrics.csv").read_text()
     # The names of event files end in host, process and a counter.
     events = [path.name.split(".")[-2] for path in two.glob("events*")]
     assert len(set(events)) == 1

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# Of the weights that train.json fits, at held-out places of their image.
+FITTED = {"psnr_at_held_out_places_of_model_pt_db": 36.5}
+
 # What differs: constants and the question in inference.json, and what metadata.json says of it.
 # "fit" replaces how to fit, "trained" is the preset of what must be trained, "without" names keys
 # that then mean nothing, "saved" says how to write.
@@ -48,7 +51,11 @@ OTHERS: dict[str, dict[str, Any]] = {
             "description": "Fits an operator-based implicit neural representation to one volume "
             "and returns the activations of a hidden layer, 16 channels with the default preset.",
         },
-        "answered": {"num_channels": 16, "value_range": [-1, 1], "channel_def": {"0": "feature"}},
+        "answered": {
+            "num_channels": 16,
+            "value_range": [-1, 1],
+            "channel_def": {str(i): f"activation {i} of the hidden layer" for i in range(16)},
+        },
     },
     "volume_oinr_denoising": {
         "constants": {
@@ -71,6 +78,12 @@ OTHERS: dict[str, dict[str, Any]] = {
             "task": "Denoising of one volume without a clean image",
             "description": "Takes the noise out of a volume with an operator that learned from "
             "other scans, and returns the clean volume as its continuous representation.",
+            "eval_metrics": {
+                "psnr_db_white_noise_of_3_percent": 36.04,
+                "psnr_db_white_noise_of_5_percent": 33.56,
+                "psnr_db_white_noise_of_9_percent": 30.90,
+                **FITTED,
+            },
         },
         "answered": {"channel_def": {"0": "denoised intensity"}},
     },
@@ -108,6 +121,23 @@ OTHERS: dict[str, dict[str, Any]] = {
         },
     },
 }
+
+
+def encoded(spatial_dims: int, bands: int = 8) -> dict[str, str]:
+    """Return what the channels of the network's input are, as metadata.json says it.
+
+    Example:
+        >>> encoded(2)["31"]
+        'cosine of wavelength 7 along axis 1'
+    """
+    waves = ("sine", "cosine")
+    return {
+        str((2 * axis + i) * bands + k): f"{wave} of wavelength {k} along axis {axis}"
+        for axis in range(spatial_dims)
+        for i, wave in enumerate(waves)
+        for k in range(bands)
+    }
+
 
 # Keys of inference.json that mean nothing where the answer comes from no network that was fitted.
 UNUSED = ("fitted", "answer", "fitting_inferer", "trained_inferer")
@@ -185,6 +215,11 @@ OTHERWISE: dict[str, dict[str, Any]] = {
             "maps of SynthSeg and a chest CT of the elastix examples (Apache-2.0); models/model.pt:"
             " the MNI152 template that nilearn ships",
             "image_classes": "a stack of thick slices, one or more channels, MRI or CT",
+            "eval_metrics": {
+                "psnr_over_cubic_spline_db_boxcar_4_voxels_at_once": 1.46,
+                "psnr_over_cubic_spline_db_gaussian_4_voxels_at_once": 2.16,
+                **FITTED,
+            },
         },
         "answered": {"channel_def": {"0": "intensity, in the image's own units"}},
     },
@@ -305,5 +340,6 @@ METADATA_IN_2D = {
     "or colour, and returns it on a grid of any spacing.",
     "data_source": "models/model.pt: the photograph 'camera' that scikit-image ships, CC0",
     "data_type": "png, jpeg or 2-D nifti",
+    "eval_metrics": {"psnr_at_held_out_places_of_model_pt_db": 39.7},
     "image_classes": "a 2-D image, grey or colour, any modality",
 }
