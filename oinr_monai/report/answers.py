@@ -28,6 +28,9 @@ __all__ = ["facts_of", "look", "made", "report_of_answer", "report_of_fit", "sho
 # What a difference is shown by: dark where there is none; and a width: bright where it is wide.
 SIGNED, WIDE = "blue2red", "hot"
 
+# What is known of a fit that tells people nothing, or has its own place on the page.
+UNSHOWN = ("settings", "image", "source_mark", "start")
+
 
 def report_of_fit(
     representation: Representation,
@@ -145,7 +148,7 @@ def facts_of(representation: Representation, size: int | None) -> dict[str, str]
     }
     if size is not None:
         facts["file"] = f"{how_large(size)}, {8 * size / numbers:.3g} bits a voxel"
-    scores = {name: value for name, value in representation.info.items() if name != "settings"}
+    scores = {name: v for name, v in representation.info.items() if name not in UNSHOWN}
     return facts | told(scores)
 
 
@@ -158,7 +161,7 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
+        return ", ".join(f"{str(k).replace('_', ' ')} {_text(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return " ".join(_text(each) for each in value[:20])
     return str(value)

@@ -66,9 +66,9 @@ def _say(page: Page, found: Summary, count: int) -> None:
     if found.failed:
         page.warn(f"{len(found.failed)} failed; the first rows of the table say why.")
     if found.outliers:
-        page.warn(f"{len(found.outliers)} are unlike the rest: look at them first.")
+        page.warn(f"Unlike the rest, {len(found.outliers)} in all: look at the first rows.")
     if found.counts["waiting"]:
-        page.warn(f"{found.counts['waiting']} are still waiting: repeat the command to go on.")
+        page.warn(f"Still waiting, {found.counts['waiting']} in all: repeat the command to go on.")
 
 
 def _facts(rows: Sequence[Row], found: Summary) -> dict[str, str]:

@@ -34,6 +34,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { border-bottom: 1px solid var(--line); padding: .2rem .9rem .2rem 0; text-align: left;
   vertical-align: top } th { font-weight: 600 } th.sorts { cursor: pointer }
 img { max-width: 100%; background: white; border-radius: 4px }
+td img { height: 5rem; vertical-align: middle; image-rendering: pixelated }
 figure { margin: 0 } figcaption { color: var(--quiet) }
 .viewer { background: black; border-radius: 4px; height: 480px } .viewer canvas { width: 100% }
 .layers { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0 }

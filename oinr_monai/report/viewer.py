@@ -35,7 +35,8 @@ SCRIPT = """
 (async () => {
   const layers = LAYERS, status = document.getElementById("STATUS");
   const nv = new niivue.Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: false, logLevel: "error",
-    isResizeCanvas: true, dragAndDropEnabled: false, multiplanarForceRender: false });
+    crosshairWidth: 0.5, crosshairWidthUnit: "percent", isResizeCanvas: true,
+    dragAndDropEnabled: false, multiplanarForceRender: false });
   nv.onLocationChange = where => {
     const shown = where.values[current], mm = where.mm;
     const at = [...mm].slice(0, 3).map(x => x.toFixed(1)).join(", ");

@@ -52,7 +52,10 @@ class TestSuperResolutionMGPU(unittest.TestCase):
     def test_train_and_eval_mgpu_config(self) -> None:
         self.run_configs("train", "multi_gpu_train")
         self.run_configs("train", "evaluate", "multi_gpu_evaluate")
-        assert os.path.isfile(os.path.join(self.folder, "metrics.csv"))
+        with open(os.path.join(self.folder, "metrics.csv")) as file:
+            found = dict(line.split() for line in file)
+        assert float(found["psnr"]) > 0
+        assert os.path.isfile(os.path.join(self.folder, "thick_evaluated.nii.gz"))
 
 
 if __name__ == "__main__":
