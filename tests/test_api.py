@@ -125,6 +125,11 @@ def test_public_names_are_those_agreed() -> None:
     assert all(hasattr(oinr_monai, name) for name in PUBLIC)
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_has_an_example_that_runs(name: str) -> None:
+    assert "\n    >>> " in (inspect.getdoc(getattr(oinr_monai, name)) or "")
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_say_what_they_are_and_offer(module: str) -> None:
     if module.endswith("__main__"):

@@ -215,6 +215,14 @@ def label_surface(
 
     Raises:
         ValueError: if there is no such label, or several and none is chosen.
+
+    Example:
+        >>> ball = torch.zeros(1, 12, 12, 12)
+        >>> ball[:, 3:9, 3:9, 3:9] = 1
+        >>> from oinr_monai import FitConfig
+        >>> quick = fit_occupancy(ball, OccupancyConfig(FitConfig("fast", steps=60)))
+        >>> label_surface(quick).vertices.shape[1]
+        3
     """
     labels = _labels_of(representation)
     if label is None and len(labels) == 1:

@@ -25,6 +25,12 @@ class Field(nn.Module, ABC):
 
     A jet of order 0, 1 or 2 stacks the value, the D first and the D (D + 1) / 2 second derivatives
     along its first axis, in the order of :func:`~oinr_monai.grids.jets.second_order_pairs`.
+
+    Example:
+        >>> from oinr_monai import CoordinateField
+        >>> field: Field = CoordinateField((9.0, 9.0))
+        >>> field(Lattice((torch.arange(4.0), torch.arange(3.0))), order=1).shape
+        torch.Size([3, 2, 4, 3])
     """
 
     spatial_dims: int

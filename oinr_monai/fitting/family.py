@@ -81,6 +81,13 @@ def fit_family(
 
     Raises:
         ValueError: if an image is unfit, they differ in shape or place, or times do not rise.
+
+    Example:
+        >>> import torch
+        >>> images = list(torch.rand(2, 1, 12, 12))
+        >>> family = fit_family(images, FitConfig(steps=2), times=[0.0, 1.0])
+        >>> family.at_time(0.5).sample().shape
+        torch.Size([1, 12, 12])
     """
     config = config or FitConfig("balanced")
     watch = Watch(checkpoint, progress=progress)

@@ -21,6 +21,11 @@ class IntensityScale:
         mean: mean of each channel.
         std: standard deviation of each channel.
         outside: value of each channel outside the image, its minimum.
+
+    Example:
+        >>> scale = IntensityScale.of(torch.tensor([[0.0, 4.0]]))
+        >>> scale.mean, scale.std, scale.outside
+        ((2.0,), (2.0,), (0.0,))
     """
 
     mean: tuple[float, ...]

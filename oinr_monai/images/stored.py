@@ -137,6 +137,11 @@ def open_image(path: str | os.PathLike[str], memory: float = 256.0) -> StoredIma
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
         ValueError: if it is not NIfTI, or damaged.
+
+    Example:
+        >>> from nibabel.testing import data_path
+        >>> open_image(data_path / "example4d.nii.gz").shape
+        (2, 128, 96, 24)
     """
     path = Path(path)
     if not path.exists():

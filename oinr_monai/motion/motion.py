@@ -20,6 +20,12 @@ class Motion(ABC):
     A registration returns the one that takes places of the fixed image to where they lie in the
     moving one, so that :math:`m(T(x))` is the moving image on the fixed one's places. World places
     are in mm, RAS, float64.
+
+    Example:
+        >>> from oinr_monai.motion import AffineMotion
+        >>> still: Motion = AffineMotion.identity(3)
+        >>> still.at(torch.tensor([[1.0, 2.0, 3.0]])).tolist()
+        [[1.0, 2.0, 3.0]]
     """
 
     @property

@@ -76,6 +76,10 @@ class RegisterConfig:
 
     Raises:
         ValueError: if the model is another, or a number is not positive.
+
+    Example:
+        >>> RegisterConfig("rigid").model
+        'rigid'
     """
 
     model: Literal["rigid", "affine", "deformable"] = "deformable"

@@ -94,6 +94,10 @@ class SquaredDifferences(Similarity):
 
     Args:
         robust: where that begins, in standard deviations of the differences.
+
+    Example:
+        >>> SquaredDifferences(robust=2.0).robust
+        2.0
     """
 
     robust: float = HUBER
@@ -150,6 +154,10 @@ class LocalCorrelation(Similarity):
 
     Args:
         radius: of the windows, in voxels; they are 2 radius + 1 wide.
+
+    Example:
+        >>> LocalCorrelation(radius=3).radius
+        3
     """
 
     radius: int = 2
@@ -192,6 +200,10 @@ class MutualInformation(Similarity):
 
     Args:
         bins: of each image's intensities.
+
+    Example:
+        >>> MutualInformation(bins=24).bins
+        24
     """
 
     bins: int = 32

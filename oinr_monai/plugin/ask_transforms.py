@@ -156,6 +156,11 @@ class DeriveOINR(_Ask):
 
     Raises:
         ValueError: if no map or an unknown one is asked for, or a sigma that does not fit.
+
+    Example:
+        >>> from oinr_monai import fit
+        >>> DeriveOINR("gradient")(fit(torch.rand(1, 8, 9))).shape
+        torch.Size([2, 8, 9])
     """
 
     def __init__(
@@ -186,6 +191,12 @@ class FeaturesOINR(_Ask):
         layer: hidden layer, counted from 1; the last if None.
         factor: how many times finer than the fitted grid, for all axes or each.
         spacing: spacing in mm, for all axes or each, instead of a factor.
+
+    Example:
+        >>> from oinr_monai import FitConfig, fit
+        >>> trained = fit(torch.rand(1, 9, 9), FitConfig("fast", steps=2))
+        >>> FeaturesOINR()(trained).shape[1:]
+        torch.Size([9, 9])
     """
 
     def __init__(
@@ -208,6 +219,12 @@ class LabelsOINR(_Ask):
     Args:
         factor: how many times finer than the fitted grid, for all axes or each.
         spacing: spacing in mm, for all axes or each, instead of a factor.
+
+    Example:
+        >>> from oinr_monai import FitConfig, FitOccupancyOINR, OccupancyConfig
+        >>> quick = OccupancyConfig(FitConfig("fast", steps=2))
+        >>> LabelsOINR(factor=2)(FitOccupancyOINR(quick)(torch.eye(14)[None])).shape
+        torch.Size([1, 27, 27])
     """
 
     def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
@@ -216,31 +233,63 @@ class LabelsOINR(_Ask):
 
 
 class EncodeGridd(DictionaryTwin):
-    """Dictionary version of :class:`EncodeGrid`; ``output_keys`` too."""
+    """Dictionary version of :class:`EncodeGrid`; ``output_keys`` too.
+
+    Example:
+        >>> EncodeGridd("image")({"image": torch.zeros(1, 5, 6, 7)})["image"].shape[1:]
+        torch.Size([5, 6, 7])
+    """
 
     array_transform = EncodeGrid
 
 
 class SampleOINRd(DictionaryTwin):
-    """Dictionary version of :class:`SampleOINR`; ``output_keys`` and a key for ``like`` too."""
+    """Dictionary version of :class:`SampleOINR`; ``output_keys`` and a key for ``like`` too.
+
+    Example:
+        >>> from oinr_monai import fit
+        >>> SampleOINRd("fit", factor=2)({"fit": fit(torch.rand(1, 8, 9))})["fit"].shape
+        torch.Size([1, 15, 17])
+    """
 
     array_transform, beside = SampleOINR, "like"
 
 
 class DeriveOINRd(DictionaryTwin):
-    """Dictionary version of :class:`DeriveOINR`; ``output_keys`` and a key for ``like`` too."""
+    """Dictionary version of :class:`DeriveOINR`; ``output_keys`` and a key for ``like`` too.
+
+    Example:
+        >>> from oinr_monai import fit
+        >>> derive = DeriveOINRd("fit", ["gradient", "laplacian"], output_keys="maps")
+        >>> derive({"fit": fit(torch.rand(1, 8, 9))})["maps"].shape
+        torch.Size([3, 8, 9])
+    """
 
     array_transform, beside = DeriveOINR, "like"
 
 
 class FeaturesOINRd(DictionaryTwin):
-    """Dictionary version of :class:`FeaturesOINR`; ``output_keys`` and a key for ``like`` too."""
+    """Dictionary version of :class:`FeaturesOINR`; ``output_keys`` and a key for ``like`` too.
+
+    Example:
+        >>> from oinr_monai import FitConfig, fit
+        >>> trained = fit(torch.rand(1, 9, 9), FitConfig("fast", steps=2))
+        >>> FeaturesOINRd("fit")({"fit": trained})["fit"].shape[1:]
+        torch.Size([9, 9])
+    """
 
     array_transform, beside = FeaturesOINR, "like"
 
 
 class LabelsOINRd(DictionaryTwin):
-    """Dictionary version of :class:`LabelsOINR`; ``output_keys`` and a key for ``like`` too."""
+    """Dictionary version of :class:`LabelsOINR`; ``output_keys`` and a key for ``like`` too.
+
+    Example:
+        >>> from oinr_monai import FitConfig, FitOccupancyOINR, OccupancyConfig
+        >>> quick = FitOccupancyOINR(OccupancyConfig(FitConfig("fast", steps=2)))
+        >>> LabelsOINRd("fit")({"fit": quick(torch.eye(14)[None])})["fit"].shape
+        torch.Size([1, 14, 14])
+    """
 
     array_transform, beside = LabelsOINR, "like"
 

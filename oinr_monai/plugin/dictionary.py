@@ -116,4 +116,5 @@ def _documented(twin: type[DictionaryTwin], array: type[Transform]) -> str:
     own = after.partition("\n\n")[0].rstrip()
     beside = "" if twin.beside is None else BESIDE.format(name=twin.beside)
     beside += ERRORS if _tells_errors(array) else ""
-    return f"{inspect.getdoc(twin)}\n{ARGUMENTS.format(own=own, beside=beside)}"
+    told, heading, example = (inspect.getdoc(twin) or "").partition("\n\nExample:\n")
+    return f"{told}\n{ARGUMENTS.format(own=own, beside=beside)}{heading[1:]}{example}"

@@ -93,6 +93,12 @@ class RandFitOINR(Randomizable, Transform):
 
     Raises:
         ValueError: if nothing would be trained, where one start is as any other.
+
+    Example:
+        >>> import torch
+        >>> again = RandFitOINR(FitConfig("fast", steps=2))
+        >>> again(torch.rand(1, 9, 9)).grid.shape
+        (9, 9)
     """
 
     backend = BACKEND
@@ -122,19 +128,39 @@ class FitOINRd(DictionaryTwin):
     """Dictionary version of :class:`FitOINR`; ``output_keys`` and a key for ``mask`` too.
 
     Without ``output_keys`` the representation replaces the image.
+
+    Example:
+        >>> import torch
+        >>> FitOINRd("image")({"image": torch.rand(1, 9, 9)})["image"].grid.shape
+        (9, 9)
     """
 
     array_transform, beside = FitOINR, "mask"
 
 
 class FitOccupancyOINRd(DictionaryTwin):
-    """Dictionary version of :class:`FitOccupancyOINR`; ``output_keys`` too."""
+    """Dictionary version of :class:`FitOccupancyOINR`; ``output_keys`` too.
+
+    Example:
+        >>> import torch
+        >>> quick = OccupancyConfig(FitConfig("fast", steps=2))
+        >>> mask = torch.eye(14)[None]
+        >>> FitOccupancyOINRd("mask", quick)({"mask": mask})["mask"].grid.shape
+        (14, 14)
+    """
 
     array_transform = FitOccupancyOINR
 
 
 class RandFitOINRd(Randomizable, DictionaryTwin):
-    """Dictionary version of :class:`RandFitOINR`; ``output_keys`` and a key for ``mask`` too."""
+    """Dictionary version of :class:`RandFitOINR`; ``output_keys`` and a key for ``mask`` too.
+
+    Example:
+        >>> import torch
+        >>> again = RandFitOINRd("image", FitConfig("fast", steps=2))
+        >>> again({"image": torch.rand(1, 9, 9)})["image"].grid.shape
+        (9, 9)
+    """
 
     array_transform, beside = RandFitOINR, "mask"
     transform: RandFitOINR

@@ -152,13 +152,29 @@ class SimulateThickSlices(Transform):
 
 
 class SuperResolveOINRd(DictionaryTwin):
-    """Dictionary version of :class:`SuperResolveOINR`; ``output_keys`` and ``guide`` too."""
+    """Dictionary version of :class:`SuperResolveOINR`; ``output_keys`` and ``guide`` too.
+
+    Example:
+        >>> import torch
+        >>> quick = SuperResolveOINRd("image", SuperResolveConfig(steps=2))
+        >>> affine = torch.diag(torch.tensor([1.0, 1.0, 4.0, 1.0]))
+        >>> thick = MetaTensor(torch.rand(1, 24, 24, 5), affine=affine)
+        >>> quick({"image": thick})["image"].shape
+        torch.Size([1, 24, 24, 20])
+    """
 
     array_transform, beside = SuperResolveOINR, "guide"
 
 
 class SimulateThickSlicesd(DictionaryTwin):
-    """Dictionary version of :class:`SimulateThickSlices`; ``output_keys`` too."""
+    """Dictionary version of :class:`SimulateThickSlices`; ``output_keys`` too.
+
+    Example:
+        >>> import torch
+        >>> seen = SimulateThickSlicesd("image", spacing=4.0)
+        >>> seen({"image": torch.rand(1, 8, 8, 12)})["image"].shape
+        torch.Size([1, 8, 8, 3])
+    """
 
     array_transform = SimulateThickSlices
 
@@ -264,13 +280,27 @@ def _timed(answer: MetaTensor, times: Sequence[float]) -> MetaTensor:
 
 
 class DenoiseOINRd(DictionaryTwin):
-    """Dictionary version of :class:`DenoiseOINR`; ``output_keys`` and a key for ``mask`` too."""
+    """Dictionary version of :class:`DenoiseOINR`; ``output_keys`` and a key for ``mask`` too.
+
+    Example:
+        >>> import torch
+        >>> quick = DenoiseOINRd("image", DenoiseConfig(steps=2))
+        >>> quick({"image": torch.randn(1, 24, 24)})["image"].shape
+        torch.Size([1, 24, 24])
+    """
 
     array_transform, beside = DenoiseOINR, "mask"
 
 
 class InterpolateOINRd(DictionaryTwin):
-    """Dictionary version of :class:`InterpolateOINR`; ``output_keys`` too."""
+    """Dictionary version of :class:`InterpolateOINR`; ``output_keys`` too.
+
+    Example:
+        >>> import torch
+        >>> quick = InterpolateOINRd("image", at=[0.5], config=FitConfig(steps=2))
+        >>> quick({"image": torch.randn(3, 9, 9)})["image"].shape
+        torch.Size([1, 9, 9])
+    """
 
     array_transform = InterpolateOINR
 

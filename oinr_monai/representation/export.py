@@ -81,6 +81,16 @@ def export_signal(representation: Representation, path: str | os.PathLike[str]) 
 
     Raises:
         ValueError: if the file's ending is another.
+
+    Example:
+        >>> import tempfile
+        >>> from oinr_monai import FitConfig, fit
+        >>> trained = fit(torch.rand(1, 9, 9), FitConfig("fast", steps=2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     export_signal(trained, f"{folder}/signal.pt2")
+        ...     program = torch.export.load(f"{folder}/signal.pt2").module()
+        >>> program(torch.tensor([[1.5, 2.5], [3.0, 4.0]])).shape
+        torch.Size([2, 1])
     """
     path = Path(path)
     if path.suffix not in (".onnx", ".pt2"):

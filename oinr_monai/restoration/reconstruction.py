@@ -84,6 +84,10 @@ class ReconstructConfig:
 
     Raises:
         ValueError: if the motion is another, or a number is not positive.
+
+    Example:
+        >>> ReconstructConfig(spacing=1.0).motion
+        'slices'
     """
 
     motion: Literal["slices", "stacks", "still"] = "slices"

@@ -48,6 +48,12 @@ class Restored:
         answer: the restored image as a function; ``answer.info["trust"]`` says what the intervals
             were learned from.
         errors: of it.
+
+    Example:
+        >>> from oinr_monai import DenoiseConfig, denoise_trusted
+        >>> found = denoise_trusted(torch.rand(1, 24, 24), DenoiseConfig(steps=2))
+        >>> found.half_width().shape
+        torch.Size([1, 24, 24])
     """
 
     answer: Representation

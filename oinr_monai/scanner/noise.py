@@ -39,7 +39,12 @@ FLOOR = 1.0
 
 @dataclass(frozen=True)
 class NoiseModel(ABC):
-    """How noise falls on a signal."""
+    """How noise falls on a signal.
+
+    Example:
+        >>> isinstance(RicianNoise(2.0), NoiseModel)
+        True
+    """
 
     @abstractmethod
     def add(self, signal: Tensor, generator: torch.Generator) -> Tensor:
