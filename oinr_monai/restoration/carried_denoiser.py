@@ -1,12 +1,16 @@
-r"""An operator that takes white noise out of volumes, and carries over from scan to scan.
+r"""An operator that takes noise out of volumes, and carries over from scan to scan.
 
-It sees the noisy values less their mean, and the noise's standard deviation as a second channel,
+It sees the noisy values less their mean, and as further channels what is told of the noise: its
+standard deviation :math:`\sigma`, and :math:`\sigma_d = \sigma \sqrt{1 - \rho_d}` where neighbours
+along axis d correlate by :math:`\rho_d`, which is the size of their difference over the root of 2
+(all are alike where noise is white),
 
-.. math:: G[y, \sigma] = y + T(h_0 + U h_1), \qquad h_1 = B(D h_0), \quad h_0 = H[y, \sigma],
+.. math:: G[y, s] = y + T(h_0 + U h_1), \qquad h_1 = B(D h_0), \quad h_0 = H[y, s], \qquad
+          s = (\sigma, \sigma_1, \sigma_2, \sigma_3),
 
 with kernels on the image's lattice (H, T), half of the work on every second place along each axis
-(D, B, U), and no constants anywhere, so that it is homogeneous: :math:`G[cy, c\sigma] = c\,
-G[y, \sigma]` for c > 0. One set of weights serves every level of noise and every unit.
+(D, B, U), and no constants anywhere, so that it is homogeneous: :math:`G[cy, cs] = c\, G[y, s]` for
+c > 0. One set of weights serves every level of noise and every unit.
 
 References:
     Zhang et al., "Plug-and-Play Image Restoration With Deep Denoiser Prior", TPAMI 2022 (the level
@@ -18,6 +22,7 @@ References:
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import as_file, files
 from itertools import cycle
@@ -30,14 +35,18 @@ from torch import Tensor, nn
 
 from oinr_monai.coding.tensor_file import FileKind, write_tensor_file
 from oinr_monai.fitting.checkpoint import fingerprint
+from oinr_monai.scanner.smooth_noise import correlation
 
 from .carried_file import read_carried
 from .slice_operator import Block, integral, planes
 
-__all__ = ["CarriedDenoiser", "shipped_denoiser"]
+__all__ = ["CarriedDenoiser", "shipped_denoiser", "told_noise"]
 
 # The most of each that a file may ask for: many times what ours have.
 MOST = {"width": 512, "wide": 512, "blocks": 64}
+
+# What it sees: noisy values, and what is told of the noise.
+SEEN = 5
 
 # Voxels beyond the image's borders, in which it is mirrored.
 BORDER = 4
@@ -53,7 +62,7 @@ KIND = FileKind(
 
 @final
 class CarriedDenoiser(nn.Module):
-    """One set of weights for every level of white noise; it starts as the identity.
+    """One set of weights for every level of noise, white or smooth; it starts as the identity.
 
     Args:
         width: channels at every place.
@@ -62,8 +71,8 @@ class CarriedDenoiser(nn.Module):
 
     Example:
         >>> denoiser = CarriedDenoiser(width=4, wide=8, blocks=1)
-        >>> noisy = torch.randn(1, 1, 6, 8, 4)
-        >>> torch.equal(denoiser(torch.cat([noisy, torch.ones_like(noisy)], dim=1)), noisy)
+        >>> noisy = torch.randn(6, 8, 4)
+        >>> torch.allclose(denoiser.clean(noisy, sigma=0.5), noisy, atol=1e-6)
         True
     """
 
@@ -71,7 +80,7 @@ class CarriedDenoiser(nn.Module):
         super().__init__()
         self.sizes = {"width": width, "wide": wide, "blocks": blocks}
         kernel = cycle(planes(3))
-        self.head = integral(2, width, (3, 3, 3), bias=False)
+        self.head = integral(SEEN, width, (3, 3, 3), bias=False)
         self.down = nn.Conv3d(width, wide, 2, stride=2, bias=False)
         self.up = nn.ConvTranspose3d(wide, width, 2, stride=2, bias=False)
         self.tail = integral(width, 1, (3, 3, 3), bias=False)
@@ -97,7 +106,7 @@ class CarriedDenoiser(nn.Module):
         return 2 * (4 + 2 * self.sizes["blocks"])
 
     def forward(self, seen: Tensor) -> Tensor:
-        """Map noisy values and the noise's size (B, 2, x, y, z) to clean ones (B, 1, x, y, z)."""
+        """Map noisy values and what is told (B, 5, x, y, z) to clean ones (B, 1, x, y, z)."""
         x, y, z = seen.shape[2:]
         even = F.pad(seen, (0, z % 2, 0, y % 2, 0, x % 2), mode="replicate")
         even = even.contiguous(memory_format=torch.channels_last_3d)
@@ -107,21 +116,27 @@ class CarriedDenoiser(nn.Module):
         return seen[:, :1] + found[:, :, :x, :y, :z]
 
     @torch.no_grad()
-    def clean(self, noisy: Tensor, sigma: float) -> Tensor:
-        """Take noise of size sigma out of a volume (x, y, z), tile by tile along its first axis.
+    def clean(self, noisy: Tensor, sigma: float, smoothing: Sequence[float] = ()) -> Tensor:
+        """Take noise out of a volume, tile by tile along its first axis.
 
         The volume is mirrored beyond its borders.
+
+        Args:
+            noisy: (x, y, z).
+            sigma: standard deviation of the noise.
+            smoothing: of the noise along each axis, in voxels; none where it is white.
         """
         middle = noisy.mean()
         padded = _mirrored(noisy - middle)[None, None]
+        told = told_noise(sigma, smoothing).to(padded).view(1, -1, 1, 1, 1)
         rows = 2 * max(TILE_PLACES // (2 * padded[0, 0, 0].numel()), 1)
         parts = []
         for start in range(0, padded.shape[2], rows):
             stop = min(start + rows, padded.shape[2])
             low = max(start - self.radius, 0)
             part = padded[:, :, low : stop + self.radius]
-            answer = self(torch.cat([part, torch.full_like(part, sigma)], dim=1))[0, 0]
-            parts.append(answer[start - low : stop - low].float())
+            seen = torch.cat([part, told.expand(-1, -1, *part.shape[2:])], dim=1)
+            parts.append(self(seen)[0, 0, start - low : stop - low].float())
         inner = tuple(slice(BORDER, BORDER + n) for n in noisy.shape)
         return torch.cat(parts)[inner] + middle
 
@@ -154,6 +169,17 @@ def shipped_denoiser() -> CarriedDenoiser:
     """
     with as_file(files("oinr_monai.restoration") / "denoising.safetensors") as path:
         return CarriedDenoiser.load(path)
+
+
+def told_noise(sigma: float, smoothing: Sequence[float] = ()) -> Tensor:
+    """What an operator is told of noise (4,): its size, and that of differences along each axis.
+
+    Example:
+        >>> told_noise(2.0).tolist()
+        [2.0, 2.0, 2.0, 2.0]
+    """
+    alike = [correlation(width, lag=1) for width in smoothing or (0.0,) * 3]
+    return sigma * torch.tensor([1.0, *((1 - each) ** 0.5 for each in alike)])
 
 
 def _mirrored(volume: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, final
 
@@ -13,6 +14,7 @@ from oinr_monai.fitting.device import gains_from_bfloat16
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.representation import Representation
 
+from .carried_denoiser import told_noise
 from .cleaner import Cleaner
 from .noise_descent import NoiseDescent
 from .pose import Pose
@@ -68,7 +70,7 @@ class CarriedDenoising(NoiseDescent):
 
     def made(self, sigma: Tensor) -> Adapted:
         """A copy of the operator that learning starts from."""
-        return Adapted(self.start, sigma)
+        return Adapted(self.start, sigma, self.smoothing)
 
     def posed(self) -> Pose:
         """The same however the image is stored: the operator tells axes apart."""
@@ -88,12 +90,20 @@ class CarriedDenoising(NoiseDescent):
 
 @final
 class Adapted(Cleaner):
-    """A copy of an operator for noise of one size in each channel, which are cleaned one by one."""
+    """A copy of an operator for noise of one size in each channel, which are cleaned one by one.
 
-    def __init__(self, start: CarriedDenoiser, sigma: Tensor) -> None:
+    Args:
+        start: the operator.
+        sigma: size of the noise of each channel (C, 1, 1, 1).
+        smoothing: of the noise along each axis, in voxels; none where it is white.
+    """
+
+    def __init__(
+        self, start: CarriedDenoiser, sigma: Tensor, smoothing: Sequence[float] = ()
+    ) -> None:
         super().__init__()
         self.operator = copy.deepcopy(start).requires_grad_(True)
-        self.sigma = nn.Parameter(sigma, requires_grad=False)
+        self.sigma, self.smoothing = nn.Parameter(sigma, requires_grad=False), tuple(smoothing)
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -105,8 +115,9 @@ class Adapted(Cleaner):
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Noisy patches (B, C, *size + 2 halo) to clean ones (B, C, *size)."""
-        sizes = torch.broadcast_to(self.sigma, noisy.shape)
-        each = torch.stack([noisy, sizes], dim=2).flatten(0, 1)
+        told = self.sigma[:, None] * told_noise(1.0, self.smoothing).to(noisy).view(-1, 1, 1, 1)
+        told = told.expand(len(noisy), -1, -1, *noisy.shape[2:])
+        each = torch.cat([noisy[:, :, None], told], dim=2).flatten(0, 1)
         inner = (slice(None), slice(None), *[slice(HALO, n - HALO) for n in noisy.shape[2:]])
         return self.operator(each).unflatten(0, noisy.shape[:2])[:, :, 0][inner]
 
@@ -123,5 +134,5 @@ class Adapted(Cleaner):
             for turned in product((False, True), repeat=mirrors):
                 axes = [axis for axis, flip in enumerate(turned) if flip]
                 seen = noisy.flip(axes).to(device)
-                total += self.operator.clean(seen, float(sigma)).flip(axes).cpu()
+                total += self.operator.clean(seen, float(sigma), self.smoothing).flip(axes).cpu()
         return total / 2**mirrors

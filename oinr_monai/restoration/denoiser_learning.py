@@ -1,8 +1,8 @@
 r"""Learn an operator that takes noise out of several scans, to carry over to others.
 
-.. math:: G = \arg\min_G E \| v - G[v + \sigma n, \sigma] \|_1 / \sqrt{\sigma}
+.. math:: G = \arg\min_G E \| v - G[v + \sigma n, s] \|_1 / \sqrt{\sigma}
 
-where v is a part of a scan, n white noise of unit variance.
+where v is a part of a scan, n noise of unit variance, white or smooth, and s what is told of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import final
 
 import numpy as np
@@ -36,19 +37,21 @@ def learn_denoising(
     scans: Sequence[Tensor | np.ndarray],
     config: LearningConfig | None = None,
     *,
+    start: CarriedDenoiser | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> CarriedDenoiser:
     """Learn to take noise out of several scans, for others.
 
-    Parts of the scans get noise of random size, Gaussian or Rician, and are mirrored, turned, seen
-    through thick slices, with their contrast bent. An interrupt (Ctrl-C) ends learning early with
-    the best weights so far.
+    Parts of the scans get noise of random size, Gaussian or Rician, white or smooth, and are
+    mirrored, turned, seen through thick slices, with their contrast bent. An interrupt (Ctrl-C)
+    ends learning early with the best weights so far.
 
     Args:
         scans: (C, *spatial) with 3 spatial dimensions each, of which the first channel counts, as
             free of noise as can be had; one that is listed several times is drawn as often.
         config: how long to learn.
+        start: an operator to go on from; by default one that has learned nothing.
         checkpoint: file that keeps the state of learning, which goes on from it if it exists.
         progress: show a bar on stderr.
 
@@ -72,8 +75,8 @@ def learn_denoising(
     with learning() as interrupts:
         parts = NoisyTasks(checked_sources(scans), config.seed)
         with seeded(config.seed):
-            operator = CarriedDenoiser(WIDTH, WIDE, BLOCKS)
-        descent = _Learning(operator, parts, config, started)
+            operator = CarriedDenoiser(WIDTH, WIDE, BLOCKS) if start is None else deepcopy(start)
+        descent = _Learning(operator.requires_grad_(True), parts, config, started)
         descent.run(watch, interrupts)
     return descent.average.cpu()
 

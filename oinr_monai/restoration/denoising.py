@@ -190,7 +190,7 @@ def _descent(scan: Scan, config: DenoiseConfig, started: float) -> NoiseDescent:
         descent = OwnDenoising(scan, image, config, started)
     else:
         descent = CarriedDenoising(config.start, scan, image, config, started)
-    if descent.noise != config.noise and len(image) < FEWEST_REPEATS:
+    if not config.noise.known and len(image) < FEWEST_REPEATS:
         _warn_of_anatomy(image, descent.noise)
     return descent
 
@@ -205,7 +205,7 @@ def _warn_of_anatomy(image: Tensor, noise: NoiseModel) -> None:
     if details_hold_anatomy(image):
         warnings.warn(
             f"sigma was estimated as {asdict(noise)['sigma']} from details that seem to hold "
-            "anatomy, and is too large then; give sigma, or all repeats of the scan at once",
+            "anatomy, and may be too large; give sigma, or all repeats of the scan at once",
             stacklevel=5,
         )
 

@@ -58,11 +58,15 @@ class NoiseDescent(Descent):
         self.scale = IntensityScale.of(stable, mask)
         self.samples = self.scale.standardise(stable)
         sigma = (1 / torch.tensor(self.scale.std)).view(-1, *[1] * self.grid.spatial_dims)
-        self.cleaner = self.made(sigma).to(self.device)
         self.pose = self.posed()
+        # Of the noise along the axes of the pose.
+        self.smoothing = self.pose.along(self.noise.widths(self.grid.spatial_dims))
+        self.cleaner = self.made(sigma).to(self.device)
         counted = None if mask is None else self.pose.turned(mask[None])[0]
         halo, posed = self.cleaner.halo, self.pose.turned(self.samples)
-        self.patches = Patches(posed, counted, sigma, halo, self.places, config.seed)
+        self.patches = Patches(
+            posed, counted, sigma, self.smoothing, halo, self.places, config.seed
+        )
         voxels = image[0].numel() if mask is None else int(mask.sum())
         clock = Clock(*self.budget(voxels), started=started)
         learned = {"params": [p for p in self.cleaner.parameters() if p.requires_grad]}
@@ -113,7 +117,8 @@ class NoiseDescent(Descent):
 
         unseen = self.pose.back(self.patches.held[None])[0] > 0
         noisy, seed = self.samples / sigma, self.config.seed
-        return NoiseErrors(noisy, clean, unseen, self.mask, restore, seed)
+        widths = self.noise.widths(self.grid.spatial_dims)
+        return NoiseErrors(noisy, widths, clean, unseen, self.mask, restore, seed)
 
     def clean(self, noisy: Tensor) -> Tensor:
         """A whole noisy image (C, *spatial) to a clean one, both standardised."""

@@ -13,12 +13,14 @@ in units of the noise, all of it stabilised to unit variance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any, final
 
 import torch
 from torch import Tensor
+
+from oinr_monai.scanner.smooth_noise import smooth_noise
 
 from .conformal import ConformalScores, interpolated
 from .error_samples import Smoothing, neighbour_correlation
@@ -47,6 +49,7 @@ class NoiseErrors(Errors):
 
     Args:
         noisy: the stabilised image (C, *spatial), in units of the noise.
+        grain: smoothing of the noise along each axis, in voxels.
         clean: what cleans such images.
         unseen: voxels that count and that nothing was learned from (*spatial).
         mask: voxels that count (*spatial), or None.
@@ -57,6 +60,7 @@ class NoiseErrors(Errors):
     def __init__(
         self,
         noisy: Tensor,
+        grain: Sequence[float],
         clean: Cleaned,
         unseen: Tensor,
         mask: Tensor | None,
@@ -65,7 +69,7 @@ class NoiseErrors(Errors):
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.restore, self.answer = restore, clean(noisy)
-        again = self.answer + _drawn(noisy, generator)
+        again = self.answer + smooth_noise(noisy.shape, grain, generator)
         cleaned = clean(again)
         known, places = cleaned - self.answer, _places(noisy, mask)
         axes = tuple(range(noisy.ndim - 1))
@@ -81,7 +85,8 @@ class NoiseErrors(Errors):
         self.log_size = scale.log_size(_features(self.answer)).view_as(noisy)
         # Where the operator has learned, it may know the noise by heart, which no risk tells.
         fresh = _places(noisy, unseen)
-        risk = _risk(noisy, self.answer, clean, generator).flatten()[fresh]
+        probe = smooth_noise(noisy.shape, grain, generator)
+        risk = _risk(noisy, self.answer, clean, probe).flatten()[fresh]
         there = self.log_size.flatten()[fresh]
         self.gaps = _gaps(self.scores.centres, (there, risk), (rehearsed, errors.square()))
 
@@ -122,9 +127,8 @@ def _places(noisy: Tensor, mask: Tensor | None) -> Tensor:
     return mask.expand_as(noisy).flatten().nonzero()[:, 0]
 
 
-def _risk(noisy: Tensor, answer: Tensor, clean: Cleaned, generator: torch.Generator) -> Tensor:
+def _risk(noisy: Tensor, answer: Tensor, clean: Cleaned, probe: Tensor) -> Tensor:
     """Stein's estimate of the squared error at every voxel; only means of many are of use."""
-    probe = _drawn(noisy, generator)
     divergence = probe * (clean(noisy + STEP * probe) - answer) / STEP
     return (answer - noisy).square() - 1 + 2 * divergence
 

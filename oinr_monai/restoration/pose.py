@@ -63,6 +63,10 @@ class Pose:
         inverse = [self.order.index(d) + 1 for d in range(len(self.order))]
         return values.permute(0, *inverse).flip([d + 1 for d in self.flips])
 
+    def along(self, each: Sequence[float]) -> tuple[float, ...]:
+        """A number for each axis of the image, for the axes of the pose."""
+        return tuple(each[d] for d in self.order)
+
     def grid(self, grid: Grid) -> Grid:
         """The grid of what lies in the pose."""
         affine, dims = grid.affine.clone(), grid.spatial_dims

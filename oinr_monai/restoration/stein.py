@@ -1,4 +1,7 @@
-"""The risk of a denoiser without the truth, by Stein's identity."""
+"""The risk of a denoiser without the truth, by Stein's identity.
+
+Of noise with covariance C it takes probes with the same: their mean of z . J z is the trace of C J.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from oinr_monai.scanner.smooth_noise import smooth_noise
 
 __all__ = ["Patches", "on_device", "risk"]
 
@@ -31,6 +36,7 @@ class Patches:
         samples: standardised samples (C, *spatial).
         mask: voxels that count (*spatial), or None.
         sigma: size of the noise of the samples, (C, 1, ...).
+        smoothing: of the noise along each axis, in voxels: probes are as smooth.
         halo: voxels around a patch that its answer needs.
         places: of a patch.
         seed: seed of the blocks that are held out.
@@ -41,6 +47,7 @@ class Patches:
         samples: Tensor,
         mask: Tensor | None,
         sigma: Tensor,
+        smoothing: Sequence[float],
         halo: int,
         places: int,
         seed: int,
@@ -48,7 +55,7 @@ class Patches:
         dims = samples.ndim - 1
         around = np.pad(samples.numpy(), [(0, 0)] + [(halo, halo)] * dims, mode="reflect")
         self.samples, self.halo = torch.from_numpy(around), halo
-        self.sigma = sigma
+        self.sigma, self.smoothing = sigma, smoothing
         side = round(places ** (1 / dims))
         where = torch.ones(samples.shape[1:], dtype=torch.bool) if mask is None else mask
         held = _blocks(where.shape, torch.Generator().manual_seed(seed))
@@ -66,12 +73,12 @@ class Patches:
         ]
         inner = tuple(slice(i, i + n) for i, n in zip(start, self.size, strict=True))
         outer = tuple(slice(s.start, s.stop + 2 * self.halo) for s in inner)
-        # White noise has no direction: mirror images of a patch are as good as other patches.
+        # Noise has no direction: mirror images of a patch are as good as other patches.
         mirrored = torch.rand(len(inner), generator=generator) < 0.5
         axes = [axis - len(inner) for axis in mirrored.nonzero().flatten().tolist()]
         noisy = self.samples[(slice(None), *outer)].flip(axes)
         weight = (self.held if held_out else self.learnt)[inner].flip(axes)
-        probe = torch.randn(noisy.shape, generator=generator)
+        probe = smooth_noise(noisy.shape, self.smoothing, generator)
         centre = (slice(None), *[slice(self.halo, self.halo + n) for n in self.size])
         pair = torch.stack([noisy, noisy + STEP * self.sigma * probe])
         return {"image": pair, "label": (noisy[centre], probe[centre], self.sigma, weight)}

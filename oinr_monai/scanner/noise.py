@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .noise_level import known_level
+from .noise_level import known_noise
+from .smooth_noise import MOST_SMOOTHING, smooth_noise
 
 __all__ = ["GaussianNoise", "NoiseModel", "PhotonNoise", "RicianNoise"]
 
@@ -67,35 +68,69 @@ class NoiseModel(ABC):
         """Whether stabilising is a mere scaling."""
         return False
 
+    @property
+    def known(self) -> bool:
+        """Whether its size is given, and not to be estimated."""
+        return True
+
+    def widths(self, dims: int) -> tuple[float, ...]:
+        """Voxels by which noise is smooth along each of so many axes: 0 where it is white."""
+        return (0.0,) * dims
+
 
 @dataclass(frozen=True)
-class GaussianNoise(NoiseModel):
+class _SizedNoise(NoiseModel):
+    """Noise of a size that is given or estimated, white or smooth."""
+
+    sigma: float | tuple[float, ...] | None = None
+    smoothing: float | tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_sigma(self.sigma)
+        _check_smoothing(self.smoothing)
+
+    def widths(self, dims: int) -> tuple[float, ...]:
+        """Smoothing along each of so many axes."""
+        if not isinstance(self.smoothing, tuple):
+            return (float(self.smoothing or 0),) * dims
+        if len(self.smoothing) != dims:
+            raise ValueError(f"smoothing must be one number or {dims}, got {self.smoothing}")
+        return self.smoothing
+
+    @property
+    def known(self) -> bool:
+        """Whether sigma is given."""
+        return self.sigma is not None
+
+
+@dataclass(frozen=True)
+class GaussianNoise(_SizedNoise):
     """Noise of the same size everywhere, y = x + sigma n.
 
     Args:
         sigma: standard deviation, one number or one per channel, in the image's intensities;
             estimated if None.
+        smoothing: standard deviation in voxels of the Gaussian that smoothed the noise, as an
+            interpolation does, one number or one per spatial axis; 0 is white noise; estimated if
+            None.
 
     Raises:
-        ValueError: if ``sigma`` is not positive.
+        ValueError: if ``sigma`` is not positive, or ``smoothing`` not 0 to 1.
 
     Example:
         >>> GaussianNoise(sigma=2.0).stabilise(torch.tensor([[6.0]])).item()
         3.0
     """
 
-    sigma: float | tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        _check_sigma(self.sigma)
-
     def add(self, signal: Tensor, generator: torch.Generator) -> Tensor:
         """A noisy sample of a signal (C, ...)."""
-        return signal + _column(self.sigma, signal) * _normal(signal, generator)
+        widths = self.widths(signal.ndim - 1)
+        return signal + _column(self.sigma, signal) * _normal(signal, generator, widths)
 
     def estimated(self, image: Tensor, mask: Tensor | None = None) -> Self:
-        """The model with sigma estimated where it is not given, from 5 channels on as repeats."""
-        return self if self.sigma is not None else replace(self, sigma=known_level(image, mask))
+        """The model with what is not given estimated, from 5 channels on as repeats."""
+        sigma, smoothing = known_noise(image, mask, self.sigma, self.smoothing)
+        return replace(self, sigma=sigma, smoothing=smoothing)
 
     def stabilise(self, image: Tensor) -> Tensor:
         """The image over sigma."""
@@ -112,7 +147,7 @@ class GaussianNoise(NoiseModel):
 
 
 @dataclass(frozen=True)
-class RicianNoise(NoiseModel):
+class RicianNoise(_SizedNoise):
     """Noise of magnitude images, y = |x + sigma (n + i m)|, as in MRI: biased where x is small.
 
     Without signal the mean is 1.253 sigma and the standard deviation 0.655 sigma; both are taken
@@ -124,9 +159,10 @@ class RicianNoise(NoiseModel):
     Args:
         sigma: standard deviation in each of the two parts, one number or one per channel, in the
             image's intensities; estimated if None.
+        smoothing: as of :class:`GaussianNoise`.
 
     Raises:
-        ValueError: if ``sigma`` is not positive.
+        ValueError: if ``sigma`` is not positive, or ``smoothing`` not 0 to 1.
 
     Example:
         >>> noise = RicianNoise(sigma=2.0)
@@ -135,26 +171,20 @@ class RicianNoise(NoiseModel):
         100
     """
 
-    sigma: float | tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        _check_sigma(self.sigma)
-
     def add(self, signal: Tensor, generator: torch.Generator) -> Tensor:
         """A noisy sample of a signal (C, ...)."""
-        sigma = _column(self.sigma, signal)
-        real = signal + sigma * _normal(signal, generator)
-        return torch.hypot(real, sigma * _normal(signal, generator))
+        sigma, widths = _column(self.sigma, signal), self.widths(signal.ndim - 1)
+        real = signal + sigma * _normal(signal, generator, widths)
+        return torch.hypot(real, sigma * _normal(signal, generator, widths))
 
     def estimated(self, image: Tensor, mask: Tensor | None = None) -> Self:
-        """The model with sigma estimated where it is not given, from 5 channels on as repeats."""
-        if self.sigma is not None:
-            return self
-        sigma = known_level(image, mask)
-        for _ in range(6):
-            left = known_level(replace(self, sigma=sigma).stabilise(image), mask)
-            sigma = tuple(s * each for s, each in zip(sigma, left, strict=True))
-        return replace(self, sigma=sigma)
+        """The model with what is not given estimated, from 5 channels on as repeats."""
+        sigma, smoothing = known_noise(image, mask, self.sigma, self.smoothing)
+        for _ in range(6 if self.sigma is None else 0):
+            stable = replace(self, sigma=sigma).stabilise(image)
+            left, smoothing = known_noise(stable, mask, None, self.smoothing)
+            sigma = tuple((torch.tensor(sigma) * torch.tensor(left)).tolist())
+        return replace(self, sigma=sigma, smoothing=smoothing)
 
     def stabilise(self, image: Tensor) -> Tensor:
         """The integral of 1 over the standard deviation that goes with each mean."""
@@ -233,7 +263,7 @@ class PhotonNoise(NoiseModel):
         if float(signal.min()) < 0:
             raise ValueError(f"signal must be 0 or more, got {float(signal.min())}")
         photons = torch.poisson(self.counts * signal, generator=generator)
-        return (photons + self.readout * _normal(signal, generator)) / self.counts
+        return (photons + self.readout * _normal(signal, generator, ())) / self.counts
 
     def estimated(self, image: Tensor, mask: Tensor | None = None) -> Self:
         """The model as it is: it has nothing to estimate."""
@@ -278,14 +308,20 @@ def _beyond(x: Tensor, places: _Table) -> Tensor:
     return (x - float(places[-1])).clamp_min(0)
 
 
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+def _normal(like: Tensor, generator: torch.Generator, widths: tuple[float, ...]) -> Tensor:
+    return smooth_noise(like.shape, widths, generator).to(like)
 
 
 def _check_sigma(sigma: float | tuple[float, ...] | None) -> None:
     for each in (sigma,) if isinstance(sigma, int | float) else sigma or ():
         if not 0 < each < math.inf:
             raise ValueError(f"sigma must be positive, got {sigma}")
+
+
+def _check_smoothing(smoothing: float | tuple[float, ...] | None) -> None:
+    for each in (smoothing,) if isinstance(smoothing, int | float) else smoothing or ():
+        if not 0 <= each <= MOST_SMOOTHING:
+            raise ValueError(f"smoothing must be 0 to {MOST_SMOOTHING} voxels, got {smoothing}")
 
 
 def _column(sigma: float | tuple[float, ...] | None, like: Tensor) -> Tensor:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .details import Details, block_levels, kept_part, smoothing_of
+
 __all__ = [
     "FEWEST_REPEATS",
     "details_hold_anatomy",
-    "known_level",
+    "known_noise",
     "noise_level",
     "repeat_noise_level",
 ]
@@ -20,20 +23,19 @@ __all__ = [
 # Channels from which they may be repeats of one scene: fewer may be colours, or contrasts. By hand.
 FEWEST_REPEATS = 5
 
-# Details below this part of a channel's greatest intensity are what rounding in float64 leaves.
-ROUNDING = 1e-12
+# Growth of details from which noise is taken for smooth, where they are alike everywhere and where
+# they hold anatomy; chosen with what is in details.py.
+GROWTH, ANATOMY = 1.3, 1.6
 
 
 def noise_level(image: Tensor, mask: Tensor | None = None) -> tuple[float, ...]:
-    r"""Standard deviation of the noise of each channel, from the finest details of the image.
+    """Standard deviation of the noise of each channel, from the finest details of the image.
 
-    The second differences along all axes, :math:`(1, -2, 1) / \sqrt 6` each, remove what is smooth
-    and keep white noise as it is; their median magnitude over 0.6745 passes over the edges. Noise
-    that is smooth itself, as after interpolation, is underestimated; where most voxels hold edges
-    it is overestimated.
-
-    References:
-        Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 1994.
+    They are looked at where the blurred image changes least, so that edges and texture count
+    little; where a magnitude image holds no signal its noise is smaller, and is not looked at. Of
+    noise that is smooth itself, as after an interpolation, the size before details lost their part
+    (:mod:`~oinr_monai.scanner.details`). Where the scene is as fine as the noise it is
+    overestimated.
 
     Args:
         image: the image, shape (C, *spatial).
@@ -47,28 +49,14 @@ def noise_level(image: Tensor, mask: Tensor | None = None) -> tuple[float, ...]:
         >>> round(noise_level(5 * noise + 100)[0], 1)
         5.0
     """
-    detail, inside = _details(image, mask)
-    return tuple(_spread(channel[inside]) for channel in detail)
-
-
-def _details(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    # Second differences along all axes, white noise keeping its size, and where they count.
-    detail, inside = image.double(), torch.ones(image.shape[1:], dtype=torch.bool)
-    inside = inside if mask is None else mask.clone()
-    for axis in (d for d in range(1, image.ndim) if image.shape[d] > 2):
-        size = detail.shape[axis] - 2
-        before, here, after = (detail.narrow(axis, i, size) for i in range(3))
-        detail = (before - 2 * here + after) / math.sqrt(6)
-        inside = inside.narrow(axis - 1, 1, size)
-    rounding = ROUNDING * image.flatten(1).double().abs().amax(1).view(-1, *[1] * inside.ndim)
-    return torch.where(detail.abs() > rounding, detail, 0.0), inside
+    return _checked(_one_by_one(image, mask, None)[0])
 
 
 def details_hold_anatomy(image: Tensor) -> bool:
     """Whether the finest details of an image differ too much from place to place to be noise.
 
     Blocks of some 100 voxels of white noise are alike: the quietest tenth of them has 0.8 times the
-    level of the middle one. Below 0.65, what :func:`noise_level` sees is the scene.
+    level of the middle one. Below 0.65, details are of the scene in places.
 
     Args:
         image: the image, shape (C, *spatial).
@@ -78,17 +66,7 @@ def details_hold_anatomy(image: Tensor) -> bool:
         >>> details_hold_anatomy(noise)
         False
     """
-    detail, _ = _details(image, None)
-    axes = [d for d in range(1, detail.ndim) if detail.shape[d] >= 5]
-    if not axes:
-        return False
-    side = round(125 ** (1 / len(axes)))
-    blocks = detail.abs()
-    for axis in axes:
-        blocks = blocks.unfold(axis, min(side, blocks.shape[axis]), min(side, blocks.shape[axis]))
-    blocks = blocks.flatten(detail.ndim).flatten(0, -2)
-    blocks = blocks[(blocks > 0).double().mean(dim=1) > 0.9]
-    levels = blocks.median(dim=1).values
+    levels = torch.cat([block_levels(channel) for channel in image])
     return len(levels) >= 8 and float(levels.quantile(0.1)) < 0.65 * float(levels.median())
 
 
@@ -113,23 +91,76 @@ def repeat_noise_level(series: Tensor, mask: Tensor | None = None) -> float:
     """
     if len(series) < 3:
         raise ValueError(f"series must hold 3 frames or more, got {len(series)}")
-    levels = [noise_level(series[lag:] - series[:-lag], mask) for lag in (1, 2)]
-    return min(float(np.median(level)) for level in levels) / math.sqrt(2)
+    return _checked((_repeated(series, mask, None)[0],))[0]
 
 
-def known_level(image: Tensor, mask: Tensor | None) -> tuple[float, ...]:
-    """The scene only adds to either estimate, so that the smaller is the nearer."""
-    levels = noise_level(image, mask)
-    if len(image) < FEWEST_REPEATS:
-        return levels
-    repeats = repeat_noise_level(image, mask)
-    return tuple(min(level, repeats) for level in levels)
+def known_noise(
+    image: Tensor,
+    mask: Tensor | None,
+    sigma: float | tuple[float, ...] | None,
+    smoothing: float | tuple[float, ...] | None,
+) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+    """Size of the noise of each channel, and its smoothing along each axis in voxels.
+
+    From some channels on they may be repeats. The scene only adds to either estimate of the size,
+    so that the smaller is the nearer.
+
+    Args:
+        image: (C, *spatial).
+        mask: where to look (*spatial), or None.
+        sigma: size where it is known: it stays.
+        smoothing: where it is known, for all axes or each: it stays.
+
+    Raises:
+        ValueError: if the size is not known, and there are no details that would tell it.
+    """
+    if sigma is not None and smoothing is not None:
+        return sigma, smoothing
+    found = (_one_by_one if len(image) < FEWEST_REPEATS else _as_repeats)(image, mask, smoothing)
+    return (_checked(found[0]) if sigma is None else sigma), found[1]
 
 
-def _spread(details: Tensor) -> float:
-    # Constant background, cut out or padded, is no sample of the noise.
-    magnitude = details.abs()
-    magnitude = magnitude[magnitude > 0]
-    if len(magnitude) < 8:
+def _checked(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if min(levels) == 0:
         raise ValueError("image must hold noise in its details, got none; give sigma")
-    return float(magnitude.median()) / 0.6745
+    return levels
+
+
+def _as_repeats(
+    image: Tensor, mask: Tensor | None, smoothing: float | tuple[float, ...] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    size, widths = _repeated(image, mask, smoothing)
+    levels, _ = _one_by_one(image, mask, widths)
+    return tuple(min(level, size) for level in levels), widths
+
+
+def _one_by_one(
+    image: Tensor, mask: Tensor | None, smoothing: float | tuple[float, ...] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    details = [Details.of(channel, mask, quiet=True) for channel in image]
+    least = ANATOMY if details_hold_anatomy(image) else GROWTH
+    widths = _smoothing(details, least) if smoothing is None else _each(smoothing, image.ndim - 1)
+    return tuple(each.level / kept_part(widths) for each in details), widths
+
+
+def _repeated(
+    series: Tensor, mask: Tensor | None, smoothing: float | tuple[float, ...] | None
+) -> tuple[float, tuple[float, ...]]:
+    # Differences hold no anatomy: they are looked at everywhere.
+    found = []
+    for lag in (1, 2):
+        details = [Details.of(each, mask, quiet=False) for each in series[lag:] - series[:-lag]]
+        dims = series.ndim - 1
+        widths = _smoothing(details, GROWTH) if smoothing is None else _each(smoothing, dims)
+        level = float(np.median([each.level for each in details]))
+        found.append((level / math.sqrt(2) / kept_part(widths), widths))
+    return min(found)
+
+
+def _smoothing(details: Sequence[Details], least: float) -> tuple[float, ...]:
+    growth = np.median([each.growth for each in details], axis=0)
+    return tuple(smoothing_of(each, least) for each in growth.tolist())
+
+
+def _each(smoothing: float | tuple[float, ...], dims: int) -> tuple[float, ...]:
+    return smoothing if isinstance(smoothing, tuple) else (float(smoothing),) * dims

@@ -13,7 +13,10 @@ from scripts.shared.open_scans import scans
 
 
 def learn(
-    program: Callable[..., CarriedDenoiser | CarriedOperator], noise: float, output: str
+    program: Callable[..., CarriedDenoiser | CarriedOperator],
+    noise: float,
+    output: str,
+    load: Callable[[Path], CarriedDenoiser] | None = None,
 ) -> None:
     """Read the arguments, learn, and save what was learned.
 
@@ -21,15 +24,19 @@ def learn(
         program: that learns.
         noise: the most that heads of random contrast get, over their range.
         output: file to save it to, if none is told.
+        load: reads an operator that the program can go on from.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--output", type=Path, default=Path(output))
+    if load is not None:
+        parser.add_argument("--start", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config = LearningConfig(arguments.steps, arguments.seconds)
     checkpoint = arguments.output.with_suffix(".checkpoint")
     seen = scans(arguments.data, noise)
-    program(seen, config, checkpoint=checkpoint, progress=True).save(arguments.output)
+    start = {} if load is None or arguments.start is None else {"start": load(arguments.start)}
+    program(seen, config, checkpoint=checkpoint, progress=True, **start).save(arguments.output)

@@ -7,7 +7,7 @@ from oinr_monai import CarriedDenoiser, DenoiseConfig, GaussianNoise, Grid, Rici
 from oinr_monai.coding.tensor_file import write_tensor_file
 from oinr_monai.images.metrics import psnr
 from oinr_monai.restoration import carried_denoiser, carried_denoising
-from oinr_monai.restoration.carried_denoiser import shipped_denoiser
+from oinr_monai.restoration.carried_denoiser import shipped_denoiser, told_noise
 from oinr_monai.restoration.carried_denoising import Adapted
 from oinr_monai.restoration.noisy_tasks import NoisyTasks
 from oinr_monai.restoration.scan_parts import Source
@@ -54,17 +54,19 @@ def test_parts_are_put_together_as_the_whole(shape, monkeypatch):
 
 def test_gradients_reach_every_weight():
     made = denoiser()
-    made(drawn(1, 2, 8, 8, 8)).square().mean().backward()
+    made(drawn(1, 5, 8, 8, 8)).square().mean().backward()
     assert all(bool(weight.grad.abs().max() > 0) for weight in made.parameters())
 
 
 def test_patches_are_cleaned_as_the_whole_far_from_their_borders():
-    made = Adapted(denoiser(), torch.tensor([0.2, 0.7]).view(2, 1, 1, 1))
+    smoothing = (0.5, 0.0, 0.8)
+    made = Adapted(denoiser(), torch.tensor([0.2, 0.7]).view(2, 1, 1, 1), smoothing)
     noisy = drawn(2, 12, 12, 12)
     patch = made(noisy[None])[0]
     assert patch.shape == (2, 4, 4, 4)
     for channel, sigma in enumerate((0.2, 0.7)):
-        seen = torch.stack([noisy[channel], torch.full((12, 12, 12), sigma)])[None]
+        told = told_noise(sigma, smoothing).view(-1, 1, 1, 1).expand(-1, 12, 12, 12)
+        seen = torch.cat([noisy[channel][None], told])[None]
         torch.testing.assert_close(patch[channel], made.operator(seen)[0, 0, 4:8, 4:8, 4:8])
 
 
@@ -85,6 +87,27 @@ def test_the_shipped_one_has_seen_much():
         noisy = GaussianNoise(sigma).add(clean, torch.Generator().manual_seed(1))
         found = shipped_denoiser().clean(noisy[0], sigma)[None]
         assert psnr(found, clean) > psnr(noisy, clean) + 4.8
+
+
+def test_it_takes_out_smooth_noise_that_it_is_told_of():
+    clean, smoothing = plateau(32, 30, 28), (0.6, 0.7, 0.0)
+    noisy = GaussianNoise(0.1, smoothing).add(clean, torch.Generator().manual_seed(1))
+    told, untold = (shipped_denoiser().clean(noisy[0], 0.1, each)[None] for each in (smoothing, ()))
+    assert psnr(told, clean) > max(psnr(untold, clean), psnr(noisy, clean)) + 1
+
+
+def test_what_it_is_told_of_axes_follows_them():
+    # However the image is stored, and whatever is told of its noise.
+    noisy = drawn(1, 20, 18, 16)
+    noisy[:, :7] += 2
+    noisy[:, :, :5] += 1
+    noise = GaussianNoise(1.0, (0.7, 0.0, 0.4))
+    wanted = denoise(noisy, DenoiseConfig(noise)).sample()
+    turned = GaussianNoise(1.0, (0.4, 0.7, 0.0))
+    found = denoise(noisy.permute(0, 3, 1, 2), DenoiseConfig(turned)).sample()
+    torch.testing.assert_close(found.permute(0, 2, 3, 1), wanted, rtol=1e-4, atol=1e-4)
+    other = denoise(noisy, DenoiseConfig(GaussianNoise(1.0, (0.0, 0.7, 0.4)))).sample()
+    assert not torch.allclose(other, wanted, atol=1e-2)
 
 
 # ---- files ---------------------------------------------------------------------------------------

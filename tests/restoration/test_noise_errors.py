@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from oinr_monai import DenoiseConfig, GaussianNoise, RicianNoise, denoise, denoise_trusted
+from oinr_monai.restoration import noise_errors
 from oinr_monai.restoration.noise_errors import NoiseErrors
 from oinr_monai.scanner.noise import NoiseModel
+from oinr_monai.scanner.smooth_noise import smooth_noise
 
 
 def drawn(*shape, seed=0):
@@ -39,20 +41,39 @@ def test_intervals_of_what_carries_over_are_nearly_as_wide_as_they_promise():
     assert 0.78 < coverage(found) < 0.99
 
 
-def test_errors_that_a_smoother_leaves_are_told_without_the_truth():
+@pytest.mark.parametrize("grain", [0.0, 0.6])
+def test_errors_that_a_smoother_leaves_are_told_without_the_truth(grain):
     # Of a running mean the bias is known, and Stein's estimate sees it where added noise does not.
     truth = torch.sin(torch.arange(4000.0) / 2)[None] * 3
+    noisy = truth + smooth_noise((1, 4000), (grain,), torch.Generator().manual_seed(0))
 
     def clean(noisy):
         return torch.nn.functional.avg_pool1d(noisy[None], 5, 1, 2, count_include_pad=False)[0]
 
     every = torch.ones(4000, dtype=torch.bool)
-    errors = NoiseErrors(truth + drawn(1, 4000), clean, every, None, lambda x: x, seed=0)
+    errors = NoiseErrors(noisy, (grain,), clean, every, None, lambda x: x, seed=0)
     left, width = (errors.answer - truth).abs(), errors.half_width(0.9)
     without = errors.scores.half_width(errors.log_size, 0.9)
     covered, plainly = (float((left <= w).double().mean()) for w in (width, without))
     assert covered > 0.8 > plainly
     assert float(errors.gaps.mean()) > 1.1
+
+
+def test_the_risk_of_smooth_noise_is_that_of_the_truth():
+    # A running mean keeps the more of noise the smoother it is: probes as smooth tell how much.
+    truth = torch.sin(torch.arange(40_000.0) / 3)[None] * 3
+
+    def clean(noisy):
+        return torch.nn.functional.avg_pool1d(noisy[None], 3, 1, 1, count_include_pad=False)[0]
+
+    for grain, told in ((0.7, True), (0.0, True), (0.7, False)):
+        draws = torch.Generator().manual_seed(1)
+        noisy = truth + smooth_noise(truth.shape, (grain,), draws)
+        probe = smooth_noise(truth.shape, (grain if told else 0.0,), draws)
+        answer = clean(noisy)
+        risk = float(noise_errors._risk(noisy, answer, clean, probe).mean())
+        real = float((answer - truth).square().mean())
+        assert (risk == pytest.approx(real, rel=0.06)) is told
 
 
 def test_the_same_image_has_the_same_map_in_its_own_units():

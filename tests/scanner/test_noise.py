@@ -11,6 +11,7 @@ import torch
 from oinr_monai import GaussianNoise, NoiseModel, PhotonNoise, RicianNoise, add_photon_noise
 from oinr_monai.scanner.noise import _photon_tables
 from oinr_monai.scanner.noise_level import noise_level, repeat_noise_level
+from oinr_monai.scanner.smooth_noise import correlation, smooth_noise
 from oinr_monai.testing import noise_laws
 from tests.phantoms import plateau
 
@@ -95,9 +96,63 @@ def test_sigma_is_estimated(
     assert found == (pytest.approx(0.05, rel=0.15),)
 
 
-@pytest.mark.parametrize("noise", [GaussianNoise(0.3), RicianNoise((0.2, 0.4)), PhotonNoise()])
+@pytest.mark.parametrize(
+    "noise", [GaussianNoise(0.3, 0.0), RicianNoise((0.2, 0.4), (0.5, 0.0)), PhotonNoise()]
+)
 def test_what_is_known_is_not_estimated(noise: NoiseModel, generator: torch.Generator) -> None:
-    assert noise.estimated(torch.rand(2, 9, 8, generator=generator)) is noise
+    assert noise.estimated(torch.rand(2, 9, 8, generator=generator)) == noise
+
+
+@pytest.mark.parametrize("kind", [GaussianNoise, RicianNoise])
+@pytest.mark.parametrize("smoothing", [(0.6, 0.6, 0.0), (0.8, 0.6, 0.7)])
+def test_smooth_noise_is_told_by_the_growth_of_its_details(
+    kind: type[GaussianNoise] | type[RicianNoise],
+    smoothing: tuple[float, ...],
+    generator: torch.Generator,
+) -> None:
+    noisy = kind(0.05, smoothing).add(2 + plateau(48, 48, 40), generator)
+    found = kind().estimated(noisy)
+    assert found.sigma == (pytest.approx(0.05, rel=0.12),)
+    assert found.smoothing == pytest.approx(smoothing, abs=0.07)
+    assert kind(0.05).estimated(noisy) == kind(0.05, found.smoothing)
+    told = kind(smoothing=smoothing).estimated(noisy)
+    assert told.smoothing == smoothing
+    assert told.sigma == (pytest.approx(0.05, rel=0.12),)
+
+
+def test_an_image_without_noise_tells_no_smoothing() -> None:
+    flat = torch.linspace(0, 1, 24).expand(1, 24, 24, 24)
+    assert GaussianNoise(0.1).estimated(flat).smoothing == (0.0, 0.0, 0.0)
+
+
+def test_smooth_noise_keeps_its_variance_up_to_the_borders(generator: torch.Generator) -> None:
+    noise = smooth_noise((4000, 12, 9), (0.7, 0.0), generator)
+    torch.testing.assert_close(noise.var(0), torch.ones(12, 9), rtol=0, atol=0.12)
+    for lag in (1, 2):
+        along = (noise[:, lag:] * noise[:, :-lag]).mean()
+        assert float(along) == pytest.approx(correlation(0.7, lag), abs=0.01)
+    assert float((noise[..., 1:] * noise[..., :-1]).mean()) == pytest.approx(0, abs=0.01)
+
+
+def test_texture_and_air_are_not_taken_for_the_noise(generator: torch.Generator) -> None:
+    # Three fifths hold texture of four times the noise, a fifth of a magnitude image no signal.
+    scene = torch.ones(1, 60, 40, 40)
+    scene[:, 24:] += 0.2 * torch.randn(1, 36, 40, 40, generator=generator)
+    scene[:, :12] = 0
+    noisy = RicianNoise(0.05).add(scene, generator)
+    assert GaussianNoise().estimated(noisy).sigma == (pytest.approx(0.05, rel=0.06),)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, (0.0, float("nan"))])
+def test_smoothing_is_checked(smoothing: float | tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"smoothing must be 0 to 1\.0 voxels, got"):
+        GaussianNoise(1.0, smoothing)
+
+
+def test_smoothing_is_one_number_or_one_for_each_axis(generator: torch.Generator) -> None:
+    assert GaussianNoise(1.0, 0.5).widths(3) == (0.5, 0.5, 0.5)
+    with pytest.raises(ValueError, match="smoothing must be one number or 3, got"):
+        GaussianNoise(1.0, (0.5, 0.5)).add(torch.zeros(1, 4, 4, 4), generator)
 
 
 def test_repeats_tell_the_noise_where_details_hold_anatomy(generator: torch.Generator) -> None:
