@@ -40,6 +40,10 @@ def denoise(  # noqa: PLR0913
     sigma: Annotated[
         float | None, typer.Option(metavar="S", help="Gaussian and Rician: size, else estimated.")
     ] = None,
+    smoothing: Annotated[
+        float | None,
+        typer.Option(metavar="W", help="And by how many voxels it is smooth, else estimated."),
+    ] = None,
     counts: Annotated[
         float | None, typer.Option(metavar="N", help="Photon: mean photons per unit of intensity.")
     ] = None,
@@ -77,23 +81,25 @@ def denoise(  # noqa: PLR0913
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Remove noise from an image, each channel or frame by itself.
+    """Remove noise from an image, each channel by itself, and from series.
 
     Volumes begin with an operator that learned from other scans. An output REP.oinr keeps the
     clean image as a function, for exact derivatives of it.
-    Five channels or more are taken for repeated frames, whose differences tell sigma.
+    Five channels or more are taken for the frames of a series: their differences tell sigma, and
+    volumes are cleaned jointly where that pays, unless --steps, --seconds or --error-map is given.
     """
     check_budget(steps, seconds)
     belonging = Belonging(dicom, image, uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     target = Target.of(output, belonging, suffixes, [image, mask], overwrite)
     check_page(report, [image, mask], overwrite)
-    model = _model(noise, sigma, counts, readout)
+    model = _model(noise, sigma, smoothing, counts, readout)
     from dataclasses import replace
 
     from oinr_monai.images.files import read_image
     from oinr_monai.images.masks import read_mask
     from oinr_monai.restoration.denoising import DenoiseConfig
+    from oinr_monai.restoration.series_denoising import is_series
     from oinr_monai.scanner.noise_level import FEWEST_REPEATS
 
     config = DenoiseConfig(model, steps, seconds, seed, device_of(device), _started(start))
@@ -119,7 +125,11 @@ def denoise(  # noqa: PLR0913
         checkpoints = [stack.enter_context(kept(output, resume, i)) for i in range(len(frames))]
         with about(image):
             progress = not as_json and sys.stderr.isatty()
-            found, widths = _each(frames, checkpoints, config, inside, progress, errors is not None)
+            if errors is None and is_series(volume, config):
+                found, widths = _jointly(volume, frame, config, inside), []
+            else:
+                trusts = errors is not None
+                found, widths = _each(frames, checkpoints, config, inside, progress, trusts)
         if found[-1].info.interrupted:
             stopped(found[-1].info["steps"], f"{output} is not written")
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
@@ -137,16 +147,21 @@ def _started(path: Path | None) -> CarriedDenoiser:
 
 
 def _model(
-    noise: str, sigma: float | None, counts: float | None, readout: float | None
+    noise: str,
+    sigma: float | None,
+    smoothing: float | None,
+    counts: float | None,
+    readout: float | None,
 ) -> NoiseModel:
     from oinr_monai.scanner.noise import GaussianNoise, PhotonNoise, RicianNoise
 
     if noise != "photon":
         if counts is not None or readout is not None:
             raise ValueError(f"--counts and --readout must go with --noise photon, got {noise}")
-        return GaussianNoise(sigma) if noise == "gaussian" else RicianNoise(sigma)
-    if sigma is not None:
-        raise ValueError("--sigma must go with --noise gaussian or rician; give --counts")
+        return (GaussianNoise if noise == "gaussian" else RicianNoise)(sigma, smoothing)
+    if sigma is not None or smoothing is not None:
+        name = "--sigma" if sigma is not None else "--smoothing"
+        raise ValueError(f"{name} must go with --noise gaussian or rician; give --counts")
     if counts is None:
         raise ValueError("--counts must be given with --noise photon")
     return PhotonNoise(counts, 2.0 if readout is None else readout)
@@ -158,6 +173,22 @@ def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:
     if frame >= len(image):
         raise ValueError(f"{path}: --frame must be 0 to {len(image) - 1}, got {frame}")
     return [image[frame : frame + 1]]
+
+
+def _jointly(
+    series: MetaTensor, frame: int | None, config: DenoiseConfig, inside: Tensor | None
+) -> list[Representation]:
+    from oinr_monai.images.meta import inherit
+    from oinr_monai.representation.exact import spline_representation
+    from oinr_monai.restoration.denoising import denoise as denoise_image
+
+    whole = denoise_image(series, config, mask=inside)
+    values, found = whole.sample().as_tensor(), []
+    info = whole.info | {"seconds": round(whole.info["seconds"] / len(values), 3)}
+    for i in range(len(values)) if frame is None else [frame]:
+        one = spline_representation(values[i : i + 1], whole.grid, info)
+        found.append(inherit(one, series[i : i + 1]))
+    return found
 
 
 def _each(
@@ -201,6 +232,7 @@ def _scores(found: list[Representation]) -> dict[str, Any]:
     return {
         "frames": len(found),
         "sigma": None if None in sigmas else [_number(each) for each in sigmas],
+        "smoothing": found[0].info["noise"].get("smoothing"),
         "risk": one("risk"),
         "steps": sum(one("steps")),
         "seconds": round(sum(one("seconds")), 3),

@@ -46,6 +46,7 @@ from .carried_denoising import CarriedDenoising
 from .noise_descent import NoiseDescent
 from .own_denoising import OwnDenoising
 from .restored import Restored
+from .series_denoising import denoised_series, is_series
 
 __all__ = ["DenoiseConfig", "add_photon_noise", "denoise", "denoise_trusted"]
 
@@ -103,8 +104,10 @@ def denoise(
     An interrupt (Ctrl-C) ends it early with the best weights so far, marked in its ``info``.
 
     Args:
-        image: (C, *spatial) with 1 to 3 spatial dimensions; the channels are denoised together,
-            but for volumes that begin with an operator of other scans.
+        image: (C, *spatial) with 1 to 3 spatial dimensions. The channels are denoised together,
+            but for volumes that begin with an operator of other scans. Those of 5 channels or more
+            are taken for a series, from which nothing is learned if no budget is given: noise is
+            what its frames do not have in common (:mod:`~oinr_monai.restoration.low_rank`).
         config: how to denoise.
         mask: voxels to learn from, (*spatial) or (1, *spatial); all if None.
         checkpoint: file that keeps the state of learning, which goes on from it if it exists.
@@ -131,8 +134,11 @@ def denoise(
     watch = Watch(checkpoint, progress=progress)
     with learning() as interrupts:
         (scan,) = checked_scans([image], mask)
-        descent = _descent(scan, config, started)
-        result = descent.result(descent.run(watch, interrupts))
+        if config.start is not None and is_series(scan.image, config):
+            result = denoised_series(config.start, scan, _finite(scan), config, started)
+        else:
+            descent = _descent(scan, config, started)
+            result = descent.result(descent.run(watch, interrupts))
     return inherit(result, image)
 
 

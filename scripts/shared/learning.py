@@ -30,12 +30,13 @@ def learn(
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(output))
     if load is not None:
         parser.add_argument("--start", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    config = LearningConfig(arguments.steps, arguments.seconds)
+    config = LearningConfig(arguments.steps, arguments.seconds, arguments.seed)
     checkpoint = arguments.output.with_suffix(".checkpoint")
     seen = scans(arguments.data, noise)
     start = {} if load is None or arguments.start is None else {"start": load(arguments.start)}
