@@ -125,10 +125,10 @@ def denoise(  # noqa: PLR0913
         checkpoints = [stack.enter_context(kept(output, resume, i)) for i in range(len(frames))]
         with about(image):
             progress = not as_json and sys.stderr.isatty()
-            if errors is None and is_series(volume, config):
-                found, widths = _jointly(volume, frame, config, inside), []
+            trusts = errors is not None
+            if is_series(volume, config) and not trusts:
+                found, widths = _jointly(volume, frame, config, inside)
             else:
-                trusts = errors is not None
                 found, widths = _each(frames, checkpoints, config, inside, progress, trusts)
         if found[-1].info.interrupted:
             stopped(found[-1].info["steps"], f"{output} is not written")
@@ -177,7 +177,7 @@ def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:
 
 def _jointly(
     series: MetaTensor, frame: int | None, config: DenoiseConfig, inside: Tensor | None
-) -> list[Representation]:
+) -> tuple[list[Representation], list[MetaTensor]]:
     from oinr_monai.images.meta import inherit
     from oinr_monai.representation.exact import spline_representation
     from oinr_monai.restoration.denoising import denoise as denoise_image
@@ -188,7 +188,7 @@ def _jointly(
     for i in range(len(values)) if frame is None else [frame]:
         one = spline_representation(values[i : i + 1], whole.grid, info)
         found.append(inherit(one, series[i : i + 1]))
-    return found
+    return found, []
 
 
 def _each(

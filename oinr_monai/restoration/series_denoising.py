@@ -113,24 +113,24 @@ class _Both:
     def answer(self) -> tuple[Tensor, float, bool]:
         """Clean frames (T, x, y, z), their risk, and whether they were cleaned jointly."""
         common, probed = (low_rank(each, self.smoothing) for each in (self.noisy, self.probed))
-        left = PART * max(self._risk(common, probed, range(len(common))), 0.0) ** 0.5
-        some = torch.linspace(0, len(common) - 1, COMPARED).round().long().tolist()
-        risks = {
-            jointly: self._risk(*(self._cleaned(each[some], size) for each in both), some)
-            for jointly, size, both in (
-                (True, left, (common, probed)),
-                (False, 1.0, (self.noisy, self.probed)),
-            )
-        }
-        jointly = risks[True] < risks[False]
-        chosen = (common, left) if jointly else (self.noisy, 1.0)
-        return self._cleaned(*chosen), risks[jointly], jointly
+        left = PART * max(self._risk(range(len(common)), common, probed), 0.0) ** 0.5
+        jointly = self._risk_after(common, probed, left)
+        alone = self._risk_after(self.noisy, self.probed, 1.0)
+        if jointly < alone:
+            return self._cleaned(common, left), jointly, True
+        return self._cleaned(self.noisy, 1.0), alone, False
+
+    def _risk_after(self, frames: Tensor, probed: Tensor, size: float) -> float:
+        some = torch.linspace(0, len(frames) - 1, COMPARED).round().long().tolist()
+        return self._risk(some, *(self._cleaned(each[some], size) for each in (frames, probed)))
 
     def _cleaned(self, frames: Tensor, size: float) -> Tensor:
+        if size == 0:
+            return frames
         sizes = torch.full((len(frames), 1, 1, 1), size)
         return Adapted(self.start, sizes, self.smoothing).to(self.device).whole(frames)
 
-    def _risk(self, clean: Tensor, probed: Tensor, frames: Sequence[int]) -> float:
+    def _risk(self, frames: Sequence[int], clean: Tensor, probed: Tensor) -> float:
         noisy, probe = (each[list(frames)] for each in (self.noisy, self.probe))
         each = (clean - noisy).square() - 1 + 2 * probe * (probed - clean) / STEP
         return float(each.mean() if self.counted is None else each[:, self.counted].mean())

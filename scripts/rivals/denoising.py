@@ -59,12 +59,12 @@ def nl_means(noisy: Tensor, sigma: float) -> list[Callable[[], Tensor]]:
 def elsewhere(
     python: str, method: str, noisy: Tensor, sigma: float, spectrum: Tensor | None = None
 ) -> tuple[Tensor, float]:
-    """A volume (1, x, y, z) as BM4D or DIPY clean it in their own environment, and seconds.
+    """A volume (1, x, y, z) as others clean it in their own environment, and seconds.
 
     Args:
         python: command of that environment's Python.
-        method: "BM4D" or "DIPY".
-        noisy: the volume.
+        method: "BM4D", "DIPY" or "MPPCA", which is of DIPY too.
+        noisy: the volume, or for the last a series (1, T, x, y, z).
         sigma: size of the noise.
         spectrum: power of the noise at each frequency (x, y, z), for BM4D; white if None.
     """

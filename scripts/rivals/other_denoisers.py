@@ -1,4 +1,4 @@
-"""What BM4D and DIPY make of a noisy volume: a program for an environment that has them.
+"""What BM4D and DIPY make of a noisy volume or series: a program for an environment that has them.
 
 PYTHON scripts/rivals/other_denoisers.py METHOD NOISY.npy SIGMA ANSWER.npy [SPECTRUM.npy]
 
@@ -22,6 +22,11 @@ def main() -> None:
         noise = np.load(spectrum[0]) if spectrum else float(sigma)
         started = time.process_time()
         found = bm4d(noisy, noise)
+    elif method == "MPPCA":
+        from dipy.denoise.localpca import mppca
+
+        started = time.process_time()
+        found = np.moveaxis(mppca(np.moveaxis(noisy, 0, -1), patch_radius=2), -1, 0)
     else:
         from dipy.denoise.nlmeans import nlmeans
 
