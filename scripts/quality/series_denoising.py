@@ -8,9 +8,9 @@ environment with dipy.
 Clean series are made of the middle of two volumes, over their range: repeats of one image; two
 kinds of frames by turns, as in arterial spin labelling; a bolus that passes later in some places
 than in others; and five images that lie turned to each other, which have little in common. Noise is
-Gaussian and white; on repeats also smoothed by 0.6 voxels. `denoise` finds its size and smoothing by
-itself; DIPY's `mppca` finds its size, and has windows of the same side. The mean over frames is what
-repeats allow at best where nothing is known of images.
+Gaussian and white; on repeats also smoothed by 0.6 voxels. `denoise` finds its size and smoothing
+by itself; DIPY's `mppca` finds its size, and has windows of the same side. The mean over frames is
+what repeats allow at best where nothing is known of images.
 """
 
 from __future__ import annotations
