@@ -34,7 +34,7 @@ SIZES = (0.02, 0.8)
 RICIAN, THICK, THICKEST = 0.4, 0.5, 4
 
 # The part of the tasks whose noise is smooth, and of those along all axes; by how many voxels.
-SMOOTH, ALL_AXES, SMOOTHING = 0.4, 0.6, (0.35, 1.0)
+SMOOTH, ALL_AXES, SMOOTHING = 0.5, 0.6, (0.35, 1.0)
 
 # Side of a patch, in voxels; even, as the operator asks for.
 SIDE = 32

@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Self
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from .smooth_noise import MOST_SMOOTHING, correlation
 
-__all__ = ["Details", "block_levels", "kept_part", "smoothing_of"]
+__all__ = ["Details", "air", "block_levels", "kept_part", "quiet", "smoothing_of"]
 
 # Details below this part of an image's greatest intensity are what rounding in float64 leaves.
 ROUNDING = 1e-12
@@ -47,6 +47,15 @@ ENOUGH = 1000
 SIGNAL = 4.0
 
 
+# Means of blocks over that of the darkest that are taken for air as well, and of magnitudes over
+# their standard deviation below which there is no signal; by hand.
+ALIKE, AIR = 1.2, 2.1
+
+
+# Blocks to look at of values and their details, given where they count.
+Places = Callable[[Tensor, Tensor, Tensor], Tensor | None]
+
+
 @dataclass(frozen=True)
 class Details:
     """Details of one image.
@@ -61,14 +70,14 @@ class Details:
     growth: tuple[float, ...]
 
     @classmethod
-    def of(cls, image: Tensor, mask: Tensor | None, quiet: bool) -> Self:
-        """The details of an image (*spatial), at quiet places or everywhere."""
+    def of(cls, image: Tensor, mask: Tensor | None, places: Places | None = None) -> Self:
+        """The details of an image (*spatial), at some places or everywhere."""
         values = image.double()
         lags = [1] * values.ndim
         fine = _details(values, lags)
         where = fine != 0
         where = where if mask is None else where & _inner(mask)
-        blocks = _quiet(values, fine, where) if quiet else None
+        blocks = None if places is None else places(values, fine, where)
         kept = _taken(fine, where, blocks)
         level, growth = _spread(kept), [1.0] * values.ndim
         for axis in (d for d, n in enumerate(values.shape) if n >= 5 and len(kept) > ENOUGH):
@@ -133,8 +142,8 @@ def _inner(values: Tensor) -> Tensor:
     return values[tuple(slice(_edge(n), n - _edge(n)) for n in values.shape)]
 
 
-def _quiet(values: Tensor, fine: Tensor, where: Tensor) -> Tensor | None:
-    """Numbers of the quietest blocks; none where there are too few."""
+def quiet(values: Tensor, fine: Tensor, where: Tensor) -> Tensor | None:
+    """Numbers of the quietest blocks; None, which is everywhere, where there are too few."""
     full, change = _full(_blocks(where)), _blocks(_inner(_change(values))).mean(dim=1)
     chosen = _quietest(change, full)
     if chosen is None or float(values.min()) < 0:
@@ -143,6 +152,19 @@ def _quiet(values: Tensor, fine: Tensor, where: Tensor) -> Tensor | None:
     bright = full & (_blocks(_inner(values)).mean(dim=1) > signal)
     found = _quietest(change, bright)
     return chosen if found is None else found
+
+
+def air(values: Tensor, fine: Tensor, where: Tensor) -> Tensor:
+    """Numbers of the blocks in which a magnitude image has no signal, if there are any.
+
+    There the mean of its noise is 1.91 times as large as the standard deviation.
+    """
+    full, means = _full(_blocks(where)), _blocks(_inner(values)).mean(dim=1)
+    if int(full.sum()) >= FEWEST:
+        dark = (full & (means <= ALIKE * means[full].quantile(QUIETEST))).nonzero()[:, 0]
+        if 0 < means[dark].mean() < AIR * _spread(_taken(fine, where, dark)):
+            return dark
+    return full.nonzero()[:0, 0]
 
 
 def _quietest(change: Tensor, counted: Tensor) -> Tensor | None:

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .noise_level import known_noise
+from .noise_level import air_level, known_noise
 from .smooth_noise import MOST_SMOOTHING, smooth_noise
 
 __all__ = ["GaussianNoise", "NoiseModel", "PhotonNoise", "RicianNoise"]
@@ -36,6 +36,13 @@ _Table = NDArray[np.float64]
 # signal: there the inverse of Rician noise has an infinite slope and would only blow noise up.
 # Chosen by hand.
 FLOOR = 1.0
+
+# What air tells counts where it is less than so much of what else does; by hand.
+LESS = 0.95
+
+# What details of magnitudes have of sigma where there is no signal: the standard deviation is
+# 0.655, the median magnitude of details tells 0.65.
+WITHOUT_SIGNAL = 0.65
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,22 @@ class RicianNoise(_SizedNoise):
             stable = replace(self, sigma=sigma).stabilise(image)
             left, smoothing = known_noise(stable, mask, None, self.smoothing)
             sigma = tuple((torch.tensor(sigma) * torch.tensor(left)).tolist())
-        return replace(self, sigma=sigma, smoothing=smoothing)
+        found = replace(self, sigma=sigma, smoothing=smoothing)
+        known = self.sigma is not None or self.smoothing is not None
+        return found if known else found._told_by_air(image, mask)
+
+    def _told_by_air(self, image: Tensor, mask: Tensor | None) -> Self:
+        """The model of what an image holds where there is no signal, if that is less and white.
+
+        The scene only adds to what is seen of noise where there is one.
+        """
+        sizes = _column(self.sigma, image).flatten().tolist()
+        air = [air_level(channel, mask) for channel in image]
+        told = [s if a is None else a / WITHOUT_SIGNAL for s, a in zip(sizes, air, strict=True)]
+        if all(t > LESS * s for t, s in zip(told, sizes, strict=True)):
+            return self
+        white = (0.0,) * (image.ndim - 1)
+        return replace(self, sigma=tuple(map(min, sizes, told)), smoothing=white)
 
     def stabilise(self, image: Tensor) -> Tensor:
         """The integral of 1 over the standard deviation that goes with each mean."""

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .details import Details, block_levels, kept_part, smoothing_of
+from .details import Details, air, block_levels, kept_part, quiet, smoothing_of
 
 __all__ = [
     "FEWEST_REPEATS",
+    "air_level",
     "details_hold_anatomy",
     "known_noise",
     "noise_level",
@@ -24,8 +25,8 @@ __all__ = [
 FEWEST_REPEATS = 5
 
 # Growth of details from which noise is taken for smooth, where they are alike everywhere and where
-# they hold anatomy; chosen with what is in details.py.
-GROWTH, ANATOMY = 1.3, 1.6
+# they hold anatomy, chosen with what is in details.py; and up to which air is white, by hand.
+GROWTH, ANATOMY, WHITE = 1.3, 1.6, 1.1
 
 
 def noise_level(image: Tensor, mask: Tensor | None = None) -> tuple[float, ...]:
@@ -120,6 +121,15 @@ def known_noise(
     return (_checked(found[0]) if sigma is None else sigma), found[1]
 
 
+def air_level(channel: Tensor, mask: Tensor | None) -> float | None:
+    """What noise a magnitude image (*spatial) has without signal; None without air that is white.
+
+    Where the scene seems noisier than air, and air is white, noise is white.
+    """
+    details = Details.of(channel, mask, air)
+    return details.level if details.level > 0 and max(details.growth) < WHITE else None
+
+
 def _checked(levels: tuple[float, ...]) -> tuple[float, ...]:
     if min(levels) == 0:
         raise ValueError("image must hold noise in its details, got none; give sigma")
@@ -137,7 +147,7 @@ def _as_repeats(
 def _one_by_one(
     image: Tensor, mask: Tensor | None, smoothing: float | tuple[float, ...] | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    details = [Details.of(channel, mask, quiet=True) for channel in image]
+    details = [Details.of(channel, mask, quiet) for channel in image]
     least = ANATOMY if details_hold_anatomy(image) else GROWTH
     widths = _smoothing(details, least) if smoothing is None else _each(smoothing, image.ndim - 1)
     return tuple(each.level / kept_part(widths) for each in details), widths
@@ -149,7 +159,7 @@ def _repeated(
     # Differences hold no anatomy: they are looked at everywhere.
     found = []
     for lag in (1, 2):
-        details = [Details.of(each, mask, quiet=False) for each in series[lag:] - series[:-lag]]
+        details = [Details.of(each, mask) for each in series[lag:] - series[:-lag]]
         dims = series.ndim - 1
         widths = _smoothing(details, GROWTH) if smoothing is None else _each(smoothing, dims)
         level = float(np.median([each.level for each in details]))

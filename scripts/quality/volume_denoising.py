@@ -11,6 +11,9 @@ Rician; or Gaussian and smoothed by 0.6 voxels, as after an interpolation, with 
 told it. What is made for white Gaussian noise gets Rician noise stabilised by ours, and taken back.
 Total variation and non-local means get the best of a small range of settings, chosen with the clean
 image. Of what learns from the image alone, 2,000 steps, one level is shown.
+
+That air tells the size of Rician noise was built in after this had shown 2.8 times the true sigma
+at 1 % of CT_AVM, whose own noise air lacks; all else was chosen elsewhere.
 """
 
 from __future__ import annotations

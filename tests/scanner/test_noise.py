@@ -143,6 +143,14 @@ def test_texture_and_air_are_not_taken_for_the_noise(generator: torch.Generator)
     assert GaussianNoise().estimated(noisy).sigma == (pytest.approx(0.05, rel=0.06),)
 
 
+def test_rician_noise_is_told_where_there_is_no_signal_too(generator: torch.Generator) -> None:
+    # All that is bright holds texture of twice the noise.
+    scene = 1 + 0.1 * torch.randn(1, 60, 40, 40, generator=generator)
+    scene[:, :20] = 0
+    found = RicianNoise().estimated(RicianNoise(0.05).add(scene, generator))
+    assert found.sigma == (pytest.approx(0.05, rel=0.06),)
+
+
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, (0.0, float("nan"))])
 def test_smoothing_is_checked(smoothing: float | tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match=r"smoothing must be 0 to 1\.0 voxels, got"):
