@@ -28,6 +28,10 @@ __all__ = ["facts_of", "look", "made", "report_of_answer", "report_of_fit", "sho
 # What a difference is shown by: dark where there is none; and a width: bright where it is wide.
 SIGNED, WIDE = "blue2red", "hot"
 
+# Part of the standard deviation from which on it is said that an answer is not what was measured;
+# by hand.
+MOST_MISSED = 0.05
+
 # What is known of a fit that tells people nothing, or has its own place on the page.
 UNSHOWN = ("settings", "image", "source_mark", "start")
 
@@ -130,9 +134,15 @@ def _warn(page: Page, representation: Representation) -> None:
     info = representation.info
     if info.get("interrupted"):
         page.warn("This was interrupted: it is the best that had been found until then.")
-    residual = info.get("data_residual")
-    if residual is not None and math.isfinite(residual) and residual > 0.01:
-        page.warn(f"What the scanner would have seen of it is off by {residual:.3g} of its range.")
+    residual, noise = info.get("data_residual"), info.get("noise")
+    if residual is None or noise is not None:  # what was taken out as noise is meant to be missing
+        return
+    part = residual / representation.scale.std[0]
+    if part > MOST_MISSED:
+        page.warn(
+            f"What the scanner would have seen of it differs by {residual:.3g} from what it saw,"
+            f" {100 * part:.2g} % of the image's standard deviation."
+        )
 
 
 def facts_of(representation: Representation, size: int | None) -> dict[str, str]:
