@@ -248,7 +248,7 @@ def test_super_resolve_is_told_of_noise(
     assert run(*at_once, "--noise", "none").get("noise") is None
     exact = load_values(axial.with_name("told.nii.gz"))
     told = run(*at_once, "--noise", "rician", "--sigma", 0.5)
-    assert told["noise"] == {"model": "RicianNoise", "sigma": 0.5}
+    assert told["noise"] == {"model": "RicianNoise", "sigma": 0.5, "smoothing": None}
     assert np.abs(load_values(axial.with_name("told.nii.gz")) - exact).max() > 1e-3
     many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--noise", "gaussian")
     assert "--noise must go with one stack" in refused(*many)
