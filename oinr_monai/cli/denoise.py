@@ -240,5 +240,5 @@ def _scores(found: list[Representation]) -> dict[str, Any]:
     }
 
 
-def _number(sigma: float | tuple[float, ...]) -> float:
-    return sigma[0] if isinstance(sigma, tuple) else sigma
+def _number(sigma: float | list[float]) -> float:
+    return sigma[0] if isinstance(sigma, list) else sigma

@@ -31,6 +31,17 @@ def test_denoise_writes_a_nearer_image(
     assert after < 0.6 * before
 
 
+def test_denoise_tells_what_it_found_of_the_noise(
+    run: Callable[..., Any], noisy: Path, tmp_path: Path
+) -> None:
+    done = run("denoise", noisy, "-o", tmp_path / "clean.nii.gz", "--device", "cpu")
+    assert done["sigma"] == [pytest.approx(3.0, rel=0.15)]
+    assert done["smoothing"] == [0.0, 0.0, 0.0]
+    told = ("--sigma", 2.5, "--smoothing", 0.5)
+    done = run("denoise", noisy, "-o", tmp_path / "told.nii.gz", *told, "--device", "cpu")
+    assert (done["sigma"], done["smoothing"]) == ([2.5], 0.5)
+
+
 def test_denoise_takes_the_frames_of_a_series(run: Callable[..., Any], tmp_path: Path) -> None:
     frames = blob(SHAPE)[..., None] + np.random.default_rng(0).normal(0, 3, (*SHAPE, 6))
     series = save_nifti(tmp_path / "series.nii.gz", frames.astype("f4"))
