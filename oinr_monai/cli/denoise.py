@@ -111,12 +111,7 @@ def denoise(  # noqa: PLR0913
         errors.check(shown, grid, {}, grid)
     inside = None if mask is None else read_mask(mask, volume, uid or ())
     if len(volume) >= FEWEST_REPEATS:
-        # Found from all frames, for each of them; what a stack denoised as one would have.
-        estimated = model.estimated(volume.as_tensor(), inside)
-        sigma = getattr(estimated, "sigma", None)
-        if isinstance(sigma, tuple):
-            estimated = replace(estimated, sigma=min(sigma))  # type: ignore[call-arg]
-        config = replace(config, noise=estimated)
+        config = replace(config, noise=_of_all_frames(model, volume, inside))
     frames = _frames(image, volume, frame)
     as_function = output.name.lower().endswith(".oinr") and not dicom
     if as_function and len(frames) > 1:
@@ -165,6 +160,17 @@ def _model(
     if counts is None:
         raise ValueError("--counts must be given with --noise photon")
     return PhotonNoise(counts, 2.0 if readout is None else readout)
+
+
+def _of_all_frames(model: NoiseModel, series: MetaTensor, inside: Tensor | None) -> NoiseModel:
+    # The noise of each frame, found from all of them.
+    from dataclasses import replace
+
+    estimated = model.estimated(series.as_tensor(), inside)
+    sigma = getattr(estimated, "sigma", None)
+    if isinstance(sigma, tuple):
+        return replace(estimated, sigma=min(sigma))  # type: ignore[call-arg]
+    return estimated
 
 
 def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:

@@ -25,7 +25,7 @@ from oinr_monai.scanner.noise import GaussianNoise, RicianNoise
 from .carried_denoiser import shipped_denoiser
 from .carried_denoising import Adapted
 
-__all__ = ["SliceNoise", "quiet_noise"]
+__all__ = ["SliceNoise", "check_asked", "quiet_noise"]
 
 # Noise of a kind, and of a size where it is known; looked for in the slices; or none.
 AskedNoise = GaussianNoise | RicianNoise | Literal["found"] | None
@@ -55,6 +55,23 @@ ROUNDS = 6
 # voxels thick of a label map that was not learned from, with noise of 2 and 5 %, 0.4 gained 0.04 to
 # 0.20 dB and 0.7 at most 0.06 more, which cost balls of 2 to 4 voxels twice as much contrast.
 LEFT = 0.5
+
+
+def check_asked(noise: object) -> None:
+    """Check the noise that slices are said to have.
+
+    Raises:
+        ValueError: if it is of another kind, or told to be smooth.
+    """
+    if isinstance(noise, GaussianNoise | RicianNoise):
+        if noise.smoothing is not None and any(noise.widths(3)):
+            raise ValueError(
+                f"noise must be white, got smoothing {noise.smoothing}; denoise the slices first"
+            )
+    elif noise not in ("found", None):
+        raise ValueError(
+            f'noise must be GaussianNoise, RicianNoise, "found" or None, got {noise!r}'
+        )
 
 
 @dataclass(frozen=True)

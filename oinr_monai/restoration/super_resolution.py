@@ -42,14 +42,13 @@ from oinr_monai.images.scans import Scan, checked_scans
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
-from oinr_monai.scanner.noise import GaussianNoise, RicianNoise
 from oinr_monai.scanner.profiles import SliceProfile
 
 from .carried_operator import CarriedOperator, shipped_operator
 from .restored import Restored
 from .slice_descent import SliceDescent, carries, trusts
 from .slice_errors import SliceErrors
-from .slice_noise import AskedNoise
+from .slice_noise import AskedNoise, check_asked
 from .views import View, isotropic_view, slice_view
 
 __all__ = ["SuperResolveConfig", "super_resolve", "super_resolve_trusted"]
@@ -85,7 +84,7 @@ class SuperResolveConfig:
 
     Raises:
         ValueError: if a budget is not positive; ``steps`` may be 0 where there is a start; or if
-            ``noise`` is of another kind.
+            ``noise`` is of another kind, or told to be smooth.
 
     Example:
         >>> SuperResolveConfig().budget()
@@ -102,11 +101,7 @@ class SuperResolveConfig:
     def __post_init__(self) -> None:
         checked = ("seconds",) if self.steps == 0 and self.start is not None else BUDGETS
         check_positive(self, *checked)
-        known = isinstance(self.noise, GaussianNoise | RicianNoise)
-        if not known and self.noise not in ("found", None):
-            raise ValueError(
-                'noise must be GaussianNoise, RicianNoise, "found" or None, got ' + repr(self.noise)
-            )
+        check_asked(self.noise)
 
     def budget(self) -> tuple[int | None, float | None]:
         """Steps and seconds that may be taken; None is no limit."""

@@ -142,6 +142,9 @@ def test_what_is_not_known_is_refused(truth: MetaTensor) -> None:
         SuperResolveConfig(noise=PhotonNoise())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="noise must be GaussianNoise, RicianNoise"):
         SuperResolveConfig(noise="rician")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="noise must be white, got smoothing"):
+        SuperResolveConfig(noise=RicianNoise(smoothing=0.6))
+    assert SuperResolveConfig(noise=GaussianNoise(1.0, 0.0)).noise is not None
     told = replace(AT_ONCE, noise=GaussianNoise(1.0))
     with pytest.raises(ValueError, match="noise must be None for error bars"):
         super_resolve_trusted(slices(truth, None), told)
