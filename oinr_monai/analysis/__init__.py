@@ -9,6 +9,7 @@ from .classification import (
 )
 from .derivatives import MAPS, derivative_maps
 from .isosurface import isosurface
+from .jet_features import channel_names, jet_features
 from .mesh import Surface
 from .occupancy import OccupancyConfig, fit_occupancy, label_map, label_surface
 from .regions import region_features
@@ -27,11 +28,13 @@ __all__ = [
     "OccupancyConfig",
     "Surface",
     "WeightVectors",
+    "channel_names",
     "cross_validate",
     "derivative_maps",
     "fit_occupancy",
     "function_distance",
     "isosurface",
+    "jet_features",
     "label_map",
     "label_surface",
     "logistic_regression",

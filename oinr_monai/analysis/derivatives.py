@@ -24,6 +24,7 @@ from .invariants import (
     laplacian,
     mean_curvature,
     objectness,
+    shape_index,
     smooth,
     structure_tensor,
 )
@@ -31,6 +32,7 @@ from .invariants import (
 __all__ = ["DEFAULT_MAPS", "MAPS", "check_maps", "derivative_maps", "described"]
 
 MAPS = {
+    "value": "value, intensity",
     "gradient": "gradient along world x y z, intensity/mm",
     "gradient_magnitude": "gradient magnitude, intensity/mm",
     "laplacian": "Laplacian, intensity/mm^2",
@@ -38,6 +40,7 @@ MAPS = {
     "hessian_eigenvalues": "Hessian eigenvalues, largest first, intensity/mm^2",
     "mean_curvature": "mean curvature of isosurfaces, 1/mm",
     "gaussian_curvature": "Gaussian curvature of isosurfaces, 1/mm^2",
+    "shape_index": "shape index of isosurfaces, -1 to 1",
     "vesselness": "vesselness of bright vessels, 0 to 1",
     "vesselness_dark": "vesselness of dark vessels, 0 to 1",
     "sheetness": "sheetness of bright sheets, 0 to 1",
@@ -49,6 +52,7 @@ DEFAULT_MAPS = ("gradient", "gradient_magnitude", "laplacian", "hessian")
 
 # Order of the jet that a map reads, and the map (K, *places) of the jet at the same places.
 _POINTWISE: dict[str, tuple[int, Callable[[Jet], Tensor]]] = {
+    "value": (0, lambda jet: jet.value),
     "gradient": (1, lambda jet: jet.gradient.flatten(0, 1)),
     "gradient_magnitude": (1, gradient_magnitude),
     "laplacian": (2, laplacian),
@@ -56,6 +60,7 @@ _POINTWISE: dict[str, tuple[int, Callable[[Jet], Tensor]]] = {
     "hessian_eigenvalues": (2, lambda jet: hessian_eigenvalues(jet).flatten(0, 1)),
     "mean_curvature": (2, mean_curvature),
     "gaussian_curvature": (2, gaussian_curvature),
+    "shape_index": (2, shape_index),
 }
 
 
@@ -73,6 +78,9 @@ _OBJECTS = {
     "sheetness": _Object(2, bright=True),
     "sheetness_dark": _Object(2, bright=False),
 }
+
+# Dimensions that an image of curved surfaces has at least.
+LEAST_DIMS = {"gaussian_curvature": 3, "shape_index": 2}
 
 # The structure tensor is averaged over a neighbourhood this many times wider than its derivatives';
 # chosen by hand.
@@ -145,7 +153,7 @@ def check_maps(
                 f"sigma must be one number for {name}, got {len(sigmas)}; several are for "
                 f"{', '.join(_OBJECTS)}"
             )
-        least = 3 if name == "gaussian_curvature" else _dimension(name) + 1
+        least = LEAST_DIMS.get(name) or _dimension(name) + 1
         if spatial_dims is not None and spatial_dims < least:
             raise ValueError(
                 f"maps must be for an image of {spatial_dims} dimensions, got {name}, "

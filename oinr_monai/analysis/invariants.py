@@ -6,6 +6,7 @@ so that gradients are per mm and Hessians per mm².
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "laplacian",
     "mean_curvature",
     "objectness",
+    "shape_index",
     "smooth",
     "structure_tensor",
 ]
@@ -82,6 +84,40 @@ def gaussian_curvature(jet: Jet) -> Tensor:
     # The rows of the adjugate of a symmetric matrix are cross products of its other two rows.
     adjugate = [torch.linalg.cross(rows[(i + 1) % 3], rows[(i + 2) % 3], dim=1) for i in range(3)]
     return torch.einsum("ci...,cij...,cj...->c...", n, torch.stack(adjugate, 1), n)
+
+
+def shape_index(jet: Jet) -> Tensor:
+    r"""Which way an image bends, whatever its contrast (C, *places), -1 to 1.
+
+    .. math:: S = \frac{2}{\pi} \arctan \frac{\kappa_1 + \kappa_2}{\kappa_1 - \kappa_2}
+
+    of the principal curvatures :math:`\kappa_1 \ge \kappa_2` of the isosurface through each place,
+    or in two dimensions of minus the Hessian's eigenvalues. It is 1 on a bright ball, 1/2 on a
+    bright tube, 0 on a saddle, -1 on a dark ball, and 0 where nothing bends.
+
+    References:
+        Koenderink and van Doorn, "Surface shape and curvature scales", Image and Vision Computing
+        1992.
+
+    Raises:
+        ValueError: if the image has neither two nor three dimensions.
+
+    Example:
+        >>> up = torch.tensor([0.0, 0.0, 1.0])  # a slope upwards, bent as the side of a bright ball
+        >>> ball = Jet(torch.ones(1), up[None], -torch.eye(3)[None])
+        >>> round(shape_index(ball).item(), 3)
+        1.0
+    """
+    dims = jet.gradient.shape[1]
+    if dims not in (2, 3):
+        raise ValueError(f"shape_index must be asked of an image of 2 or 3 dimensions, got {dims}")
+    if dims == 2:
+        larger, smaller = hessian_eigenvalues(jet).unbind(1)
+        mean, apart = -larger - smaller, larger - smaller
+    else:
+        mean, product = mean_curvature(jet), gaussian_curvature(jet)
+        apart = (mean.square() - product).clamp_min(0).sqrt()
+    return torch.atan2(mean, apart) * (2 / math.pi)
 
 
 def _bend(jet: Jet) -> tuple[Tensor, Tensor]:

@@ -35,9 +35,9 @@ __all__ = ["MAP_NAMES", "derive"]
 
 # Those of analysis.derivatives, told without importing it.
 MAP_NAMES = (
-    *("gradient", "gradient_magnitude", "laplacian", "hessian", "hessian_eigenvalues"),
-    *("mean_curvature", "gaussian_curvature", "vesselness", "vesselness_dark", "sheetness"),
-    *("sheetness_dark", "structure_tensor"),
+    *("value", "gradient", "gradient_magnitude", "laplacian", "hessian", "hessian_eigenvalues"),
+    *("mean_curvature", "gaussian_curvature", "shape_index", "vesselness", "vesselness_dark"),
+    *("sheetness", "sheetness_dark", "structure_tensor"),
 )
 
 

@@ -22,6 +22,7 @@ from .fit_transforms import (
     RandFitOINRd,
 )
 from .inferers import EachInferer, OINRInferer
+from .jet_transform import JetFeatures, JetFeaturesd
 from .reconstruct_transform import ReconstructOINR, ReconstructOINRd
 from .register_transform import RegisterOINRd
 from .registration import register_in_monai
@@ -54,6 +55,8 @@ __all__ = [
     "FitOccupancyOINRd",
     "InterpolateOINR",
     "InterpolateOINRd",
+    "JetFeatures",
+    "JetFeaturesd",
     "LabelsOINR",
     "LabelsOINRd",
     "OINRInferer",

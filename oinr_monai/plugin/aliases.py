@@ -20,6 +20,7 @@ from .fit_transforms import (
     RandFitOINRD,
     RandFitOINRDict,
 )
+from .jet_transform import JetFeaturesD, JetFeaturesDict
 from .reconstruct_transform import ReconstructOINRD, ReconstructOINRDict
 from .register_transform import RegisterOINRD, RegisterOINRDict
 from .restore_transforms import (
@@ -48,6 +49,8 @@ __all__ = [
     "FitOccupancyOINRDict",
     "InterpolateOINRD",
     "InterpolateOINRDict",
+    "JetFeaturesD",
+    "JetFeaturesDict",
     "LabelsOINRD",
     "LabelsOINRDict",
     "RandFitOINRD",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.phantoms import GaussianBlob
 
 SHAPE = (16, 14, 12)
-LINEAR = ("gradient", "gradient_magnitude", "laplacian", "hessian", "hessian_eigenvalues")
+LINEAR = ("value", "gradient", "gradient_magnitude", "laplacian", "hessian", "hessian_eigenvalues")
 
 OPERATORS: dict[str, Callable[[], torch.nn.Module]] = {
     "ConvOINR": lambda: ConvOINR(3, 12, 2, (6, 5), kernel_size=3, omega_0=2.0),
