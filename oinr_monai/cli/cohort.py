@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from .console import message_of, say, show
-from .inputs import check_budget, device_of, load_representation
+from .console import message_of, options, say, show
+from .inputs import check_budget, device_of, load_representation, profile_of
 from .leaving import INTERRUPTED
 from .options import (
     Command,
@@ -68,7 +68,9 @@ def _run(  # noqa: PLR0913
             metavar="HOST:PORT|auto", help="A Ray cluster that runs; else one of its own."
         ),
     ] = None,
-    cpus: Annotated[float, typer.Option(metavar="N", help="Cores for each scan.")] = 1.0,
+    cpus: Annotated[
+        float, typer.Option(metavar="N", help="Cores, and threads, for each scan.")
+    ] = 1.0,
     gpus: Annotated[
         float, typer.Option(min=0, metavar="N", help="GPUs for each scan, with Ray.")
     ] = 0.0,
@@ -92,11 +94,10 @@ def _run(  # noqa: PLR0913
         raise ValueError("--address, --gpus and --memory must go with --engine ray")
     if with_ray and workers != 1:
         raise ValueError(f"--workers must go with --engine local, got {workers}; Ray has its own")
-    threads = max(int(cpus), 1) if workers > 1 else None
     where: Engine = (
         RayEngine(address, cpus, gpus, memory, retries)
         if with_ray
-        else LocalEngine(workers, threads, retries)
+        else LocalEngine(workers, max(int(cpus), 1), retries)
     )
     subjects, table = _part(Cohort.of(manifest), shard)
     check_folder(output)
@@ -167,10 +168,11 @@ def _check_outputs(
     """Raise where a file to write is one that is read, unless it may be replaced."""
     own = [path for each in subjects.subjects for path in each.files()]
     inputs = {_place(each): each for each in (manifest, *task.files(), *own)}
-    for name in (table, *(f"{each.name}{task.suffix}" for each in subjects.subjects)):
-        known = inputs.get(_place(output / name))
+    made = [task.outputs(output / f"{each.name}{task.suffix}", each) for each in subjects.subjects]
+    for path in (output / table, *(path for each in made for path in each)):
+        known = inputs.get(_place(path))
         if known is not None:
-            check_unused(output / name, [known], overwrite)
+            check_unused(path, [known], overwrite)
 
 
 def _place(path: Path) -> Path:
@@ -186,9 +188,9 @@ def _on_engine(command: Callable[..., Task]) -> Callable[..., None]:
     own, common = inspect.signature(command).parameters, inspect.signature(_run).parameters
 
     @functools.wraps(command)
-    def run(**options: Any) -> None:
-        task = command(**{name: options.pop(name) for name in own})
-        _run(task, **options)
+    def run(**given: Any) -> None:
+        task = command(**{name: given.pop(name) for name in own})
+        _run(task, **given)
 
     (_, manifest, output, *rest) = common.values()
     hints = {
@@ -232,7 +234,7 @@ def fit_cohort(
     config = FitConfig(
         preset=preset, steps=steps, seconds=seconds, seed=seed, device=device_of(device)
     )
-    return FitTask(config, init)
+    return FitTask(config, init and init.absolute())
 
 
 @cohort.command("denoise", cls=Command)
@@ -272,6 +274,61 @@ def super_resolve_cohort(
     return SuperResolveTask(SuperResolveConfig(steps, seconds, seed, device_of(device)))
 
 
+@cohort.command("register", cls=Command)
+@_on_engine
+def register_cohort(
+    fixed: Annotated[Path, typer.Option(metavar="FIXED", help="Image that stays.")],
+    model: Annotated[
+        Literal["rigid", "affine", "deformable"], typer.Option(help="What may change.")
+    ] = "deformable",
+    kinds: Annotated[
+        bool,
+        typer.Option("--mutual-information", help="For images of different kinds; no deformation."),
+    ] = False,
+) -> Task:
+    """Move each image, and its label map of column labels, onto one that stays.
+
+    Beside SUBJECT.nii.gz is SUBJECT_motion.safetensors, which `oinr warp` takes.
+    """
+    from oinr_monai.cohort import RegisterTask
+    from oinr_monai.images.files import read_grid
+    from oinr_monai.motion.registration import RegisterConfig
+    from oinr_monai.motion.similarity import MutualInformation
+
+    read_grid(fixed)
+    with options("model", "similarity"):
+        config = RegisterConfig(model, MutualInformation() if kinds else None)
+    return RegisterTask(fixed.absolute(), config)
+
+
+@cohort.command("reconstruct", cls=Command)
+@_on_engine
+def reconstruct_cohort(
+    spacing: Annotated[
+        float | None, typer.Option(metavar="MM", help="Of the volumes; else the finest.")
+    ] = None,
+    thickness: Annotated[
+        float | None,
+        typer.Option("--slice-thickness", metavar="MM", help="Of a slice; else spacing."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="After which no other round begins.")
+    ] = None,
+) -> Task:
+    """Reconstruct one volume of the stacks of each subject, between which it moved.
+
+    Column image names the stacks of a subject, with | between them, and so does mask.
+    """
+    from oinr_monai.cohort import ReconstructTask
+    from oinr_monai.restoration.reconstruction import ReconstructConfig
+
+    if thickness is not None:
+        profile_of("boxcar", thickness)
+    with options("spacing", "seconds"):
+        config = ReconstructConfig(spacing=spacing, seconds=seconds)
+    return ReconstructTask(config, thickness)
+
+
 @cohort.command("regions", cls=Command)
 @_on_engine
 def regions_cohort() -> Task:
@@ -286,7 +343,10 @@ def cohort_status(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a cohort's results.")],
     as_json: Json = False,
 ) -> None:
-    """Show how far a cohort is: what is done, what failed and why, what is unlike the rest."""
+    """Show how far a cohort is, as it goes or later: what failed and why, what is unlike the rest.
+
+    The rate is that of the scans of this run, and the time left what it comes to.
+    """
     from oinr_monai.cohort import read_status, summary
 
     rows = list(read_status(folder).values())
@@ -300,6 +360,8 @@ def cohort_status(
             **found.counts,
             "seconds_a_subject": found.seconds,
             "processor_seconds_left": left,
+            "scans_an_hour": found.rate,
+            "seconds_left": found.seconds_left,
             "failures": found.failed,
             "outliers": found.outliers,
         },

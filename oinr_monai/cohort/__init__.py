@@ -3,6 +3,7 @@
 from .cohort import Cohort
 from .engine import Engine, LocalEngine, RayEngine
 from .manifest import Subject, find_images, read_manifest
+from .motion_tasks import ReconstructTask, RegisterTask
 from .status import Row, Summary, read_status, summary
 from .task import DenoiseTask, FeaturesTask, FitTask, SuperResolveTask, Task
 
@@ -14,6 +15,8 @@ __all__ = [
     "FitTask",
     "LocalEngine",
     "RayEngine",
+    "ReconstructTask",
+    "RegisterTask",
     "Row",
     "Subject",
     "Summary",

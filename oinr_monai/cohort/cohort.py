@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,16 +15,16 @@ from oinr_monai.grids.checks import check_one_of
 from .digests import digest_of_files, digest_of_work
 from .engine import Engine, LocalEngine
 from .manifest import Subject, check_apart, find_images, read_manifest
-from .status import NUMBERS, Row, read_status, write_status
-from .task import FAILURES, Task
+from .status import NUMBERS, TABLES, Row, read_status, write_status
+from .task import Task
 
 __all__ = ["Cohort"]
 
-# How the names of tables end; everything else that is no file is a pattern.
-TABLES = (".csv", ".tsv", ".txt")
+# How the names of manifests end; everything else that is no file is a pattern.
+MANIFESTS = (".csv", ".tsv", ".txt")
 
-# Seconds between two writings of the table, at least.
-PAUSE = 1.0
+# Seconds between two writings of the table, at least, and in times of what the last one took.
+PAUSE, SHARE = 1.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ def done(work: Work) -> list[Row]:
     for output, subject in work.subjects.items():
         try:
             keys[output] = digest_of_work(subject.files(), _settings(work, subject))
-        except FAILURES as error:
+        except Exception as error:  # whatever is wrong with one, the others go on
             rows[output] = _failed(subject, error)
     known = {o: work.known.get(work.subjects[o].name, Row("")) for o in keys}
-    there = {o for o, row in known.items() if _is_there(o, row, keys[o])}
+    there = {o for o, row in known.items() if row.key == keys[o] and _is_there(work, o, row)}
     if there != keys.keys():
         # All that go together, so that each has the bits that it would have in a run of its own.
         rows |= _made(work, keys)
@@ -68,29 +69,33 @@ def _made(work: Work, keys: Mapping[Path, str]) -> dict[Path, Row]:
             rows[output] = _failed(subject, found)
             continue
         scores: dict[str, Any] = {name: found.get(name) for name in NUMBERS}
-        result = digest_of_files([output])
+        result = digest_of_files(work.task.outputs(output, subject))
         rows[output] = Row(subject.name, "done", **scores, key=keys[output], result=result)
-    seconds = (time.monotonic() - started) / len(together)
-    return {output: replace(row, seconds=seconds) for output, row in rows.items()}
+    seconds, ended = (time.monotonic() - started) / len(together), time.time()
+    return {o: replace(row, seconds=seconds, ended=ended) for o, row in rows.items()}
 
 
 def _failed(subject: Subject, error: Exception) -> Row:
-    return Row(subject.name, "failed", message=" ".join(_message(error).split()))
+    message = " ".join(_message(error).split())
+    return Row(subject.name, "failed", message=message, ended=time.time())
 
 
 def _settings(work: Work, subject: Subject) -> dict[str, Any]:
     return {**work.task.settings(), "series": subject.series}
 
 
-def _is_there(output: Path, known: Row, key: str) -> bool:
+def _is_there(work: Work, output: Path, known: Row) -> bool:
     # A file that was damaged or replaced since is made anew.
-    return known.key == key and output.is_file() and digest_of_files([output]) == known.result
+    files = work.task.outputs(output, work.subjects[output])
+    return all(each.is_file() for each in files) and digest_of_files(files) == known.result
 
 
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+    kind = type(error).__name__
+    told = isinstance(error, ValueError | OSError | RuntimeError) and str(error)
+    return told or f"{kind}: {error}".removesuffix(": ")
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ class Cohort:
     def of(cls, source: str | Path) -> Cohort:
         """The cohort that a table names, or that a pattern such as ``scans/*/t1.nii.gz`` finds."""
         path = Path(source)
-        is_table = path.suffix.lower() in TABLES or path.is_file()
+        is_table = path.suffix.lower() in MANIFESTS or path.is_file()
         found = read_manifest(path) if is_table else find_images(str(source))
         return cls(tuple(found))
 
@@ -167,15 +172,20 @@ class Cohort:
             A row for each subject, in their order.
 
         Raises:
+            ValueError: if two subjects would write one file, or one the table.
             OSError: if the table cannot be written.
             KeyboardInterrupt: if it was interrupted, once the table is written.
         """
+        places = {
+            each.name: output.absolute() / f"{each.name}{task.suffix}" for each in self.subjects
+        }
+        _check_places(self.subjects, task, places)
         output.mkdir(parents=True, exist_ok=True)
         known = _known(output)
         works = [
             Work(
                 task,
-                {output / f"{each.name}{task.suffix}": each for each in together},
+                {places[each.name]: _anywhere(each) for each in together},
                 {each.name: known[each.name] for each in together if each.name in known},
             )
             for together in task.groups(self.subjects)
@@ -193,6 +203,31 @@ class Cohort:
         return list(ledger.rows.values())
 
 
+def _check_places(subjects: Iterable[Subject], task: Task, places: Mapping[str, Path]) -> None:
+    """Raise where two subjects would write one file, or one a table of status."""
+    owners: dict[str, str] = {}
+    for each in subjects:
+        for path in task.outputs(places[each.name], each):
+            name = owners.setdefault(str(path).casefold(), each.name)
+            if name != each.name or path.match(TABLES):
+                raise ValueError(
+                    f"subjects must write files of their own, got {path.name} of {each.name!r};"
+                    " rename it"
+                )
+
+
+def _anywhere(subject: Subject) -> Subject:
+    """The subject as it is told to a process that may be in another folder."""
+    return replace(
+        subject,
+        image=subject.image.absolute(),
+        mask=subject.mask and subject.mask.absolute(),
+        labels=subject.labels and subject.labels.absolute(),
+        more=tuple(each.absolute() for each in subject.more),
+        more_masks=tuple(each.absolute() for each in subject.more_masks),
+    )
+
+
 class _Ledger:
     """The table, as it fills."""
 
@@ -201,18 +236,35 @@ class _Ledger:
         before = {each.name: known.get(each.name, Row(each.name)) for each in subjects}
         self.rows = {name: replace(row, status="waiting") for name, row in before.items()}
         self.path, self._next = path, 0.0
+        self._lock = threading.RLock()
+        self._later: threading.Timer | None = None
 
     def note(self, rows: Iterable[Row]) -> None:
-        """Take rows; the table is written once in a while, and a full disk costs no result."""
-        self.rows |= {row.subject: row for row in rows}
-        if time.monotonic() >= self._next:
-            with suppress(OSError):
-                self.write()
-            self._next = time.monotonic() + PAUSE
+        """Take rows; the table is written now or soon, and a full disk costs no result."""
+        with self._lock:
+            self.rows |= {row.subject: row for row in rows}
+            pause = self._next - time.monotonic()
+            if pause <= 0:
+                self._try()
+            elif self._later is None:
+                self._later = threading.Timer(pause, self._try)
+                self._later.daemon = True
+                self._later.start()
 
     def write(self) -> None:
-        """Write it."""
-        write_status(self.path, self.rows.values())
+        """Write it now."""
+        with self._lock:
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
+            started = time.monotonic()
+            write_status(self.path, self.rows.values())
+            ended = time.monotonic()
+            self._next = ended + max(PAUSE, SHARE * (ended - started))
+
+    def _try(self) -> None:
+        with suppress(OSError):
+            self.write()
 
 
 def _known(output: Path) -> dict[str, Row]:

@@ -17,6 +17,7 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -65,7 +66,8 @@ class LocalEngine(Engine):
 
     Args:
         workers: processes; 1 works in this one.
-        threads: threads of each; those of torch if None.
+        threads: threads that a job computes with. The last bits of what it computes can depend on
+            them, and not on the engine.
         retries: how often a job is begun again whose process ended.
 
     Example:
@@ -74,7 +76,7 @@ class LocalEngine(Engine):
     """
 
     workers: int = 1
-    threads: int | None = None
+    threads: int = 1
     retries: int = 2
 
     def __post_init__(self) -> None:
@@ -84,9 +86,15 @@ class LocalEngine(Engine):
         self, work: Callable[[Job], Result], jobs: Sequence[Job]
     ) -> Iterator[Finished[Job, Result]]:
         """Each job once, as it ends."""
-        if self.workers == 1:
-            return (Finished(job, work(job)) for job in jobs)
-        return self._in_processes(work, jobs)
+        return (self._in_processes if self.workers > 1 else self._here)(work, jobs)
+
+    def _here(
+        self, work: Callable[[Job], Result], jobs: Sequence[Job]
+    ) -> Iterator[Finished[Job, Result]]:
+        for job in jobs:
+            with _threads(self.threads):
+                result = work(job)
+            yield Finished(job, result)
 
     def _in_processes(
         self, work: Callable[[Job], Result], jobs: Sequence[Job]
@@ -114,7 +122,7 @@ class LocalEngine(Engine):
 class _Worker:
     """A process that works on one job at a time, and is replaced where it ends."""
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int) -> None:
         self.threads, self.ended = threads, False
         self._pool: ProcessPoolExecutor | None = None
 
@@ -145,14 +153,26 @@ class _Worker:
         return self._pool
 
 
-def _begin(threads: int | None) -> None:
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """What torch computes in the block has so many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _begin(threads: int) -> None:
     """Leave signals to the process that began this one, and end with it."""
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
 
 
 def _end_with_parent() -> None:
@@ -200,17 +220,26 @@ class RayEngine(Engine):
             raise ValueError("engine ray needs `pip install oinr-monai[ray]`") from error
         ours = not ray.is_initialized()
         if ours:
+            self._join(ray)
+        try:
+            yield from self._on(ray, work, jobs)
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def _join(self, ray: Any) -> None:  # noqa: ANN401 (a module)
+        try:
             ray.init(
                 address=self.address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=False if self.address is None else None,
             )
-        try:
-            yield from self._on(ray, work, jobs)
-        finally:
-            if ours:
-                ray.shutdown()
+        except ConnectionError as error:
+            raise ValueError(
+                f"address must be of a Ray cluster that runs, got {self.address!r};"
+                " `ray start --head` begins one"
+            ) from error
 
     def _on(
         self,
@@ -219,15 +248,16 @@ class RayEngine(Engine):
         jobs: Sequence[Job],
     ) -> Iterator[Finished[Job, Result]]:
         memory = None if self.memory is None else int(self.memory * 2**20)
-        task = ray.remote(work).options(
+        task = ray.remote(_worked).options(
             num_cpus=self.cpus, num_gpus=self.gpus, memory=memory, max_retries=self.retries
         )
+        threads = max(int(self.cpus), 1)
         room = max(int(2 * ray.cluster_resources().get("CPU", 1) / self.cpus), 2)
         queue = iter(jobs)
         pending: dict[Any, Job] = {}
         while True:
             for job in islice(queue, room - len(pending)):
-                pending[task.remote(job)] = job
+                pending[task.remote(work, job, threads)] = job
             if not pending:
                 return
             (ended,), _ = ray.wait(list(pending), num_returns=1)
@@ -236,3 +266,8 @@ class RayEngine(Engine):
                 yield Finished(job, ray.get(ended))
             except ray.exceptions.RayError as error:
                 yield Finished(job, None, str(error).strip().partition("\n")[0])
+
+
+def _worked(work: Callable[[Job], Result], job: Job, threads: int) -> Result:
+    with _threads(threads):
+        return work(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -27,6 +28,9 @@ ALSO = {
 
 DELIMITERS = ",;\t"
 
+# What stands between the files of a cell that names several.
+BETWEEN = "|"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -39,6 +43,11 @@ class Subject:
         labels: its label map.
         series: UID of its series, where its image is a DICOM folder that holds several.
         others: further columns, as they stand in the table.
+        more: further images of it, as stacks that cross.
+        more_masks: a mask for each of these.
+
+    Raises:
+        ValueError: if the name cannot be that of a file.
     """
 
     name: str
@@ -47,10 +56,17 @@ class Subject:
     labels: Path | None = None
     series: str | None = None
     others: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[Path, ...] = ()
+    more_masks: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name.startswith(".") or set(self.name) & set("/\\"):
+            raise ValueError(f"the subject must be able to name a file, got {self.name!r}")
 
     def files(self) -> list[Path]:
         """Everything that is read of it."""
-        return [path for path in (self.image, self.mask, self.labels) if path is not None]
+        own = [path for path in (self.image, self.mask, self.labels) if path is not None]
+        return [*own, *self.more, *self.more_masks]
 
 
 def read_manifest(path: Path) -> list[Subject]:
@@ -59,8 +75,8 @@ def read_manifest(path: Path) -> list[Subject]:
     Columns are told by their names, in any case: ``subject`` (or ``participant_id``, ``id``,
     ``name``), ``image`` (or ``path``, ``file``), and, if there are, ``mask``, ``labels`` and
     ``series``; all others are kept as they stand. They may be separated by commas, semicolons or
-    tabs. What was read into the table is said as an
-    :class:`~oinr_monai.images.notes.ImageNote`.
+    tabs; several images of a subject, or masks, by ``|``. What was read into the table is said as
+    an :class:`~oinr_monai.images.notes.ImageNote`.
 
     Args:
         path: the table; paths in it are relative to its folder.
@@ -105,9 +121,10 @@ def check_apart(path: Path, subjects: Sequence[Subject]) -> None:
     """Raise ValueError if two subjects would write the same file, on any file system."""
     known: set[str] = set()
     for each in subjects:
-        if each.name.casefold() in known:
+        name = unicodedata.normalize("NFC", each.name).casefold()
+        if name in known:
             raise ValueError(f"{path}: each subject must occur once, got {each.name!r} again")
-        known.add(each.name.casefold())
+        known.add(name)
 
 
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
@@ -156,24 +173,32 @@ def _subject(
 ) -> Subject:
     known = {ours: (row.get(theirs) or "").strip() for ours, theirs in columns.items()}
     name, image = known["subject"], known["image"]
-    if not name or not image:
+    if not name or not image.strip(f"{BETWEEN} "):
         raise ValueError(f"{path}: line {line} must have a subject and an image")
-    if name.startswith(".") or set(name) & set("/\\"):
-        raise ValueError(f"{path}: line {line}: the subject must be able to name a file: {name!r}")
-    files = {each: path.parent / known[each] if known.get(each) else None for each in PATHS}
+    files = {each: _paths(path.parent, known.get(each, "")) for each in PATHS}
     others = {
         key: (value or "").strip()
         for key, value in row.items()
         if isinstance(key, str) and key not in columns.values()
     }
-    return Subject(
-        name,
-        path.parent / image,
-        files["mask"],
-        files["labels"],
-        known.get("series") or None,
-        others,
-    )
+    masks = files["mask"]
+    try:
+        return Subject(
+            name,
+            files["image"][0],
+            masks[0] if masks else None,
+            next(iter(files["labels"]), None),
+            known.get("series") or None,
+            others,
+            files["image"][1:],
+            masks[1:],
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: line {line}: {error}") from error
+
+
+def _paths(folder: Path, cell: str) -> tuple[Path, ...]:
+    return tuple(folder / each.strip() for each in cell.split(BETWEEN) if each.strip())
 
 
 def _absolute(pattern: str) -> list[Path]:

@@ -21,6 +21,9 @@ FAR = 3.5 / 0.6745
 # And by which part of the median, lest subjects that are all alike have outliers.
 APART = 0.05
 
+# Names of tables, which no result may have.
+TABLES = "status*.csv"
+
 # Subjects from which on it is said that one is unlike the others.
 FEW = 8
 
@@ -38,7 +41,8 @@ class Row:
         seconds: seconds that it took.
         message: why it failed.
         key: digest of inputs and settings.
-        result: digest of the file that was written.
+        result: digest of the files that were written.
+        ended: when it ended, in seconds since 1970.
     """
 
     subject: str
@@ -50,11 +54,12 @@ class Row:
     message: str = ""
     key: str = ""
     result: str = ""
+    ended: float | None = None
 
     @classmethod
     def read(cls, cells: Mapping[str, str | None]) -> Row:
         """The row that these cells are; what they do not say is left out."""
-        numbers = {name: _number(cells.get(name)) for name in NUMBERS}
+        numbers = {name: _number(cells.get(name)) for name in (*NUMBERS, "ended")}
         steps = numbers.pop("steps")
         state: Any = cells.get("status")
         return cls(
@@ -104,17 +109,14 @@ def read_table(path: Path) -> list[Row]:
 
 
 def read_status(folder: Path) -> dict[str, Row]:
-    """The rows of all tables in a folder, by subject; of several, that which is done.
+    """The rows of all tables in a folder, by subject; of several, that of the newest table.
 
     Raises:
         ValueError: if a table cannot be read.
     """
     rows: dict[str, Row] = {}
-    for path in sorted(folder.glob("status*.csv")):
-        for row in read_table(path):
-            known = rows.get(row.subject)
-            if known is None or known.status not in ("done", "skipped"):
-                rows[row.subject] = row
+    for path in sorted(folder.glob(TABLES), key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        rows |= {row.subject: row for row in read_table(path)}
     return rows
 
 
@@ -127,12 +129,19 @@ class Summary:
         seconds: median of what a subject took; None if none is known.
         failed: why each that failed did.
         outliers: what is unlike the others, and in what.
+        rate: subjects an hour, of those that were worked on; None of fewer than two.
     """
 
     counts: dict[str, int]
     seconds: float | None
     failed: dict[str, str]
     outliers: dict[str, str]
+    rate: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the subjects that wait are done, at this rate."""
+        return None if self.rate is None else self.counts["waiting"] / self.rate * 3_600
 
 
 def summary(rows: Sequence[Row]) -> Summary:
@@ -158,7 +167,14 @@ def summary(rows: Sequence[Row]) -> Summary:
         seconds=statistics.median(times) if times else None,
         failed={row.subject: row.message for row in rows if row.status == "failed"},
         outliers=outliers,
+        rate=_rate(rows),
     )
+
+
+def _rate(rows: Sequence[Row]) -> float | None:
+    ends = [r.ended for r in rows if r.ended is not None and r.status in ("done", "failed")]
+    passed = max(ends) - min(ends) if ends else 0.0
+    return 3_600 * (len(ends) - 1) / passed if passed > 0 else None
 
 
 def _far(values: Mapping[str, float]) -> list[str]:

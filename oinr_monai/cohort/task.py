@@ -28,11 +28,18 @@ from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_re
 from .digests import digest_of_files
 from .manifest import Subject
 
-__all__ = ["FAILURES", "DenoiseTask", "FeaturesTask", "FitTask", "SuperResolveTask", "Task"]
+__all__ = [
+    "DenoiseTask",
+    "FeaturesTask",
+    "FitTask",
+    "SuperResolveTask",
+    "Task",
+    "check_whole",
+    "image_of",
+    "mask_of",
+    "plain",
+]
 
-
-# What a subject may fail by; the others go on.
-FAILURES = (ValueError, OSError, RuntimeError, MemoryError)
 
 # Voxels up to which images are fitted together, and how many of them: a fit of a small one is
 # mostly overhead, of 28 x 28 pixels five sixths (docs/measured/cohort.md), of one of 32^3 little.
@@ -40,7 +47,7 @@ SMALL, TOGETHER = 1 << 15, 64
 
 
 class Task(ABC):
-    """Makes one file of a subject.
+    """Makes a file of a subject, and maybe others beside it.
 
     It goes to whatever process works on it, and has no state.
     """
@@ -58,9 +65,18 @@ class Task(ABC):
         """What it reads beside the files of a subject."""
         return []
 
+    def beside(self, subject: Subject) -> tuple[str, ...]:
+        """How the names of other files end that it makes of a subject; none by default."""
+        return ()
+
+    def outputs(self, output: Path, subject: Subject) -> list[Path]:
+        """The file, and what is made beside it."""
+        stem = output.name.removesuffix(self.suffix)
+        return [output, *(output.with_name(stem + each) for each in self.beside(subject))]
+
     @abstractmethod
     def make(self, subject: Subject, output: Path) -> Info:
-        """Write the file, complete or not at all; what is known of it.
+        """Write the file last, each complete or not at all; what is known of it.
 
         Raises:
             ValueError: if the subject's files are no good.
@@ -76,7 +92,7 @@ class Task(ABC):
         for output, subject in together.items():
             try:
                 yield output, self.make(subject, output)
-            except FAILURES as error:
+            except Exception as error:
                 yield output, error
 
 
@@ -112,7 +128,7 @@ class FitTask(Task):
             return subject.name
         try:
             grid = read_grid(subject.image, [subject.series] if subject.series else ())
-        except FAILURES:
+        except Exception:
             return subject.name
         alike = grid.shape, *(f"{h:.6g}" for h in grid.spacing.tolist())
         return alike if math.prod(grid.shape) <= SMALL else subject.name
@@ -125,8 +141,8 @@ class FitTask(Task):
         images: dict[Path, MetaTensor] = {}
         for output, subject in together.items():
             try:
-                images[output] = checked(_image(subject))
-            except FAILURES as error:
+                images[output] = checked(image_of(subject))
+            except Exception as error:
                 yield output, error
         yield from self._fitted(images)
 
@@ -134,15 +150,15 @@ class FitTask(Task):
         try:
             start = None if self.start is None else Representation.load(self.start)
             found = fit_many(list(images.values()), self.config, start=start)
-        except FAILURES as error:
+        except Exception as error:
             yield from ((output, error) for output in images)
             return
         for output, made in zip(images, found, strict=False):
-            _whole(made)
+            check_whole(made)
             try:
                 made.save(output)
                 yield output, made.info
-            except FAILURES as error:
+            except Exception as error:
                 yield output, error
 
     @property
@@ -152,17 +168,18 @@ class FitTask(Task):
 
     def settings(self) -> dict[str, Any]:
         """Those of the fit, and which start it has."""
+        own = {name: repr(getattr(self.config, name)) for name in ("encoding", "network")}
         return {
-            "fit": self.config.settings(),
+            "fit": self.config.settings() | own,
             "start": None if self.start is None else digest_of_files([self.start]),
         }
 
     def make(self, subject: Subject, output: Path) -> Info:
         """Fit and save."""
         start = None if self.start is None else Representation.load(self.start)
-        image = _image(subject)
-        made = fit(image, self.config, start=start, mask=_mask(subject, image))
-        _whole(made)
+        image = image_of(subject)
+        made = fit(image, self.config, start=start, mask=mask_of(subject, image))
+        check_whole(made)
         made.save(output)
         return made.info
 
@@ -184,12 +201,12 @@ class DenoiseTask(Task):
 
     def settings(self) -> dict[str, Any]:
         """Those of denoising."""
-        return {"denoise": _plain(self.config)}
+        return {"denoise": plain(self.config)}
 
     def make(self, subject: Subject, output: Path) -> Info:
         """Denoise and write."""
-        image = _image(subject)
-        return _written(denoise(image, self.config, mask=_mask(subject, image)), output)
+        image = image_of(subject)
+        return _written(denoise(image, self.config, mask=mask_of(subject, image)), output)
 
 
 @dataclass(frozen=True)
@@ -209,11 +226,11 @@ class SuperResolveTask(Task):
 
     def settings(self) -> dict[str, Any]:
         """Those of super-resolution."""
-        return {"super_resolve": _plain(self.config)}
+        return {"super_resolve": plain(self.config)}
 
     def make(self, subject: Subject, output: Path) -> Info:
         """Make it fine and write it."""
-        return _written(super_resolve(_image(subject), self.config), output)
+        return _written(super_resolve(image_of(subject), self.config), output)
 
 
 @dataclass(frozen=True)
@@ -233,7 +250,7 @@ class FeaturesTask(Task):
         """Summarise the regions and write the table."""
         if subject.labels is None:
             raise ValueError(f"{subject.name}: labels must be in the manifest, got none")
-        made = fit(_image(subject), FitConfig(preset="exact"))
+        made = fit(image_of(subject), FitConfig(preset="exact"))
         region_features(made, read_labels(subject.labels)).save(output)
         return made.info
 
@@ -248,27 +265,36 @@ def checked(image: MetaTensor) -> MetaTensor:
     return image
 
 
-def _image(subject: Subject) -> MetaTensor:
+def image_of(subject: Subject) -> MetaTensor:
+    """The image of a subject, which must have one.
+
+    Raises:
+        ValueError: if it has several, or one that is no good.
+    """
+    if subject.more:
+        raise ValueError(f"image must be one file, got {1 + len(subject.more)}")
     # With a mask, what lies outside it need not be finite.
     series = [subject.series] if subject.series else ()
     return read_image(subject.image, series, finite=subject.mask is None)
 
 
-def _mask(subject: Subject, image: MetaTensor) -> Tensor | None:
+def mask_of(subject: Subject, image: MetaTensor) -> Tensor | None:
+    """Its mask on the voxels of its image, if it has one."""
     return None if subject.mask is None else read_mask(subject.mask, image)
 
 
 def _written(answer: Representation, output: Path) -> Info:
-    _whole(answer)
+    check_whole(answer)
     write_image(output, answer.sample())
     return answer.info
 
 
-def _whole(answer: Representation) -> None:
-    # An interrupt ends the run: what is half done is no result.
+def check_whole(answer: Representation) -> None:
+    """Raise KeyboardInterrupt where an interrupt ended the work: what is half done is no result."""
     if answer.info.interrupted:
         raise KeyboardInterrupt
 
 
-def _plain(config: DenoiseConfig | SuperResolveConfig) -> dict[str, Any]:
+def plain(config: Any) -> dict[str, str]:  # noqa: ANN401 (a configuration of any kind)
+    """The settings of a configuration, as JSON values."""
     return {each.name: repr(getattr(config, each.name)) for each in fields(config)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,20 @@ import pytest
 
 from oinr_monai import Representation
 from oinr_monai.cli.app import main
-from oinr_monai.cohort import Cohort, LocalEngine, RayEngine, Row
+from oinr_monai.cohort import (
+    Cohort,
+    LocalEngine,
+    RayEngine,
+    ReconstructTask,
+    RegisterTask,
+    Row,
+)
+from oinr_monai.cohort.status import write_status
 from oinr_monai.fitting import objective as descent
 from oinr_monai.fitting import single
+from oinr_monai.motion.registration import RegisterConfig
+from oinr_monai.motion.similarity import MutualInformation
+from oinr_monai.restoration.reconstruction import ReconstructConfig
 from tests.cli.scans import blob, save_nifti
 
 FAST = ["--preset", "fast", "--device", "cpu", "--steps", "8"]
@@ -196,7 +208,7 @@ MANIFESTS = {
     "subject,image\na,b\na,c\n": "each subject must occur once, got 'a' again",
     "subject,image\na,b\n,c\n": "line 3 must have a subject and an image",
     "subject,image\na\n": "line 2 must have a subject and an image",
-    "subject,image\n../a,b\n": "line 2: the subject must be able to name a file: '../a'",
+    "subject,image\n../a,b\n": "line 2: the subject must be able to name a file, got '../a'",
 }
 
 
@@ -234,8 +246,8 @@ def test_not_a_text(refused: Callable[..., str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "engine"),
     [
-        ([], LocalEngine(1, None, 2)),
-        (["--cpus", "3"], LocalEngine(1, None, 2)),
+        ([], LocalEngine(1, 1, 2)),
+        (["--cpus", "3"], LocalEngine(1, 3, 2)),
         (["--workers", "2"], LocalEngine(2, 1, 2)),
         (["--workers", "2", "--cpus", "3.5", "--retries", "0"], LocalEngine(2, 3, 0)),
         (["--workers", "2", "--cpus", "0.5"], LocalEngine(2, 1, 2)),
@@ -257,6 +269,52 @@ def test_the_engine_is_the_one_that_was_asked_for(
     monkeypatch.setattr(Cohort, "map", watched)
     assert fit_cohort(manifest, *options)[0] == 0
     assert asked == [engine]
+
+
+@pytest.mark.parametrize(
+    ("line", "task"),
+    [
+        (
+            "register --fixed scans/0.nii.gz --model rigid --mutual-information",
+            RegisterTask(Path("scans/0.nii.gz"), RegisterConfig("rigid", MutualInformation())),
+        ),
+        (
+            "reconstruct --slice-thickness 4 --spacing 2 --seconds 9",
+            ReconstructTask(ReconstructConfig(spacing=2, seconds=9), 4),
+        ),
+    ],
+)
+def test_the_task_is_the_one_that_was_asked_for(
+    line: str,
+    task: RegisterTask | ReconstructTask,
+    manifest: Path,
+    run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def watched(self: Cohort, task: object, *_: object, **__: object) -> list[Row]:
+        asked.append(task)
+        return [Row(each.name, "done") for each in self.subjects]
+
+    monkeypatch.setattr(Cohort, "map", watched)
+    monkeypatch.chdir(manifest.parent)
+    name, *options = line.split()
+    assert run("cohort", name, "manifest.csv", "-o", "out", *options)["done"] == 4
+    if isinstance(task, RegisterTask):
+        task = replace(task, fixed=task.fixed.absolute())
+    assert asked == [task]
+
+
+def test_how_far_a_cohort_is(run: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [Row(f"s{i}", "done", seconds=2.0, ended=50.0 + 3 * i) for i in range(4)]
+    rows += [Row("bad", "failed", message="why"), Row("w"), Row("v")]
+    write_status(tmp_path / "status.csv", rows)
+    told = run("cohort", "status", tmp_path)
+    assert (told["subjects"], told["done"], told["failed"], told["waiting"]) == (7, 4, 1, 2)
+    assert (told["scans_an_hour"], told["seconds_left"]) == (1_200.0, 6.0)
+    assert told["processor_seconds_left"] == 4.0
+    assert told["failures"] == {"bad": "why"}
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from oinr_monai import (
 from oinr_monai.cohort import (
     Cohort,
     DenoiseTask,
+    FeaturesTask,
     FitTask,
     LocalEngine,
     RayEngine,
@@ -158,8 +159,68 @@ def test_shards_share_the_subjects_out(cohort: Cohort, tmp_path: Path) -> None:
 def test_names_that_are_one_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must occur once, got 'A' again"):
         Cohort((Subject("a", tmp_path), Subject("A", tmp_path)))
+    with pytest.raises(ValueError, match="must occur once"):  # one name on some file systems
+        Cohort((Subject("Ren\u00e9", tmp_path), Subject("Rene\u0301", tmp_path)))
     with pytest.raises(ValueError, match="must be one or more"):
         Cohort(())
+
+
+def test_no_two_subjects_write_one_file_and_none_a_table(cohort: Cohort, tmp_path: Path) -> None:
+    image = cohort.subjects[0].image
+
+    class Twice(Copies):
+        def beside(self, subject: Subject) -> tuple[str, ...]:
+            return ("_more.txt",)
+
+    for task, names in ((Twice(), ("a", "A_more")), (FeaturesTask(), ("a", "status-1-of-2"))):
+        with pytest.raises(ValueError, match="must write files of their own"):
+            Cohort(tuple(Subject(name, image) for name in names)).map(task, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_made_beside_a_file_belongs_to_the_result(cohort: Cohort, tmp_path: Path) -> None:
+    class Twice(Copies):
+        def beside(self, subject: Subject) -> tuple[str, ...]:
+            return ("_more.txt",)
+
+        def make(self, subject: Subject, output: Path) -> Info:
+            self.outputs(output, subject)[1].write_text("more")
+            return super().make(subject, output)
+
+    out = tmp_path / "out"
+    assert states(cohort.map(Twice(), out)) == ["done"] * 5
+    (out / "s0_more.txt").unlink()
+    (out / "s1_more.txt").write_text("damaged")
+    assert states(cohort.map(Twice(), out)) == ["done"] * 2 + ["skipped"] * 3
+    assert (out / "s1_more.txt").read_text() == "more"
+
+
+def test_paths_are_told_to_processes_in_other_folders(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = Cohort(tuple(Subject(s.name, Path(s.image.name)) for s in cohort.subjects))
+
+    class Elsewhere(LocalEngine):
+        def run(self, work: Any, jobs: Any) -> Iterator[Any]:
+            with monkeypatch.context() as away:
+                away.chdir("/")
+                yield from super().run(work, jobs)
+
+    assert states(here.map(Copies(), Path("out"), Elsewhere())) == ["done"] * 5
+
+
+def test_whatever_is_raised_costs_its_row_alone(cohort: Cohort, tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Broken(Copies):
+        def make(self, subject: Subject, output: Path) -> Info:
+            if subject.name == "s2":
+                raise KeyError("spacing")
+            return super().make(subject, output)
+
+    rows = cohort.map(Broken(), tmp_path / "out")
+    assert states(rows) == ["done", "done", "failed", "done", "done"]
+    assert rows[2].message == "KeyError: 'spacing'"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +247,8 @@ def test_no_subject_leaves_the_folder(name: str, tmp_path: Path) -> None:
     path.write_text(f"subject,image\n{name},x.nii\n")
     with pytest.raises(ValueError, match="line 2: the subject must be able to name a file"):
         read_manifest(path)
+    with pytest.raises(ValueError, match="the subject must be able to name a file"):
+        Subject(name, tmp_path)
 
 
 def test_a_pattern_names_subjects_by_what_differs(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
+import torch
 
 from oinr_monai.cohort import LocalEngine, RayEngine
 from oinr_monai.cohort.engine import Finished, _Worker
@@ -58,17 +59,25 @@ def test_each_job_is_done_once(workers: int, pools: tuple[list[int], list[Pool]]
 def test_a_job_is_begun_again_as_often_as_it_may(pools: tuple[list[int], list[Pool]]) -> None:
     ends, begun = pools
     ends[0] = 2
-    assert _Worker(None).run(len, "abc", 2) == Finished("abc", 3)
+    assert _Worker(1).run(len, "abc", 2) == Finished("abc", 3)
     assert len(begun) == 3
     ends[0] = 2
-    lost = _Worker(None).run(len, "abc", 1)
+    lost = _Worker(1).run(len, "abc", 1)
     assert lost.result is None
     assert lost.reason == "the process that worked on it ended, each time"
     ends[0] = 5
-    ended = _Worker(None)
+    ended = _Worker(1)
     ended.ended = True
     assert ended.run(len, "abc", 4).result is None
     assert ends[0] == 4  # not begun again by one that is to stop
+
+
+def test_a_job_has_the_threads_it_was_told_and_the_others_theirs() -> None:
+    before = torch.get_num_threads()
+    for count in (1, 2):
+        engine = LocalEngine(threads=count)
+        (found,) = engine.run(lambda _: torch.get_num_threads(), ["job"])
+        assert (found.result, torch.get_num_threads()) == (count, before)
 
 
 @pytest.mark.parametrize("kind", [LocalEngine, RayEngine])

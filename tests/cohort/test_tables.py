@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ def test_columns_are_told_by_any_of_their_names(tmp_path: Path) -> None:
     assert (b.mask, b.labels, b.series) == (None, tmp_path / "l.nii", None)
     assert (a.others, b.others) == ({"age": "31"}, {"age": ""})
     assert a.files() == [tmp_path / "x.nii", tmp_path / "m.nii"]
+    table.write_text("subject,image,mask\na,x.nii|y.nii | z.nii,m.nii|n.nii\n")
+    (c,) = read_manifest(table)
+    assert (c.image, c.more) == (tmp_path / "x.nii", (tmp_path / "y.nii", tmp_path / "z.nii"))
+    assert (c.mask, c.more_masks) == (tmp_path / "m.nii", (tmp_path / "n.nii",))
+    assert len(c.files()) == 5
     assert all(name == names[0] for name, names in ALSO.items())
 
 
@@ -51,6 +57,7 @@ def test_columns_are_told_by_any_of_their_names(tmp_path: Path) -> None:
         ("", "must have columns subject,image and at least one row, got nothing"),
         ("subject,image\n", "at least one row, got 'subject', 'image'"),
         ("subject,age\na,3\n", "must have columns subject,image, got 'subject', 'age'"),
+        ("subject,image\na, |\n", "line 2 must have a subject and an image"),
         ("subject,image\na,\n", "line 2 must have a subject and an image"),
         ("subject,image\na,x\n,y\n", "line 3 must have a subject and an image"),
         ("subject,image\na,x\nA,y\n", "each subject must occur once, got 'A' again"),
@@ -72,21 +79,33 @@ def test_what_a_row_does_not_say_is_left_out() -> None:
     )
     assert Row("a", "done", 40.0, None, 7, 0.12345).cells() == {
         "subject": "a", "status": "done", "psnr_grid": "40.0000", "psnr_between": None, "steps": 7,
-        "seconds": "0.1235", "message": "", "key": "", "result": "",
+        "seconds": "0.1235", "message": "", "key": "", "result": "", "ended": None,
     }  # fmt: skip
 
 
-def test_of_several_tables_what_is_done_counts(tmp_path: Path) -> None:
-    states = ("waiting", "failed", "done", "skipped")
-    for first in states:
-        for later in states:
-            write_status(tmp_path / "status-1.csv", [Row("a", first, message="first")])
-            write_status(tmp_path / "status-2.csv", [Row("a", later, message="later")])
-            kept = read_status(tmp_path)["a"].message
-            assert kept == ("first" if first in ("done", "skipped") else "later")
-    (tmp_path / "status.csv").write_bytes(b"subject\n\xff\xfe\n")
+def test_of_several_tables_the_newest_counts(tmp_path: Path) -> None:
+    """As where a whole run follows one by shards, or the other way round."""
+    first, later = tmp_path / "status-1-of-2.csv", tmp_path / "status.csv"
+    for tables in ((first, later), (later, first)):
+        for i, path in enumerate(tables):
+            write_status(path, [Row("a", "done", key=path.name), Row(path.name)])
+            os.utime(path, (i, i))
+        found = read_status(tmp_path)
+        assert found.keys() == {"a", first.name, later.name}
+        assert found["a"].key == tables[1].name
+    later.write_bytes(b"subject\n\xff\xfe\n")
     with pytest.raises(ValueError, match="must be a table in UTF-8"):
         read_status(tmp_path)
+
+
+def test_the_rate_is_that_of_what_was_worked_on() -> None:
+    worked = [Row(str(i), "done" if i else "failed", ended=100.0 + 30 * i) for i in range(5)]
+    others = [Row("old", "skipped", ended=1.0), Row("x"), Row("y", ended=2.0)]
+    found = summary([*worked, *others])
+    assert found.rate == pytest.approx(120)  # four in two minutes
+    assert found.seconds_left == pytest.approx(60)
+    assert summary([*worked[:1], *others]).rate is None
+    assert summary(others).seconds_left is None
 
 
 def rows(*values: float) -> list[Row]:
@@ -116,19 +135,38 @@ def test_a_cohort_at_a_glance() -> None:
     assert summary([]).seconds is None
 
 
-def test_the_table_is_written_once_in_a_while_and_a_full_disk_costs_nothing(
+class Timer:
+    """A timer that goes off when it is told to."""
+
+    begun: list[Timer] = []
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self.seconds, self.call, self.daemon, self.cancelled = seconds, call, False, False
+
+    def start(self) -> None:
+        assert self.daemon
+        self.begun.append(self)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def test_the_table_is_written_now_or_soon_and_a_full_disk_costs_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     written: list[str] = []
+    now, takes = [100.0], [0.0]
 
     def write(path: Path, rows: Iterable[Row]) -> None:
         written.append(",".join(each.status for each in rows))
+        now[0] += takes[0]
         if len(written) == 2:
             raise OSError(28, "No space left on device")
 
-    now = [100.0]
+    Timer.begun.clear()
     monkeypatch.setattr(cohort, "write_status", write)
     monkeypatch.setattr(cohort.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cohort.threading, "Timer", Timer)
     known = {"b": Row("b", "done", seconds=3.0)}
     subjects = [Subject(name, tmp_path) for name in "abc"]
     ledger = cohort._Ledger(tmp_path / "status.csv", subjects, known)
@@ -136,9 +174,17 @@ def test_the_table_is_written_once_in_a_while_and_a_full_disk_costs_nothing(
     for name in "aab":
         ledger.note([Row(name, "done")])
     assert written == ["done,waiting,waiting"]
+    # What came in between is not left to the next that ends, which may be hours away.
+    (later,) = Timer.begun
+    assert later.seconds == cohort.PAUSE
     now[0] += cohort.PAUSE
+    later.call()  # onto a full disk
+    assert written[1:] == ["done,done,waiting"]
+    takes[0] = 1.0  # as of very many rows, on a slow disk
     ledger.note([Row("c", "failed")])
+    assert written[2:] == ["done,done,failed"]
     ledger.note([])
-    assert written[1:] == ["done,done,failed"]
+    assert Timer.begun[1].seconds == cohort.SHARE
     ledger.write()
-    assert len(written) == 3
+    assert Timer.begun[1].cancelled
+    assert len(written) == 4
