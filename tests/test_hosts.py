@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,13 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst
+from pydicom.data import get_testdata_file
 from torch import Tensor
 
-from oinr_monai import Grid
+from oinr_monai import Grid, SaveDICOM
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 NAME = "volume_oinr_representation"
 
 pytestmark = [
@@ -165,3 +168,22 @@ def test_deploy(
         None,
     )
     check(sent["pred"], 1, Grid.from_image(volume).refine(2))
+
+
+def test_deploy_app(tmp_path: Path) -> None:
+    """The app of the examples, run by Deploy itself, on slices with a vessel in them."""
+    pytest.importorskip("monai.deploy.core", exc_type=ImportError)
+    pytest.importorskip("highdicom")
+    pytest.importorskip("nilearn")
+    x, y = torch.meshgrid(torch.arange(16.0) - 8, torch.arange(16.0) - 8, indexing="ij")
+    vessel = 800 * torch.exp(-(x**2 + y**2) / 8)[None, :, :, None].expand(1, 16, 16, 6)
+    slices = MetaTensor(vessel, affine=torch.diag(torch.tensor([1.0, 1, 4, 1])))
+    SaveDICOM(tmp_path / "series")(slices, get_testdata_file("MR_small.dcm"))
+    app = shutil.copy(EXAMPLES / "deploy_app.py", tmp_path)
+    config = json.loads((EXAMPLES / "dicom_to_dicom.json").read_text()) | {"steps": 0}
+    (tmp_path / "dicom_to_dicom.json").write_text(json.dumps(config))
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, app, "-i", str(tmp_path / "series"), "-o", str(tmp_path / "out")]
+    subprocess.run(command, check=True)
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {"fine", "width", "vessels", "vessels.stl", "report.html"}

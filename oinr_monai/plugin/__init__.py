@@ -36,6 +36,7 @@ from .restore_transforms import (
     SuperResolveOINR,
     SuperResolveOINRd,
 )
+from .scan_files import SaveDICOM, SaveDICOMd, ScanReader
 from .training import RandomLattices, TrainedInferer
 
 __all__ = [
@@ -68,6 +69,9 @@ __all__ = [
     "RegisterOINRd",
     "SampleOINR",
     "SampleOINRd",
+    "SaveDICOM",
+    "SaveDICOMd",
+    "ScanReader",
     "SimulateThickSlices",
     "SimulateThickSlicesd",
     "SuperResolveOINR",

@@ -33,6 +33,7 @@ from .restore_transforms import (
     SuperResolveOINRD,
     SuperResolveOINRDict,
 )
+from .scan_files import SaveDICOMD, SaveDICOMDict
 
 __all__ = [
     "DenoiseOINRD",
@@ -61,6 +62,8 @@ __all__ = [
     "RegisterOINRDict",
     "SampleOINRD",
     "SampleOINRDict",
+    "SaveDICOMD",
+    "SaveDICOMDict",
     "SimulateThickSlicesD",
     "SimulateThickSlicesDict",
     "SuperResolveOINRD",
