@@ -20,11 +20,13 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from oinr_monai.grids.positions import Positions
+from oinr_monai.grids.precision import precision
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.lattice_field import LatticeField
 from oinr_monai.representation.operator_field import OperatorField
 
 from .checkpoint import read_checkpoint
+from .device import fuses
 from .handlers import Checkpoint, Clock, OneCycle, ProgressBar, Scores, TensorBoard
 from .interrupts import Interrupts
 
@@ -240,9 +242,10 @@ def adam(field: OperatorField, rate: float, weights: Mapping[str, Tensor]) -> to
         {"params": [trained[id(p)] for p in parameters], "peak": rate / leverage}
         for parameters, leverage in field.network.leverages()
     ]
+    device = next(field.parameters()).device
     learned = [trained[id(p)] for p in field.encoding.parameters() if p.requires_grad]
     groups += [{"params": learned, "peak": 2 * rate}] if learned else []
-    return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=True)
+    return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), fused=fuses(device))
 
 
 def answer(
@@ -256,8 +259,7 @@ def answer(
         reduced: run the operator in bfloat16.
         options: further arguments of the network.
     """
-    device = next(network.parameters()).device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=reduced):
+    with precision(next(network.parameters()).device, reduced):
         if isinstance(network, LatticeField) and places is None:
             return network.on_lattice().float()
         signal: Tensor = network(places, **options)[0]

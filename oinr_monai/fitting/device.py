@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["chosen_device", "gains_from_bfloat16", "seeded"]
+from oinr_monai.grids.precision import REDUCING
+
+__all__ = ["chosen_device", "fuses", "gains_from_bfloat16", "seeded"]
 
 
 def chosen_device(name: str) -> torch.device:
@@ -26,10 +28,17 @@ def chosen_device(name: str) -> torch.device:
 
 def gains_from_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster than in float32 on ``device``."""
+    if device.type not in REDUCING:
+        return False
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def fuses(device: torch.device) -> bool:
+    """Whether an optimizer's step on ``device`` can be one kernel."""
+    return device.type in REDUCING
 
 
 # Entered again by a fit within one, such as that of a field that another operator reads.

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 
-__all__ = ["full_precision"]
+__all__ = ["full_precision", "precision"]
+
+# Kinds of devices that know reduced precision.
+REDUCING = ("cpu", "cuda")
+
+
+def precision(device: torch.device, reduced: bool = False) -> AbstractContextManager[object]:
+    """A block whose products on ``device`` are in bfloat16, or in full precision in any case.
+
+    Example:
+        >>> with precision(torch.device("cpu"), reduced=True):
+        ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        torch.bfloat16
+    """
+    if device.type not in REDUCING:
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=reduced)
 
 
 @contextmanager
@@ -23,7 +39,7 @@ def full_precision() -> Iterator[None]:
         torch.float32
     """
     with ExitStack() as stack:
-        for kind in ("cpu", "cuda"):
+        for kind in REDUCING:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield

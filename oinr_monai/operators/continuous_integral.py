@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
 
+from oinr_monai.grids.precision import precision
+
 from .integral import Integral
 from .kernels import KernelNetwork
 
@@ -247,7 +249,7 @@ def fft_convolve(u: Tensor, weight: Tensor, dilation: Sequence[int]) -> Tensor:
     kernel = weight.new_zeros(*weight.shape[:-dims], *spread)
     nodes = [slice(None)] * (weight.ndim - dims) + [slice(None, None, s) for s in dilation]
     kernel[tuple(nodes)] = weight
-    with torch.autocast(u.device.type, enabled=False):
+    with precision(u.device):
         spectrum = torch.fft.rfftn(u.float() if u.dtype == torch.bfloat16 else u, sizes, dim=axes)
         response = torch.fft.rfftn(kernel.to(spectrum.real.dtype), sizes, dim=axes).conj()
         mix = "bc...,oc...->bo..." if weight.ndim == dims + 2 else "bc...,c...->bc..."

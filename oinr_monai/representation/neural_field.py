@@ -14,6 +14,7 @@ from oinr_monai.fields.field import Field
 from oinr_monai.fields.separable import SeparableField
 from oinr_monai.grids.jets import jet_size
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
+from oinr_monai.grids.precision import precision
 from oinr_monai.operators.operator import LatticeOperator, LocalOperator
 
 from .continuous_field import ContinuousField
@@ -141,7 +142,7 @@ class NeuralField(OperatorField):
             yield from self._first_layer(positions, order).unsqueeze(1).split(rows, dim=3)
             return
         for slab in _slabs(positions, SLAB_NUMBERS // self.encoding.channels):
-            with torch.autocast(positions.axes[0].device.type, enabled=False):
+            with precision(positions.axes[0].device):
                 values = self.encoding(slab, order).unsqueeze(1)
             for part in values.split(rows, dim=3):
                 yield self._mixed(part)
@@ -156,7 +157,7 @@ class NeuralField(OperatorField):
         # The first layer where it is pointwise, in full precision like any other first layer; along
         # one axis, since of more, channels first, torch makes many small products.
         first, gain = self.network.first, self.network.omega_0
-        with torch.autocast(values.device.type, enabled=False):
+        with precision(values.device):
             jet = first.jet(values.flatten(3), (1,) * self.network.spatial_dims, gain)
         return jet.unflatten(3, values.shape[3:])
 
@@ -171,7 +172,7 @@ class NeuralField(OperatorField):
     def _first_layer(self, positions: Positions, order: int) -> Tensor:
         # In full precision: reduced precision is for the operator, places and fields need all bits.
         first, gain = self.network.first, self.network.omega_0
-        with torch.autocast(positions.axes[0].device.type, enabled=False):
+        with precision(positions.axes[0].device):
             jet = self.encoding.integrate(gain * first.weight, positions, self.spacing, order)
             return first.shift_value(jet.unsqueeze(1), gain).squeeze(1)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai.fitting.device import gains_from_bfloat16
+from oinr_monai.grids.precision import precision
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.representation import Representation
 
@@ -130,7 +131,7 @@ class Adapted(Cleaner):
         total, device = torch.zeros_like(noisy), self.sigma.device
         room = max(MOST_PLACES // noisy.numel(), 1)
         mirrors = min(MIRRORS, room.bit_length() - 1)
-        with torch.autocast(device.type, torch.bfloat16, enabled=gains_from_bfloat16(device)):
+        with precision(device, gains_from_bfloat16(device)):
             for turned in product((False, True), repeat=mirrors):
                 axes = [axis for axis, flip in enumerate(turned) if flip]
                 seen = noisy.flip(axes).to(device)

@@ -17,6 +17,7 @@ from oinr_monai.fitting.descent import Descent
 from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16
 from oinr_monai.fitting.handlers import BestWeights, Clock
 from oinr_monai.grids.checks import check_positive
+from oinr_monai.grids.precision import precision
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans
 
@@ -179,7 +180,7 @@ class ScanLearning(Descent, Generic[_Operator]):
         self, operator: nn.Module, task: Task, patch: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         seen, missing = (each.to(self.device) for each in patch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
+        with precision(self.device, self.reduced):
             return self.answer(operator, task, (seen, missing))
 
     @torch.no_grad()

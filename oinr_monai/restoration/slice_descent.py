@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from oinr_monai.fitting.descent import Descent
 from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.grids.precision import precision
 from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.metrics import peak_ratio
@@ -261,8 +263,8 @@ class SliceDescent(Descent):
         gain, size = (sum(each) for each in zip(*agreement, strict=True))
         return min(max(gain / size, 0.0), 1.0) if size > 0 else 0.0
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced)
+    def _precision(self) -> AbstractContextManager[object]:
+        return precision(self.device, self.reduced)
 
     def whole(self, coarse: Tensor) -> Tensor:
         """What the operator answers to a whole image (C, *coarse), before it is believed."""

@@ -17,9 +17,11 @@ from .kernels import kernel_laws
 from .law import Battery
 from .noises import noise_laws
 from .operators import lattice_operator_laws, local_operator_laws
+from .stand_in import StandIn
 
 __all__ = [
     "Battery",
+    "StandIn",
     "field_laws",
     "forward_model_laws",
     "kernel_laws",
