@@ -75,7 +75,7 @@ def check_folder(path: Path) -> None:
     """Find out before the work whether a folder can be written, or made."""
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path}: is a file; give the path of a folder")
-    check_writable(path)
+    check_writable(path / "any" if path.is_dir() else path)
 
 
 def check_writable(path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from oinr_monai.grids.checks import check_one_of
+from oinr_monai.images.scratch import sweep
 
 from .digests import digest_of_files, digest_of_work
 from .engine import Engine, LocalEngine
@@ -199,6 +200,7 @@ class Cohort:
                 )
                 ledger.note(each.result or lost)
         finally:
+            sweep(output)  # of what a process that was lost left half done
             ledger.write()
         return list(ledger.rows.values())
 

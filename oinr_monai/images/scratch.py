@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "sweep"]
 
 PREFIX = ".oinr-"
 
@@ -80,8 +80,17 @@ def _locks(folder: int, otherwise: bool) -> bool:
     return True
 
 
-@cache
-def _sweep(place: Path) -> None:
+def sweep(place: Path) -> None:
+    """Remove the folders in a place that nobody holds any more.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     left = Path(folder, ".oinr-left")  # by a process that was killed
+        ...     left.mkdir()
+        ...     sweep(Path(folder))
+        ...     left.exists()
+        False
+    """
     for path in place.glob(f"{PREFIX}*"):
         try:
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -91,6 +100,9 @@ def _sweep(place: Path) -> None:
             _remove(path, lock)
         else:
             os.close(lock)
+
+
+_sweep = cache(sweep)
 
 
 def _remove(path: Path, lock: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from oinr_monai import Representation
+from oinr_monai.cli import outputs
 from oinr_monai.cli.app import main
 from oinr_monai.cohort import cohort
 from tests.cli.scans import FAST, blob, save_nifti
@@ -173,3 +174,23 @@ def test_a_mesh_of_several_labels_asks_which(refused: Callable[..., str], tmp_pa
     save_nifti(tmp_path / "l.nii.gz", labels)
     assert main(["fit", "l.nii.gz", "-o", "l.oinr", "--labels", *FAST, "--steps", "3"]) == 0
     assert "--label must be given, one of 1, 2" in refused("mesh", "l.oinr", "-o", "a.stl")
+
+
+def test_an_existing_folder_is_asked_itself_and_not_the_one_it_lies_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(
+        outputs.tempfile, "TemporaryFile", lambda **at: asked.append(at["dir"]) or Open()
+    )
+    (tmp_path / "inner").mkdir()
+    outputs.check_folder(tmp_path / "inner")
+    outputs.check_folder(tmp_path / "other")
+    assert asked == [tmp_path / "inner", tmp_path]
+
+
+class Open:
+    """A file that can be closed."""
+
+    def close(self) -> None:
+        """Close it."""

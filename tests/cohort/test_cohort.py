@@ -210,6 +210,19 @@ def test_paths_are_told_to_processes_in_other_folders(
     assert states(here.map(Copies(), Path("out"), Elsewhere())) == ["done"] * 5
 
 
+def test_what_a_lost_process_left_half_done_goes(cohort: Cohort, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cohort.map(Copies(), out)  # which sweeps as it begins
+
+    class Lost(LocalEngine):
+        def run(self, work: Any, jobs: Any) -> Iterator[Any]:
+            yield from super().run(work, jobs)
+            (out / ".oinr-lost").mkdir()
+
+    cohort.map(Copies(), out, Lost())
+    assert {each.name for each in out.iterdir()} == {*(f"s{i}.txt" for i in range(5)), "status.csv"}
+
+
 def test_whatever_is_raised_costs_its_row_alone(cohort: Cohort, tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Broken(Copies):
