@@ -15,7 +15,7 @@ install: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,report,cohort,ray,dicom,video,bundle,onnx,docs]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,report,cohort,ray,bids,dicom,video,bundle,onnx,docs]'
 	touch $@
 
 demo: $(INSTALLED)

@@ -49,13 +49,18 @@ def _run(  # noqa: PLR0913
     manifest: Annotated[
         str,
         typer.Argument(
-            metavar="MANIFEST.csv|PATTERN",
-            help="Columns subject,image[,mask,labels,series], or such as 'scans/*/t1.nii.gz'.",
+            metavar="MANIFEST.csv|PATTERN|BIDS",
+            help="Columns subject,image[,mask,labels,series], or such as 'scans/*/t1.nii.gz', or"
+            " the root of a BIDS dataset.",
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
     ],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Scans of a BIDS dataset, such as suffix=T1w."),
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")
     ] = "local",
@@ -87,23 +92,26 @@ def _run(  # noqa: PLR0913
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    from oinr_monai.cohort import Cohort, LocalEngine, RayEngine
+    from oinr_monai.cohort import Cohort, LocalEngine, RayEngine, ReconstructTask
 
     with_ray = engine == "ray"
     if not with_ray and (address is not None or gpus or memory is not None):
         raise ValueError("--address, --gpus and --memory must go with --engine ray")
     if with_ray and workers != 1:
         raise ValueError(f"--workers must go with --engine local, got {workers}; Ray has its own")
-    where: Engine = (
+    chosen: Engine = (
         RayEngine(address, cpus, gpus, memory, retries)
         if with_ray
         else LocalEngine(workers, max(int(cpus), 1), retries)
     )
-    subjects, table = _part(Cohort.of(manifest), shard)
+    stacks = isinstance(task, ReconstructTask)
+    with options("where"):
+        every = Cohort.of(manifest, _pairs(where or []), together=stacks)
+    subjects, table = _part(every, shard)
     check_folder(output)
     check_page(report, [Path(manifest)], overwrite)
     _check_outputs(subjects, task, output, table, Path(manifest), overwrite)
-    _mapped(subjects, task, output, where, table, report, as_json)
+    _mapped(subjects, task, output, chosen, table, report, as_json)
 
 
 def _mapped(
@@ -162,13 +170,21 @@ def _part(every: Cohort, shard: str | None) -> tuple[Cohort, str]:
     return every.shard(index, count), f"status-{index}-of-{count}.csv"
 
 
+def _pairs(where: list[str]) -> dict[str, str]:
+    for each in where:
+        if "=" not in each.strip("="):
+            raise ValueError(f"where must be KEY=VALUE, got {each!r}")
+    return dict(each.split("=", 1) for each in where)
+
+
 def _check_outputs(
     subjects: Cohort, task: Task, output: Path, table: str, manifest: Path, overwrite: bool
 ) -> None:
     """Raise where a file to write is one that is read, unless it may be replaced."""
     own = [path for each in subjects.subjects for path in each.files()]
     inputs = {_place(each): each for each in (manifest, *task.files(), *own)}
-    made = [task.outputs(output / f"{each.name}{task.suffix}", each) for each in subjects.subjects]
+    places = subjects.places(task, output)
+    made = [task.outputs(places[each.name], each) for each in subjects.subjects]
     for path in (output / table, *(path for each in made for path in each)):
         known = inputs.get(_place(path))
         if known is not None:

@@ -1,8 +1,9 @@
 """A cohort is many scans on which one task is done, on this machine or on a cluster."""
 
+from .bids import Derivative
 from .cohort import Cohort
 from .engine import Engine, LocalEngine, RayEngine
-from .manifest import Subject, find_images, read_manifest
+from .manifest import Subject, find_images, read_dataset, read_manifest
 from .motion_tasks import ReconstructTask, RegisterTask
 from .status import Row, Summary, read_status, summary
 from .task import DenoiseTask, FeaturesTask, FitTask, SuperResolveTask, Task
@@ -10,6 +11,7 @@ from .task import DenoiseTask, FeaturesTask, FitTask, SuperResolveTask, Task
 __all__ = [
     "Cohort",
     "DenoiseTask",
+    "Derivative",
     "Engine",
     "FeaturesTask",
     "FitTask",
@@ -23,6 +25,7 @@ __all__ = [
     "SuperResolveTask",
     "Task",
     "find_images",
+    "read_dataset",
     "read_manifest",
     "read_status",
     "summary",

@@ -6,16 +6,17 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from oinr_monai.grids.checks import check_one_of
 from oinr_monai.images.scratch import sweep
 
+from .bids import is_dataset, write_description, write_sidecar
 from .digests import digest_of_files, digest_of_work
 from .engine import Engine, LocalEngine
-from .manifest import Subject, check_apart, find_images, read_manifest
+from .manifest import Subject, check_apart, find_images, read_dataset, read_manifest
 from .status import NUMBERS, TABLES, Row, read_status, write_status
 from .task import Task
 
@@ -64,16 +65,31 @@ def done(work: Work) -> list[Row]:
 def _made(work: Work, keys: Mapping[Path, str]) -> dict[Path, Row]:
     started, rows = time.monotonic(), {}
     together = {output: work.subjects[output] for output in keys}
+    for output in together:
+        output.parent.mkdir(parents=True, exist_ok=True)
     for output, found in work.task.make_all(together):
         subject = together[output]
         if isinstance(found, Exception):
             rows[output] = _failed(subject, found)
             continue
         scores: dict[str, Any] = {name: found.get(name) for name in NUMBERS}
-        result = digest_of_files(work.task.outputs(output, subject))
+        try:
+            result = _result(work, output)
+        except OSError as error:
+            rows[output] = _failed(subject, error)
+            continue
         rows[output] = Row(subject.name, "done", **scores, key=keys[output], result=result)
     seconds, ended = (time.monotonic() - started) / len(together), time.time()
     return {o: replace(row, seconds=seconds, ended=ended) for o, row in rows.items()}
+
+
+def _result(work: Work, output: Path) -> str:
+    """The digest of a result, whose sidecar is written, if it is to have one."""
+    subject = work.subjects[output]
+    files = work.task.outputs(output, subject)
+    if subject.scan is not None and files[-1].suffix == ".json":
+        write_sidecar(files[-1], subject.scan, work.task.settings())
+    return digest_of_files(files)
 
 
 def _failed(subject: Subject, error: Exception) -> Row:
@@ -82,7 +98,8 @@ def _failed(subject: Subject, error: Exception) -> Row:
 
 
 def _settings(work: Work, subject: Subject) -> dict[str, Any]:
-    return {**work.task.settings(), "series": subject.series}
+    own = {"series": subject.series} | ({"scan": asdict(subject.scan)} if subject.scan else {})
+    return work.task.settings() | own
 
 
 def _is_there(work: Work, output: Path, known: Row) -> bool:
@@ -105,6 +122,8 @@ class Cohort:
 
     Args:
         subjects: each of another name.
+        dataset: root of the BIDS dataset that they come from, if they do; what is made of them is a
+            dataset of derivatives then.
 
     Raises:
         ValueError: if there is none, or two have one name.
@@ -125,6 +144,7 @@ class Cohort:
     """
 
     subjects: tuple[Subject, ...]
+    dataset: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.subjects:
@@ -132,9 +152,26 @@ class Cohort:
         check_apart(Path("subjects"), self.subjects)
 
     @classmethod
-    def of(cls, source: str | Path) -> Cohort:
-        """The cohort that a table names, or that a pattern such as ``scans/*/t1.nii.gz`` finds."""
+    def of(
+        cls, source: str | Path, where: Mapping[str, str] | None = None, *, together: bool = False
+    ) -> Cohort:
+        """The cohort of a table, a BIDS dataset, or a pattern such as ``scans/*/t1.nii.gz``.
+
+        Args:
+            source: the table, the root of the dataset, or the pattern.
+            where: of a dataset, entities, "suffix" or "datatype" and what they must be, such as
+                ``{"suffix": "T1w"}``.
+            together: of a dataset, the scans of a session that differ in ``acq``, ``dir`` or
+                ``run`` alone are stacks of one subject.
+
+        Raises:
+            ValueError: if it holds no such scan, or is not whole.
+        """
         path = Path(source)
+        if is_dataset(path):
+            return cls(tuple(read_dataset(path, where or {}, together=together)), path)
+        if where:
+            raise ValueError(f"where must go with a BIDS dataset, got {path}, which is none")
         is_table = path.suffix.lower() in MANIFESTS or path.is_file()
         found = read_manifest(path) if is_table else find_images(str(source))
         return cls(tuple(found))
@@ -146,7 +183,11 @@ class Cohort:
             ValueError: if there is no such part, or nothing in it.
         """
         check_one_of("index", index, range(1, count + 1))
-        return Cohort(self.subjects[index - 1 :: count])
+        return replace(self, subjects=self.subjects[index - 1 :: count])
+
+    def places(self, task: Task, output: Path) -> dict[str, Path]:
+        """Where the result of each subject goes in a folder, by its name."""
+        return {each.name: output / (each.place(task.word) + task.suffix) for each in self.subjects}
 
     def map(
         self,
@@ -164,7 +205,8 @@ class Cohort:
 
         Args:
             task: what is to be done.
-            output: folder of the results, SUBJECT and the task's suffix each; made if missing.
+            output: folder of the results, SUBJECT and the task's suffix each, or as BIDS has it if
+                the scans come from a dataset; made if missing.
             engine: what runs it; this process if None.
             table: name of the table in that folder.
             progress: show a bar on stderr.
@@ -177,11 +219,11 @@ class Cohort:
             OSError: if the table cannot be written.
             KeyboardInterrupt: if it was interrupted, once the table is written.
         """
-        places = {
-            each.name: output.absolute() / f"{each.name}{task.suffix}" for each in self.subjects
-        }
+        places = self.places(task, output.absolute())
         _check_places(self.subjects, task, places)
         output.mkdir(parents=True, exist_ok=True)
+        if self.dataset is not None:
+            write_description(output, self.dataset, task.word)
         known = _known(output)
         works = [
             Work(
@@ -200,7 +242,8 @@ class Cohort:
                 )
                 ledger.note(each.result or lost)
         finally:
-            sweep(output)  # of what a process that was lost left half done
+            for each in {output, *(place.parent for place in places.values())}:
+                sweep(each)  # of what a process that was lost left half done
             ledger.write()
         return list(ledger.rows.values())
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from oinr_monai.images.notes import note
 
-__all__ = ["Subject", "find_images", "read_manifest"]
+from .bids import Derivative, find_scans
+
+__all__ = ["Subject", "find_images", "read_dataset", "read_manifest"]
 
 # Columns that hold paths, relative to the table.
 PATHS = ("image", "mask", "labels")
@@ -45,6 +47,7 @@ class Subject:
         others: further columns, as they stand in the table.
         more: further images of it, as stacks that cross.
         more_masks: a mask for each of these.
+        scan: what a BIDS dataset says of it, if it comes from one.
 
     Raises:
         ValueError: if the name cannot be that of a file.
@@ -58,6 +61,7 @@ class Subject:
     others: Mapping[str, str] = field(default_factory=dict)
     more: tuple[Path, ...] = ()
     more_masks: tuple[Path, ...] = ()
+    scan: Derivative | None = None
 
     def __post_init__(self) -> None:
         if not self.name or self.name.startswith(".") or set(self.name) & set("/\\"):
@@ -67,6 +71,14 @@ class Subject:
         """Everything that is read of it."""
         own = [path for path in (self.image, self.mask, self.labels) if path is not None]
         return [*own, *self.more, *self.more_masks]
+
+    def place(self, word: str) -> str:
+        """Path of what is made of it in the folder of results, without ending.
+
+        Args:
+            word: for what is done.
+        """
+        return self.name if self.scan is None else self.scan.place(word)
 
 
 def read_manifest(path: Path) -> list[Subject]:
@@ -115,6 +127,26 @@ def find_images(pattern: str, folder: Path | None = None) -> list[Subject]:
     subjects = [Subject(name, each) for name, each in zip(_names(found), found, strict=True)]
     check_apart(Path(pattern), subjects)
     return subjects
+
+
+def read_dataset(
+    dataset: Path, where: Mapping[str, str], *, together: bool = False
+) -> list[Subject]:
+    """The scans of a BIDS dataset for which something holds; sessions and runs are subjects.
+
+    Args:
+        dataset: its root.
+        where: entities, "suffix" or "datatype", and what they must be.
+        together: those of a session that differ in ``acq``, ``dir`` or ``run`` alone are stacks of
+            one subject.
+
+    Raises:
+        ValueError: if there is no such scan, or scans of several kinds.
+    """
+    return [
+        Subject(scan.name, images[0], more=tuple(images[1:]), scan=scan)
+        for scan, images in find_scans(dataset, where, together=together)
+    ]
 
 
 def check_apart(path: Path, subjects: Sequence[Subject]) -> None:

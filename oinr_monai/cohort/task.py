@@ -25,6 +25,7 @@ from oinr_monai.representation.representation import Representation
 from oinr_monai.restoration.denoising import DenoiseConfig, denoise
 from oinr_monai.restoration.super_resolution import SuperResolveConfig, super_resolve
 
+from .bids import IMAGES
 from .digests import digest_of_files
 from .manifest import Subject
 
@@ -61,6 +62,11 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """All that decides what it makes of the same files, as JSON values."""
 
+    @property
+    def word(self) -> str:
+        """For what it does, in names of derivatives: that of the class, without "Task"."""
+        return type(self).__name__.removesuffix("Task").lower()
+
     def files(self) -> list[Path]:
         """What it reads beside the files of a subject."""
         return []
@@ -72,7 +78,8 @@ class Task(ABC):
     def outputs(self, output: Path, subject: Subject) -> list[Path]:
         """The file, and what is made beside it."""
         stem = output.name.removesuffix(self.suffix)
-        return [output, *(output.with_name(stem + each) for each in self.beside(subject))]
+        sidecar = (".json",) if subject.scan is not None and self.suffix in IMAGES else ()
+        return [output, *(output.with_name(stem + e) for e in (*self.beside(subject), *sidecar))]
 
     @abstractmethod
     def make(self, subject: Subject, output: Path) -> Info:

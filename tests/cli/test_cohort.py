@@ -30,6 +30,9 @@ from oinr_monai.motion.registration import RegisterConfig
 from oinr_monai.motion.similarity import MutualInformation
 from oinr_monai.restoration.reconstruction import ReconstructConfig
 from tests.cli.scans import blob, save_nifti
+from tests.cohort.test_bids import dataset, listed
+
+__all__ = ["dataset", "listed"]
 
 FAST = ["--preset", "fast", "--device", "cpu", "--steps", "8"]
 
@@ -337,3 +340,18 @@ def test_a_shard_is_every_nth_subject(
     monkeypatch.setattr(Cohort, "map", watched)
     assert fit_cohort(manifest, "--shard", shard)[0] == 1
     assert asked == [(names, table, False)]
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_dataset_in_a_shell(
+    run: Callable[..., Any], refused: Callable[..., str], dataset: Path, tmp_path: Path
+) -> None:
+    assert "--where must choose" in refused("cohort", "fit", dataset, "-o", "fits")
+    assert "--where must be KEY=VALUE" in refused(
+        "cohort", "fit", dataset, "-o", "f", "--where", "x"
+    )
+    done = run("cohort", "fit", dataset, "-o", "fits", "--where", "suffix=T1w", "--where", "ses=b")
+    assert done["done"] == 1
+    fit = Path("fits/sub-1/ses-b/anat/sub-1_ses-b_desc-fit_T1w.oinr")
+    assert fit.is_file()
+    assert not fit.with_suffix(".json").exists()  # which BIDS would not know
