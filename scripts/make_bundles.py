@@ -10,6 +10,7 @@ python -m scripts.make_bundles --fit NAME    fit that of one of the two bundles
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import tempfile
@@ -17,17 +18,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from scripts.shared.bundles import (
+    AVERAGED,
     BETWEEN,
+    CARRIED,
+    DETAIL,
     FRAMES_ANSWERED,
+    LIKE_THE_TRUTH,
+    LOADED,
     METADATA_IN_2D,
     METADATA_OF_SEQUENCES,
     ONE_FRAME,
     OTHERS,
     OTHERWISE,
     OUTPUT,
+    PARTS,
+    POLYNOMIALS,
     SAVED,
+    TAUGHT,
     TO_PIXELS,
+    TOLD,
     UNUSED,
     encoded,
 )
@@ -38,6 +50,7 @@ PICTURES = BUNDLES / "image_oinr_representation"
 SEQUENCES = BUNDLES / "sequence_oinr_interpolation"
 SLICES = BUNDLES / "mri_oinr_super_resolution"
 SHIPPED = BUNDLES.parent / "oinr_monai/restoration/super_resolution.safetensors"
+COPY = "$import copy"
 MADE = (*OTHERS, *OTHERWISE, PICTURES.name, SEQUENCES.name)
 SAME_IN_2D = (
     "LICENSE",
@@ -101,7 +114,65 @@ def _made_of_sequences() -> dict[str, bytes]:
 def _made_of_slices() -> dict[str, bytes]:
     files = _made_otherwise(OTHERWISE[SLICES.name])
     del files["docs/data_license.txt"]
-    return files | {"models/super_resolution.safetensors": SHIPPED.read_bytes()}
+    inference = json.loads(files["configs/inference.json"])
+    inference["network_def"] = CARRIED
+    inference["handlers"].insert(0, LOADED)
+    del inference["bands"]
+    files["configs/inference.json"] = _json(inference)
+    files["configs/train.json"] = _json(_teach())
+    files["configs/evaluate.json"] = _json(_evaluate_slices())
+    several = _read("multi_gpu_train")
+    del several["train#dataset#places"]
+    several["imports"].append(COPY)
+    files["configs/multi_gpu_train.json"] = _json(several)
+    metadata = json.loads(files["configs/metadata.json"])
+    told = {"inputs": ("image", TOLD), "outputs": ("pred", POLYNOMIALS)}
+    for part, (key, channels) in told.items():
+        described = metadata["network_data_format"][part][key]
+        described |= {"num_channels": len(channels), "channel_def": channels}
+    files["configs/metadata.json"] = _json(metadata)
+    return files | {"models/model.pt": _shipped()}
+
+
+def _teach() -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for key, value in _read("train").items():
+        if key == "network_def":
+            config |= {"scans": "$[@image]", "network_def": CARRIED}
+        elif key not in ("places", "bands", *TAUGHT):
+            config[key] = value
+        elif key in TAUGHT:
+            config |= TAUGHT if key == "loss" else {}
+    config["imports"].append(COPY)
+    config |= {"epochs": 120, "val_interval": 10, "learning_rate": 0.002}
+    train, validate = config["train"], config["validate"]
+    train["dataset"] = PARTS | {"transform": "@train#preprocessing", "seed": "@seed"}
+    fixed = {"transform": "@validate#preprocessing", "seed": 20240721, "length": 64}
+    validate["dataset"] = PARTS | fixed
+    validate["key_metric"] = {"mean_squared_error": DETAIL}
+    validate["evaluator"]["network"] = "@average"
+    for part in (train["trainer"], validate["evaluator"]):
+        part["decollate"] = True
+    train["handlers"].insert(0, AVERAGED)
+    saver = train["handlers"][-1]
+    saver["save_dict"] = {"model": "@average"}
+    config["run"] = config["run"][:1]
+    return config
+
+
+def _evaluate_slices() -> dict[str, Any]:
+    config = _read("evaluate")
+    config["validate"]["inferer"] = LIKE_THE_TRUTH
+    return config
+
+
+def _shipped() -> bytes:
+    """The weights that the package ships, as a state dict."""
+    from oinr_monai import CarriedOperator
+
+    content = io.BytesIO()
+    torch.save(CarriedOperator.load(SHIPPED).state_dict(), content)
+    return content.getvalue()
 
 
 def _made_otherwise(other: dict[str, Any]) -> dict[str, bytes]:

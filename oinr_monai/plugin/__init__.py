@@ -37,6 +37,7 @@ from .restore_transforms import (
     SuperResolveOINRd,
 )
 from .scan_files import SaveDICOM, SaveDICOMd, ScanReader
+from .slice_training import MissingDetail, RandomSlices, detail_and_truth
 from .training import RandomLattices, TrainedInferer
 
 __all__ = [
@@ -60,10 +61,12 @@ __all__ = [
     "JetFeaturesd",
     "LabelsOINR",
     "LabelsOINRd",
+    "MissingDetail",
     "OINRInferer",
     "RandFitOINR",
     "RandFitOINRd",
     "RandomLattices",
+    "RandomSlices",
     "ReconstructOINR",
     "ReconstructOINRd",
     "RegisterOINRd",
@@ -77,5 +80,6 @@ __all__ = [
     "SuperResolveOINR",
     "SuperResolveOINRd",
     "TrainedInferer",
+    "detail_and_truth",
     "register_in_monai",
 ]

@@ -6,7 +6,8 @@ voxel, by polynomials of the offset,
 
 .. math:: G[y](x_i + \delta) = \sum_b P_b(\delta) \sum_o W_{bo} h(x_i + o \circ s) .
 
-For one scan all of that is constant, and folds into the plain weights of a
+It maps slices and what is told of them, channels of one tensor, to the coefficients of these
+polynomials. For one scan what is told is constant, and folds into the plain weights of a
 :class:`~oinr_monai.restoration.slice_operator.SliceOperator`, which costs no more than one that
 learned from that scan alone, and goes on learning in the same way.
 
@@ -25,16 +26,15 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from oinr_monai.coding.tensor_file import FileKind, write_tensor_file
 from oinr_monai.fitting.checkpoint import fingerprint
 
 from .carried_file import read_carried
-from .slice_operator import SliceOperator
+from .slice_operator import LEAK, SliceOperator
 from .told import Told
 
-__all__ = ["CarriedOperator", "shipped_operator"]
+__all__ = ["CarriedOperator", "at_places", "shipped_operator", "told_slices"]
 
 # Polynomials of the offset: as many as places that a factor of 8 asks for. This and the next are
 # chosen by hand.
@@ -51,6 +51,14 @@ KIND = FileKind(
     "carried_operator",
     "start must be an operator that learn_super_resolution made and saved, got {path} ({reason})",
 )
+
+
+class _Body(nn.Module):
+    """The integrals of a plain operator, which what is told comes between."""
+
+    def __init__(self, plain: SliceOperator) -> None:
+        super().__init__()
+        self.head, self.blocks, self.tail = plain.head, plain.blocks, plain.tail
 
 
 @final
@@ -71,11 +79,14 @@ class CarriedOperator(nn.Module):
         torch.Size([1, 1, 6, 7, 15])
     """
 
+    # TorchScript compiles what answers, not what optimizers ask for.
+    __jit_unused_properties__ = ("blocks", "tail")
+
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
         self.width = width
-        self._plain: dict[int, SliceOperator] = {}
-        self.body = SliceOperator(3, 1, (1, 1, DEGREES), width, blocks)
+        plain = SliceOperator(3, 1, (1, 1, DEGREES), width, blocks)
+        self.body, self.rectify = _Body(plain), nn.LeakyReLU(LEAK)
         # A gain and a move for each channel of the head and of the first half of each block, and a
         # gain for each that the tail reads.
         last = nn.Linear(TELLING, width * (2 * (blocks + 1) + 1))
@@ -99,33 +110,44 @@ class CarriedOperator(nn.Module):
         """The last layer."""
         return self.body.tail
 
-    def weights(self, factor: int, told: Told) -> dict[str, Tensor]:
-        """Weights of the plain operator for one kind of scan, by name."""
-        device = self.body.head.weight.device
-        changes = self.telling(told.numbers().to(device)).unflatten(0, (-1, self.width))
-        weights: dict[str, Tensor] = dict(self.body.named_parameters())
-        names = ["head", *(f"blocks.{i}.first" for i in range(len(self.blocks)))]
-        for name, gain, move in zip(names, changes[:-1:2], changes[1:-1:2], strict=True):
-            weights |= _changed(name, weights, 1 + gain, move)
-        gain, tail = 1 + changes[-1], weights["tail.weight"]
-        polynomials = legendre(factor).to(device)
-        weights["tail.weight"] = torch.einsum("fb,bi...->fi...", polynomials, tail) * _column(gain)
-        weights["tail.bias"] = polynomials @ weights["tail.bias"]
-        return weights
+    def forward(self, seen: Tensor) -> Tensor:
+        """Map slices and what is told of them to polynomials within each slice.
 
+        Args:
+            seen: (B, 1 + :attr:`Told.COUNT`, x, y, z) of :func:`told_slices`.
+
+        Returns:
+            Their coefficients (B, DEGREES, x, y, z), which :func:`at_places` evaluates.
+        """
+        changes = self.telling(seen[:, 1:].mean(dim=(2, 3, 4)))
+        changes = changes.reshape(-1, 2 * len(self.body.blocks) + 3, self.width, 1, 1, 1)
+        h = self.body.head(seen[:, :1]) * (1 + changes[:, 0]) + changes[:, 1]
+        for i, block in enumerate(self.body.blocks):
+            gain, move = changes[:, 2 * i + 2], changes[:, 2 * i + 3]
+            h = block(h, 1 + gain, move)
+        return self.body.tail(self.rectify(h) * (1 + changes[:, -1]))
+
+    @torch.no_grad()
     def at(self, factor: int, told: Told) -> SliceOperator:
         """The plain operator for one kind of scan, with ``factor`` places in each slice."""
         plain = SliceOperator(3, 1, (1, 1, factor), self.width, len(self.blocks))
-        plain.load_state_dict({n: w.detach() for n, w in self.weights(factor, told).items()})
+        plain.load_state_dict(self._folded(factor, told))
         return plain
 
-    def forward(self, coarse: Tensor, factor: int, told: Told) -> Tensor:
-        """Map (B, 1, *coarse) to (B, 1, *fine), with a gradient."""
-        if factor not in self._plain:
-            with torch.device("meta"):
-                plain = SliceOperator(3, 1, (1, 1, factor), self.width, len(self.blocks))
-            self._plain[factor] = plain
-        return functional_call(self._plain[factor], self.weights(factor, told), (coarse,))
+    def _folded(self, factor: int, told: Told) -> dict[str, Tensor]:
+        device = self.tail.get_parameter("bias").device
+        changes = self.telling(told.numbers().to(device)).unflatten(0, (-1, self.width))
+        weights: dict[str, Tensor] = dict(self.body.named_parameters())
+        names = ["head", *(f"blocks.{i}.first" for i in range(len(self.blocks)))]
+        for name, gain, move in zip(names, 1 + changes[:-1:2], changes[1:-1:2], strict=True):
+            weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            weights[f"{name}.weight"] = weight * gain.view(-1, 1, 1, 1, 1)
+            weights[f"{name}.bias"] = bias * gain + move
+        polynomials, gain = legendre(factor).to(device), 1 + changes[-1]
+        tail = weights["tail.weight"] * gain.view(-1, 1, 1, 1)
+        weights["tail.weight"] = torch.einsum("fb,b...->f...", polynomials, tail)
+        weights["tail.bias"] = polynomials @ weights["tail.bias"]
+        return weights
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the operator, complete or not at all.
@@ -159,18 +181,27 @@ def shipped_operator() -> CarriedOperator:
         return CarriedOperator.load(path)
 
 
-def _changed(
-    name: str, weights: dict[str, Tensor], gain: Tensor, move: Tensor
-) -> dict[str, Tensor]:
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return {
-        f"{name}.weight": weight * gain.view(-1, *[1] * (weight.ndim - 1)),
-        f"{name}.bias": bias * gain + move,
-    }
+def told_slices(coarse: Tensor, told: Told) -> Tensor:
+    """Slices (B, 1, x, y, z), and what is told of them as channels that are alike everywhere.
+
+    Example:
+        >>> from oinr_monai.scanner.profiles import Boxcar
+        >>> told_slices(torch.zeros(2, 1, 6, 7, 5), Told.of(2.5, Boxcar(2.5), 2.5)).shape
+        torch.Size([2, 6, 6, 7, 5])
+    """
+    numbers = told.numbers().to(coarse).view(1, -1, 1, 1, 1)
+    return torch.cat([coarse, numbers.expand(len(coarse), -1, *coarse.shape[2:])], dim=1)
 
 
-def _column(gain: Tensor) -> Tensor:
-    return gain.view(1, -1, 1, 1, 1)
+def at_places(coefficients: Tensor, factor: int) -> Tensor:
+    """Polynomials within slices (B, DEGREES, x, y, z) at ``factor`` places (B, 1, x, y, z factor).
+
+    Example:
+        >>> at_places(torch.ones(1, 8, 6, 7, 5), factor=3).shape
+        torch.Size([1, 1, 6, 7, 15])
+    """
+    values = torch.einsum("fb,nbxyz->nxyzf", legendre(factor).to(coefficients), coefficients)
+    return values.flatten(3)[:, None]
 
 
 def legendre(factor: int) -> Tensor:

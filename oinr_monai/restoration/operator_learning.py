@@ -21,7 +21,7 @@ from oinr_monai.fitting.device import seeded
 from oinr_monai.fitting.interrupts import learning
 from oinr_monai.grids.precision import full_precision
 
-from .carried_operator import CarriedOperator
+from .carried_operator import CarriedOperator, at_places, told_slices
 from .pairs import scored
 from .scan_learning import LearningConfig, ScanLearning, checked_sources
 from .scan_tasks import ScanTasks, SliceTask
@@ -93,5 +93,5 @@ class _Learning(ScanLearning[CarriedOperator]):
         """What is missing in the slices' spline, away from the borders of the patch."""
         coarse, missing = patch
         factor = task.pair.factor
-        answer = operator(coarse, factor[-1], task.told)
+        answer = at_places(operator(told_slices(coarse, task.told)), factor[-1])
         return scored(answer.float(), factor), scored(missing, factor)

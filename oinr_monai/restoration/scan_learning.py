@@ -25,7 +25,7 @@ from .averaging import Averaging
 from .carried_denoiser import CarriedDenoiser
 from .carried_operator import CarriedOperator
 from .momentum import OrthogonalMomentum
-from .scan_parts import ScanParts, Source, Task
+from .scan_parts import ScanParts, Source, Task, TaskPool
 
 __all__ = ["LearningConfig", "ScanLearning", "checked_sources"]
 
@@ -37,9 +37,6 @@ STEPS = 20_000
 # Peak learning rate, the part of the budget in which it rises, and the memory of averaged weights;
 # these and what follows are chosen by hand.
 RATE, RISE, MEMORY = 2e-3, 0.02, 0.999
-
-# Tasks that steps draw from by turns, and the steps after which one of them is replaced.
-POOL, RENEWED = 24, 8
 
 # Patches that are kept aside, one a task, and how often weights are scored on them.
 HELD_OUT, SCORES = 64, 10
@@ -120,7 +117,7 @@ class ScanLearning(Descent, Generic[_Operator]):
         self.average.requires_grad_(False)
         self.averaging = Averaging(self.operator, self.average, MEMORY)
         self.reduced = gains_from_bfloat16(self.device)
-        self.pool: dict[int, Task] = {}
+        self.pool = TaskPool(parts, HELD_OUT)
         clock = Clock(*config.budget(), started=started)
         best = BestWeights(self.average, self._score, clock, times=SCORES)
         both = nn.ModuleList([self.operator, self.average])
@@ -144,12 +141,7 @@ class ScanLearning(Descent, Generic[_Operator]):
 
     def draw(self) -> tuple[Task, tuple[Tensor, Tensor]]:
         """A task, and a patch of it."""
-        first = HELD_OUT + self.clock.step // RENEWED
-        number = first + int(torch.randint(POOL, (), generator=self.generator))
-        if number not in self.pool:
-            self.pool = {n: task for n, task in self.pool.items() if n >= first}
-            self.pool[number] = self.parts.task(number)
-        task = self.pool[number]
+        task = self.pool.draw(self.clock.step, self.generator)
         return task, next(task.patches(self.generator))
 
     def loss(self, batch: tuple[Task, tuple[Tensor, Tensor]]) -> Tensor:

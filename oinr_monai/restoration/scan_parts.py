@@ -16,7 +16,7 @@ from oinr_monai.images.intensity import IntensityScale
 
 from .pairs import resample_axis
 
-__all__ = ["ScanParts", "Source", "Task"]
+__all__ = ["ScanParts", "Source", "Task", "TaskPool"]
 
 # All that follows is chosen by hand. Axes within the slices are sharp up to this factor of the
 # smallest spacing.
@@ -27,6 +27,9 @@ LONG, WIDE = 112, 56
 
 # The part of the tasks whose contrast is bent, and turned; the exponents; gains and moves of all.
 BENT, TURNED, EXPONENTS, GAINS, MOVES = 0.5, 0.25, (0.6, 1.7), (0.7, 1.4), 0.5
+
+# Tasks that steps draw from by turns, and the steps after which one of them is replaced.
+POOL, RENEWED = 24, 8
 
 # Parts of a scan that are drawn until one holds anything; the least that its variance has of that
 # of the scan.
@@ -130,3 +133,25 @@ class ScanParts(ABC):
     def chance(self, part: float) -> bool:
         """True in so many of the draws."""
         return float(torch.rand((), generator=self.generator)) < part
+
+
+class TaskPool:
+    """Tasks that steps draw from by turns: one of them is replaced every few steps.
+
+    Args:
+        parts: makes the tasks.
+        first: number of the first of them.
+    """
+
+    def __init__(self, parts: ScanParts, first: int = 0) -> None:
+        self.parts, self.first = parts, first
+        self.tasks: dict[int, Task] = {}
+
+    def draw(self, step: int, generator: torch.Generator) -> Task:
+        """A task for a step, steps being counted from 0."""
+        first = self.first + step // RENEWED
+        number = first + int(torch.randint(POOL, (), generator=generator))
+        if number not in self.tasks:
+            self.tasks = {n: task for n, task in self.tasks.items() if n >= first}
+            self.tasks[number] = self.parts.task(number)
+        return self.tasks[number]

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Block", "SliceOperator", "integral", "planes"]
+__all__ = ["LEAK", "Block", "SliceOperator", "integral", "planes"]
 
 
 # Places of the fine lattice are worked out in tiles of so many coarse voxels, each with a halo;
@@ -110,7 +110,7 @@ class SliceOperator(nn.Module):
 
 
 class Block(nn.Module):
-    """x + K2 relu(K1 x), nearly x at first; with or without constants."""
+    """x + K2 relu(a K1 x + b), nearly x at first; with or without constants."""
 
     def __init__(
         self, width: int, first: Sequence[int], second: Sequence[int], bias: bool = True
@@ -123,9 +123,20 @@ class Block(nn.Module):
             if bias:
                 self.second.get_parameter("bias").zero_()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, width, *coarse) to the same shape."""
-        increment: Tensor = self.second(F.relu(self.first(x)))
+    def forward(self, x: Tensor, gain: Tensor | None = None, move: Tensor | None = None) -> Tensor:
+        """Map (B, width, *coarse) to the same shape.
+
+        Args:
+            x: features.
+            gain: a, for each channel (B, width, 1, ...); 1 if None.
+            move: b, likewise; 0 if None.
+        """
+        inner = self.first(x)
+        if gain is not None:
+            inner = inner * gain
+        if move is not None:
+            inner = inner + move
+        increment: Tensor = self.second(F.relu(inner))
         return x + increment
 
 

@@ -181,7 +181,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
             "slice_thickness": None,
             "profile": None,
             "seconds": None,
-            "start": "$@bundle_root + '/models/super_resolution.safetensors'",
+            "model": "$@bundle_root + '/models/model.pt'",
         },
         "asked": {
             "learn": {
@@ -190,7 +190,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
                 "seconds": "@seconds",
                 "seed": "@seed",
                 "device": "$str(@device)",
-                "start": "$oinr_monai.CarriedOperator.load(@start)",
+                "start": "@network_def",
             },
             "inferer": {
                 "_target_": "oinr_monai.plugin.EachInferer",
@@ -210,15 +210,13 @@ OTHERWISE: dict[str, dict[str, Any]] = {
             "task": "Isotropic volume from one stack of thick slices",
             "description": "An operator that learned from open scans of other people what thick "
             "slices take away goes on learning on the sharp axes of one stack, is applied across "
-            "its slices and keeps them. train.json fits a network to the stack as it is.",
-            "data_source": "models/super_resolution.safetensors: open_ms_data (CC BY), head label "
-            "maps of SynthSeg and a chest CT of the elastix examples (Apache-2.0); models/model.pt:"
-            " the MNI152 template that nilearn ships",
+            "its slices and keeps them. train.json teaches that operator.",
+            "data_source": "open_ms_data (CC BY), head label maps of SynthSeg and a chest CT of "
+            "the elastix examples (Apache-2.0)",
             "image_classes": "a stack of thick slices, one or more channels, MRI or CT",
             "eval_metrics": {
                 "psnr_over_cubic_spline_db_boxcar_4_voxels_at_once": 1.46,
                 "psnr_over_cubic_spline_db_gaussian_4_voxels_at_once": 2.16,
-                **FITTED,
             },
         },
         "answered": {"channel_def": {"0": "intensity, in the image's own units"}},
@@ -311,6 +309,71 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         },
         "answered": {"channel_def": {"0": "intensity, in the unit of the stacks"}},
     },
+}
+
+# The network of the bundle of thick slices, what it takes and gives, and how train.json teaches it,
+# at the rates and with the mean of the weights of learn_super_resolution, and evaluate.json scores.
+CARRIED = {"_target_": "oinr_monai.CarriedOperator", "width": 48, "blocks": 4}
+
+TOLD = {
+    "0": "slices, standardised",
+    "1": "logarithm of the slice spacing over that within the slices, alike everywhere",
+    "2": "what a slice keeps of waves of 1/2 cycle a slice, alike everywhere",
+    "3": "what a slice keeps of waves of 1 cycle a slice, alike everywhere",
+    "4": "what a slice keeps of waves of 3/2 cycles a slice, alike everywhere",
+    "5": "logarithm of the noise, alike everywhere",
+}
+
+POLYNOMIALS = {str(i): f"coefficient of the polynomial of degree {i} in a slice" for i in range(8)}
+
+TAUGHT: dict[str, Any] = {
+    "loss": {"_target_": "oinr_monai.plugin.MissingDetail"},
+    "optimizer": {
+        "_target_": "oinr_monai.restoration.momentum.OrthogonalMomentum",
+        "operator": "@network_def",
+        "peak": "@learning_rate",
+    },
+    "lr_scheduler": {
+        "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+        "optimizer": "@optimizer",
+        "max_lr": "@learning_rate",
+        "total_steps": "$@epochs * @epoch_length + 1",
+        "pct_start": 0.02,
+        "div_factor": 50,
+        "cycle_momentum": False,
+    },
+    "average": "$copy.deepcopy(@network_def).to(@device)",
+}
+
+AVERAGED = {
+    "_target_": "oinr_monai.restoration.averaging.Averaging",
+    "network": "@network_def",
+    "average": "@average",
+    "memory": 0.999,
+}
+
+PARTS = {
+    "_target_": "oinr_monai.plugin.RandomSlices",
+    "data": "$[{'image': scan} for scan in @scans]",
+}
+
+DETAIL = {
+    "_target_": "MeanSquaredError",
+    "output_transform": "$oinr_monai.plugin.detail_and_truth",
+}
+
+LOADED = {
+    "_target_": "CheckpointLoader",
+    "load_path": "@model",
+    "load_dict": {"model": "@network"},
+    "map_location": "@device",
+}
+
+LIKE_THE_TRUTH = {
+    "_target_": "oinr_monai.plugin.EachInferer",
+    "transform": "$lambda image: oinr_monai.super_resolve(image, oinr_monai.SuperResolveConfig("
+    "steps=0, start=@network_def, device=str(@device)))"
+    ".sample(oinr_monai.Grid.from_image(@validate#truth))",
 }
 
 # What the 2-D bundle says instead. Pixels are whole numbers of 8 bits, and PIL would cut and wrap.

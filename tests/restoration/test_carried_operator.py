@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from oinr_monai import CarriedOperator
-from oinr_monai.restoration.carried_operator import DEGREES, legendre
+from oinr_monai.restoration.carried_operator import (
+    DEGREES,
+    at_places,
+    legendre,
+    shipped_operator,
+    told_slices,
+)
 from oinr_monai.restoration.told import Told
 from oinr_monai.scanner.profiles import Boxcar, Gaussian, SampledProfile
 
@@ -24,11 +30,24 @@ def operator(seed=0):
 @pytest.mark.parametrize("factor", [2, 3, 6])
 def test_folded_weights_answer_alike(factor):
     made, coarse = operator().requires_grad_(False), torch.rand(1, 1, 6, 5, 7)
-    answer = made(coarse, factor, TOLD)
+    answer = at_places(made(told_slices(coarse, TOLD)), factor)
     assert answer.shape == (1, 1, 6, 5, 7 * factor)
     torch.testing.assert_close(made.at(factor, TOLD)(coarse), answer, rtol=1e-4, atol=1e-5)
-    other = made(coarse, factor, Told.of(5.0, Boxcar(5.0), 5.0))
+    other = at_places(made(told_slices(coarse, Told.of(5.0, Boxcar(5.0), 5.0))), factor)
     assert float((other - answer).abs().max()) > 1e-3
+
+
+def test_each_of_a_batch_is_told_of_itself():
+    made, coarse = operator().requires_grad_(False), torch.rand(2, 1, 6, 5, 7)
+    each = [TOLD, Told.of(5.0, Boxcar(5.0), 5.0)]
+    seen = [told_slices(coarse[i : i + 1], told) for i, told in enumerate(each)]
+    alone = torch.cat([made(one) for one in seen])
+    torch.testing.assert_close(made(torch.cat(seen)), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_scripted_it_answers_alike():
+    made, seen = shipped_operator(), told_slices(torch.rand(1, 1, 6, 5, 7), TOLD)
+    torch.testing.assert_close(torch.jit.script(made)(seen), made(seen), rtol=1e-5, atol=1e-6)
 
 
 def test_it_starts_as_zero_whatever_it_is_told():
@@ -52,7 +71,7 @@ def test_polynomials_are_orthonormal():
 
 def test_gradients_reach_every_weight():
     made = operator()
-    made(torch.rand(1, 1, 6, 6, 6), 3, TOLD).square().mean().backward()
+    made(told_slices(torch.rand(1, 1, 6, 6, 6), TOLD)).square().mean().backward()
     assert all(bool(weight.grad.abs().max() > 0) for weight in made.parameters())
 
 

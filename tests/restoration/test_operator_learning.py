@@ -12,7 +12,7 @@ from oinr_monai import (
     learn_super_resolution,
     super_resolve,
 )
-from oinr_monai.restoration import operator_learning, pairs, scan_learning
+from oinr_monai.restoration import operator_learning, pairs, scan_learning, scan_parts
 from oinr_monai.restoration.scan_parts import Source
 from oinr_monai.restoration.scan_tasks import ScanTasks
 from oinr_monai.scanner.profiles import Boxcar
@@ -25,8 +25,9 @@ from tests.restoration.test_super_resolution import phantom, stack
 def _small(monkeypatch):
     for name, value in {"WIDTH": 8, "BLOCKS": 1}.items():
         monkeypatch.setattr(operator_learning, name, value)
-    for name, value in {"HELD_OUT": 4, "POOL": 3, "RENEWED": 2}.items():
-        monkeypatch.setattr(scan_learning, name, value)
+    monkeypatch.setattr(scan_learning, "HELD_OUT", 4)
+    for name, value in {"POOL": 3, "RENEWED": 2}.items():
+        monkeypatch.setattr(scan_parts, name, value)
 
 
 SCANS = [phantom((30, 28, 26)), phantom((28, 26, 30), seed=1)]

@@ -53,7 +53,7 @@ class TestSuperResolutionMGPU(unittest.TestCase):
         self.run_configs("train", "multi_gpu_train")
         self.run_configs("train", "evaluate", "multi_gpu_evaluate")
         with open(os.path.join(self.folder, "metrics.csv")) as file:
-            found = dict(line.split() for line in file)
+            found = dict(line.strip().split(",") for line in file)
         assert float(found["psnr"]) > 0
         assert os.path.isfile(os.path.join(self.folder, "thick_evaluated.nii.gz"))
 
