@@ -45,7 +45,7 @@ from .motion import (
     SquaredDifferences,
     register,
 )
-from .operators import CZOINR, CKConvOINR, ConvOINR, FlatCZOINR, SequenceOINR
+from .operators import CZOINR, CKConvOINR, ConvOINR, FlatCZOINR, JetOINR, SequenceOINR
 from .plugin import (
     DenoiseOINR,
     DenoiseOINRd,
@@ -139,6 +139,7 @@ __all__ = [
     "InterpolateOINRd",
     "JetFeatures",
     "JetFeaturesd",
+    "JetOINR",
     "JointField",
     "LabelsOINR",
     "LabelsOINRd",

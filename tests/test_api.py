@@ -48,6 +48,7 @@ PUBLIC = [
     "InterpolateOINRd",
     "JetFeatures",
     "JetFeaturesd",
+    "JetOINR",
     "JointField",
     "LabelsOINR",
     "LabelsOINRd",

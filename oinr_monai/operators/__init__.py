@@ -5,6 +5,7 @@ from .ckconv import CKConvOINR
 from .conv import ConvOINR
 from .flat_calderon_zygmund import FlatCZOINR
 from .integral import KernelIntegral
+from .jet import JetOINR
 from .kernels import SIREN, KernelNetwork, MLPNet, RFNet
 from .multiplicative_kernels import FourierNet, GaborNet, MAGNet
 from .operator import LatticeOperator, LocalOperator, Operator
@@ -19,6 +20,7 @@ __all__ = [
     "FlatCZOINR",
     "FourierNet",
     "GaborNet",
+    "JetOINR",
     "KernelIntegral",
     "KernelNetwork",
     "LatticeOperator",

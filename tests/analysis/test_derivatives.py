@@ -20,6 +20,7 @@ from oinr_monai import (
     FlatCZOINR,
     FourierEncoding,
     Grid,
+    JetOINR,
     Representation,
     SequenceOINR,
     fit,
@@ -43,6 +44,7 @@ OPERATORS: dict[str, Callable[[], torch.nn.Module]] = {
     "CKConvOINR": lambda: CKConvOINR(3, 12, 2, (6, 5), support=2.0, omega_0=2.0),
     "CZOINR": lambda: CZOINR(3, 12, 2, channels=4, levels=2),
     "FlatCZOINR": lambda: FlatCZOINR(SHAPE, 12, 2, channels=4, levels=3),
+    "JetOINR": lambda: JetOINR(3, 12, 2, channels=4, scales=(2.0, 4.0), spacing=2.0),
     "SequenceOINR": lambda: SequenceOINR(3, 12, 2, (6, 5), kernel_size=3, omega_0=2.0).at_time(0.3),
 }
 

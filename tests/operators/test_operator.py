@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from oinr_monai import CZOINR, CKConvOINR, ConvOINR, FlatCZOINR, SequenceOINR
+from oinr_monai import CZOINR, CKConvOINR, ConvOINR, FlatCZOINR, JetOINR, SequenceOINR
 from oinr_monai.operators import LatticeOperator, LocalOperator, MAGNet
 from oinr_monai.representation.registry import OPERATORS
 from oinr_monai.testing import lattice_operator_laws, local_operator_laws
@@ -37,6 +37,12 @@ LATTICE: dict[str, tuple[Callable[[], LatticeOperator], Sequence[int]]] = {
         lambda: CZOINR(2, 4, 2, 3, 2, wave="sym2", act=("elu", {"alpha": 0.5})),
         (13, 12),
     ),
+    "JetOINR": (lambda: JetOINR(3, 4, 2, channels=3, scales=(1.0, 2.0)), (9, 8, 7)),
+    "JetOINR, anisotropic": (
+        lambda: JetOINR(2, 4, 2, channels=3, scales=(1.0, 1.7), order=3, spacing=(1.0, 2.5)),
+        (9, 5),
+    ),
+    "JetOINR, line": (lambda: JetOINR(1, 4, 2, channels=3, scales=(2.0,)), (14,)),
     "FlatCZOINR": (
         lambda: FlatCZOINR((6, 8), 4, 2, channels=3, levels=3, pieces=2, act="tanh"),
         (6, 8),
