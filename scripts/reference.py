@@ -1,4 +1,4 @@
-"""Write docs/reference/README.md: the public names by the rooms of the package, each in a line."""
+"""Write docs/reference/README.md, the public names by rooms, and columns.md, those of tables."""
 
 from __future__ import annotations
 
@@ -6,15 +6,33 @@ import argparse
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 import oinr_monai
+from oinr_monai.analysis.codebook import SHAPES, quantities
+from oinr_monai.analysis.first_order import FIRST_ORDER
+from oinr_monai.analysis.regions import STATISTICS as STATISTICS_OF_MAPS
 from scripts.shared.report import ROOT, Report
 
 INTRODUCTION = """
 Every name is imported from `oinr_monai` itself; `help(oinr_monai.fit)` has its arguments, shapes,
 units and an example. Written by `python -m scripts.reference`, which `make docs` runs.
+"""
+
+OF_COLUMNS = """
+What `oinr features`, `region_features`, `shape_features` and `jet_features` call what they tell;
+beside its table or image `oinr features` writes these for each column or channel, as
+`OUT.codebook.csv`. Lengths are in mm, intensities in the unit of the image. `_at1.5mm` at the end
+of a name is the standard deviation of the Gaussian behind which it was looked at. N and M stand for
+numbers. Written by `python -m scripts.reference`.
+"""
+
+STATISTICS = """
+Of intensities in a region: {all}. Percentiles are `pN`; `std`, `skewness` and `kurtosis` (less 3)
+divide by the number of voxels; `entropy`, in bits, and `uniformity` are of 32 bins of equal width
+from the least to the greatest. The definitions are those of the Image Biomarker Standardization
+Initiative. Of maps and activations: {few}.
 """
 
 
@@ -49,10 +67,35 @@ def reference() -> Report:
     return report
 
 
+def columns() -> Report:
+    """Return the page of columns and channels."""
+    report = Report("columns", "Columns of feature tables", ROOT / "docs" / "reference")
+    report.text(OF_COLUMNS)
+    report.heading("Of a region's shape")
+    lines = [[f"`{_in_letters(c.name)}`", c.unit, c.meaning.format("N", "M")] for c in SHAPES]
+    report.table(["column", "unit", "what it is"], lines, text=3)
+    report.heading("Of what the image shows")
+    lines = [[f"`{_in_letters(c.name)}`", c.unit, c.meaning] for c in quantities()]
+    report.table(["name", "unit", "what it is"], lines, text=3)
+    report.heading("Statistics")
+    report.text(STATISTICS.format(all=_listed(FIRST_ORDER), few=_listed(STATISTICS_OF_MAPS)))
+    return report
+
+
+def _in_letters(pattern: str) -> str:
+    numbers = iter("NM")
+    return re.sub(r"\(?\\d\+?\)?", lambda _: next(numbers), pattern)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def main() -> None:
-    """Write the page."""
+    """Write the pages."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     reference().write()
+    columns().write()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,10 +15,18 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.arrays import narrowed, plain_tensor
 from oinr_monai.images.meta import inherit
 from oinr_monai.representation.exact import spline_representation
+from oinr_monai.representation.representation import Representation
 
 from .derivatives import check_maps, derivative_maps
 
-__all__ = ["CHANNEL_NAMES", "JET_MAPS", "JET_SCALES", "channel_names", "jet_features"]
+__all__ = [
+    "CHANNEL_NAMES",
+    "JET_MAPS",
+    "JET_SCALES",
+    "channel_names",
+    "jet_channels",
+    "jet_features",
+]
 
 # Key in the meta of the answer: what each channel is.
 CHANNEL_NAMES = "channel_names"
@@ -67,14 +75,31 @@ def jet_features(
         (torch.Size([4, 8, 9, 7]), ['value_at1.5mm', 'hessian_eigenvalues1_at1.5mm'])
     """
     grid, values = Grid.from_image(image), _finite(image)
-    names = channel_names(maps, scales, grid.spatial_dims, len(values))
-    representation = spline_representation(values, grid)
-    parts = [
-        part.as_tensor()
-        for sigma in scales
-        for _, part in _in_order(dict(derivative_maps(representation, maps, grid, sigma)), maps)
-    ]
-    answer = inherit(grid.to_image(torch.cat(parts)), image, values=False)
+    channel_names(maps, scales, grid.spatial_dims)  # which says what does not fit together
+    answer = jet_channels(spline_representation(values, grid), maps, scales, grid)
+    names = answer.meta[CHANNEL_NAMES]
+    answer = inherit(answer, image, values=False)
+    answer.meta[CHANNEL_NAMES] = names
+    return answer
+
+
+def jet_channels(
+    representation: Representation, maps: Sequence[str], scales: Sequence[float], grid: Grid
+) -> MetaTensor:
+    """The channels of :func:`jet_features` of a representation, on a grid.
+
+    Args:
+        representation: what is asked.
+        maps: names from :data:`~oinr_monai.analysis.MAPS`.
+        scales: in mm.
+        grid: where.
+    """
+    names = channel_names(maps, scales, grid.spatial_dims, len(representation.scale.mean))
+    parts = []
+    for sigma in scales:
+        found = dict(derivative_maps(representation, maps, grid, sigma))
+        parts += [found[name].as_tensor() for name in maps]
+    answer = grid.to_image(torch.cat(parts))
     answer.meta[CHANNEL_NAMES] = names
     return answer
 
@@ -125,9 +150,3 @@ def _parts(name: str, spatial_dims: int) -> list[str]:
     if name == "hessian_eigenvalues":
         return [str(d + 1) for d in range(spatial_dims)]
     return [""]
-
-
-def _in_order(
-    found: dict[str, MetaTensor], maps: Sequence[str]
-) -> Iterator[tuple[str, MetaTensor]]:
-    return ((name, found[name]) for name in maps)

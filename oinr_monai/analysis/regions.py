@@ -17,9 +17,10 @@ from oinr_monai.images.labels import as_labels
 from oinr_monai.representation.representation import Representation
 
 from .derivatives import derivative_maps
+from .first_order import FIRST_ORDER, first_order
 from .table import FeatureTable
 
-__all__ = ["STATISTICS", "region_features"]
+__all__ = ["STATISTICS", "image_features", "region_features"]
 
 # How a region is summarised, in the order of the columns; the numbers are percentiles.
 STATISTICS = ("mean", "std", "p5", "p25", "p50", "p75", "p95")
@@ -37,6 +38,7 @@ def region_features(
     labels: MetaTensor | Tensor,
     *,
     maps: Sequence[str] = ("gradient_magnitude", "laplacian"),
+    scales: Sequence[float] = (0.0,),
     layer: int | None = None,
 ) -> FeatureTable:
     """Mean, deviation and percentiles of intensity, derivatives and activations in each region.
@@ -48,12 +50,14 @@ def region_features(
         representation: what is summarised.
         labels: whole numbers (1, *spatial), 0 the background.
         maps: derivative maps that count, names from :data:`~oinr_monai.analysis.MAPS`.
+        scales: standard deviations in mm of the Gaussians that maps are taken behind, 0 for none.
         layer: hidden layer whose activations count, from 1; the last if None, and none of an image
             in closed form.
 
     Returns:
-        A row for each label: its voxels, its volume in mm³ (area in mm², length in mm), and seven
-        columns for each feature, such as ``intensity_mean`` and ``laplacian_p95``.
+        A row for each label: its voxels, its volume in mm³ (area in mm², length in mm), statistics
+        of the intensity such as ``intensity_skewness``, and seven columns for each other feature,
+        such as ``laplacian_p95``, with its scale where it has one: ``laplacian_p95_at1.5mm``.
 
     Raises:
         ValueError: if the labels are not whole, are all background, or lie outside the image, or
@@ -73,11 +77,40 @@ def region_features(
     voxel = abs(float(torch.linalg.det(grid.matrix)))
     columns = ["voxels", CONTENT[grid.spatial_dims]]
     values = [np.array(sizes), np.array(sizes) * voxel]
-    for name, feature in _features(representation, grid, maps, layer):
-        columns += [f"{name}_{statistic}" for statistic in STATISTICS]
-        each = [_summary(feature[places].double().numpy()) for places in regions.values()]
+    for name, scale, feature in _features(representation, grid, maps, scales, layer):
+        whole = name.startswith("intensity")
+        told, summary = (FIRST_ORDER, first_order) if whole else (STATISTICS, _summary)
+        columns += [f"{name}_{statistic}{scale}" for statistic in told]
+        each = [summary(feature[places].double().numpy()) for places in regions.values()]
         values += list(np.array(each).T)
     return FeatureTable("label", list(regions), columns, np.stack(values, axis=1))
+
+
+def image_features(
+    representation: Representation,
+    *,
+    maps: Sequence[str] = ("gradient_magnitude", "laplacian"),
+    scales: Sequence[float] = (0.0,),
+    layer: int | None = None,
+) -> FeatureTable:
+    """The same numbers of a whole image, as one row.
+
+    Args:
+        representation: what is summarised.
+        maps: derivative maps that count, names from :data:`~oinr_monai.analysis.MAPS`.
+        scales: standard deviations in mm of the Gaussians that maps are taken behind, 0 for none.
+        layer: hidden layer whose activations count, as for :func:`region_features`.
+
+    Example:
+        >>> from oinr_monai import fit
+        >>> table = image_features(fit(torch.rand(1, 9, 8)), maps=["laplacian"], scales=[1.0, 2.0])
+        >>> table.kind, table.columns[0], table.columns[-1]
+        ('image', 'voxels', 'laplacian_p95_at2mm')
+    """
+    grid = representation.grid
+    everywhere = grid.to_image(torch.ones(1, *grid.shape, dtype=torch.int16))
+    found = region_features(representation, everywhere, maps=maps, scales=scales, layer=layer)
+    return FeatureTable("image", ["image"], found.columns, found.values)
 
 
 def _summary(values: NDArray[np.float64]) -> list[float]:
@@ -122,21 +155,27 @@ def _inside(image: Grid, labels: Grid, places: Tensor) -> Tensor:
 
 
 def _features(
-    representation: Representation, grid: Grid, maps: Sequence[str], layer: int | None
-) -> Iterator[tuple[str, Tensor]]:
-    """Each feature with its name, at all places of the grid, flat."""
-    yield from _channels("intensity", representation.sample(grid))
-    for name, volume in derivative_maps(representation, maps, grid):
-        yield from _channels(name, volume)
+    representation: Representation,
+    grid: Grid,
+    maps: Sequence[str],
+    scales: Sequence[float],
+    layer: int | None,
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Each feature with its name and what is said of its scale, at all places of the grid, flat."""
+    yield from _channels("intensity", "", representation.sample(grid))
+    for sigma in scales:
+        scale = f"_at{sigma:g}mm" if sigma else ""
+        for name, volume in derivative_maps(representation, maps, grid, sigma):
+            yield from _channels(name, scale, volume)
     if layer is None and not representation.field.hidden_channels:
         return
     activations = representation.features(grid, layer)
     layer = layer or len(representation.field.hidden_channels)
     for i, feature in enumerate(activations.as_tensor().cpu().flatten(1)):
-        yield f"layer{layer}_{i}", feature
+        yield f"layer{layer}_{i}", "", feature
 
 
-def _channels(name: str, volume: MetaTensor) -> Iterator[tuple[str, Tensor]]:
+def _channels(name: str, scale: str, volume: MetaTensor) -> Iterator[tuple[str, str, Tensor]]:
     flat = volume.as_tensor().cpu().flatten(1)
     for i, channel in enumerate(flat):
-        yield (name if len(flat) == 1 else f"{name}_{i}"), channel
+        yield (name if len(flat) == 1 else f"{name}_{i}"), scale, channel

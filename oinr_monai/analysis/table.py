@@ -16,7 +16,7 @@ from oinr_monai.images.replacing import replacing
 
 __all__ = ["TABLE_SUFFIXES", "FeatureTable"]
 
-TABLE_SUFFIXES = (".csv", ".npz")
+TABLE_SUFFIXES = (".csv", ".npz", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ class FeatureTable:
         return self.values[:, list(self.columns).index(column)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .csv file with a heading, or an .npz file of ``values``, ``columns``, ``rows``.
+        """Write a .csv file with a heading, a .parquet file, or an .npz file.
+
+        That holds ``values``, ``columns`` and ``rows``; the others begin with a column of the rows.
 
         Raises:
-            ValueError: if the file's ending is another.
+            ValueError: if the file's ending is another, or nothing installed writes Parquet.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -66,8 +68,37 @@ class FeatureTable:
             if suffix == ".npz":
                 columns, rows = np.asarray(self.columns), np.asarray(self.rows)
                 np.savez_compressed(temporary, values=self.values, columns=columns, rows=rows)
+            elif suffix == ".parquet":
+                self._write_parquet(temporary)
             else:
                 self._write_csv(temporary)
+
+    def beside(self, other: FeatureTable) -> FeatureTable:
+        """This table with the columns of another that it lacks, of the rows that it has.
+
+        Example:
+            >>> small = FeatureTable("label", [2], ["voxels"], np.array([[5.0]]))
+            >>> large = FeatureTable("label", [1, 2], ["area_mm2"], np.array([[8.0], [9.0]]))
+            >>> small.beside(large).values.tolist()
+            [[5.0, 9.0]]
+        """
+        new = [name for name in other.columns if name not in self.columns]
+        rows = [list(other.rows).index(row) for row in self.rows]
+        added = np.stack([other[name][rows] for name in new], axis=1) if new else self.values[:, :0]
+        values = np.concatenate([self.values, added], axis=1)
+        return FeatureTable(self.kind, self.rows, [*self.columns, *new], values)
+
+    def _write_parquet(self, path: Path) -> None:
+        try:
+            import pyarrow as pa
+            from pyarrow.parquet import write_table
+        except ImportError as error:
+            raise ValueError("Parquet needs `pip install oinr-monai[parquet]`") from error
+        columns = {
+            self.kind: list(self.rows),
+            **dict(zip(self.columns, self.values.T, strict=True)),
+        }
+        write_table(pa.table(columns), path)
 
     def _write_csv(self, path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:

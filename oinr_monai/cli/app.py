@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from .ask import evaluate, features, info, sample
+from .ask import evaluate, info, sample
 from .cohort import cohort
 from .console import message_of, refuse, say, usage_of
 from .demo import demo
 from .denoise import denoise
 from .derive import derive
 from .doctor import doctor
+from .features import features
 from .fit import fit
 from .interpolate import interpolate
 from .leaving import INTERRUPTED

@@ -1,4 +1,4 @@
-"""``oinr info``, ``sample``, ``evaluate`` and ``features``: what a representation answers."""
+"""``oinr info``, ``sample`` and ``evaluate``: what a representation answers."""
 
 from __future__ import annotations
 
@@ -22,18 +22,15 @@ from .options import (
     SeriesUid,
     Spacing,
 )
-from .outputs import check_not_source, check_output, check_result
+from .outputs import check_not_source, check_result
 from .target import Belonging, Deidentify, Dicom, Reference, Target
-from .weights import write_regions
 
 if TYPE_CHECKING:
-    from monai.data import MetaTensor
-
     from oinr_monai.grids.grid import Grid
     from oinr_monai.representation.continuous_field import ContinuousField
     from oinr_monai.representation.representation import Representation
 
-__all__ = ["evaluate", "features", "info", "sample"]
+__all__ = ["evaluate", "info", "sample"]
 
 
 def info(file: File, device: Device = "auto", as_json: Json = False) -> None:
@@ -165,51 +162,6 @@ def _overlaps(path: Path, uid: list[str] | None, representation: Representation)
     return {name: {str(k): v for k, v in each.items()} for name, each in scores.items()}
 
 
-def features(  # noqa: PLR0913
-    file: File,
-    output: Output,
-    layer: Annotated[
-        int | None, typer.Option(metavar="L", help="Hidden layer, counted from 1; else the last.")
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="LABELS", help="Label map, whose regions go to .csv or .npz."),
-    ] = None,
-    factor: Factor = None,
-    spacing: Spacing = None,
-    like: Like = None,
-    uid: SeriesUid = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Write the activations of a hidden layer, per voxel, or what is in each region of a map."""
-    if labels is not None:
-        if (factor, spacing, like) != (None, None, None):
-            raise ValueError("--labels has a grid of its own; give no other")
-        representation = load_representation(file, device)
-        show(write_regions(representation, labels, output, layer, uid), as_json)
-        return
-    check_output(output, (".nii.gz", ".npz"), [like], overwrite)
-    representation = load_representation(file, device)
-    grid = chosen_grid(representation, factor, spacing, like, uid)
-    check_not_source(output, representation.info, overwrite)
-    with about(file):
-        representation.check_layers()
-    check_result(output, max(representation.field.hidden_channels), grid, {})
-    volume = representation.features(grid, layer)
-    layer = layer or len(representation.field.hidden_channels)
-    if output.name.lower().endswith(".npz"):
-        _write_arrays(output, volume, grid)
-    else:
-        from oinr_monai.images.files import write_image
-
-        write_image(output, volume, f"activations of hidden layer {layer}")
-    show(
-        {"output": str(output), "features": len(volume), "layer": layer, **place_of(grid)}, as_json
-    )
-
-
 def _in_slabs(path: Path, representation: Representation, grid: Grid) -> bool:
     """Whether it is written slab by slab, however large the grid is."""
     nifti = path.name.lower().endswith((".nii", ".nii.gz"))
@@ -251,17 +203,3 @@ def _write_samples(
         write_slabs(target.path, grid.shape, grid.affine.numpy(), slabs, "intensity", wide=wide)
     else:
         target.write(representation.sample(grid), "intensity")
-
-
-def _write_arrays(path: Path, volume: MetaTensor, grid: Grid) -> None:
-    import numpy as np
-
-    from oinr_monai.images.replacing import replacing
-
-    with replacing(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            features=volume.as_tensor().numpy(),
-            affine=grid.affine.numpy(),
-            spacing=grid.spacing.numpy(),
-        )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from oinr_monai.report.page import Page
     from oinr_monai.representation.representation import Representation
 
-__all__ = ["MAP_NAMES", "derive"]
+__all__ = ["MAP_NAMES", "derive", "map_names"]
 
 # Those of analysis.derivatives, told without importing it.
 MAP_NAMES = (
@@ -68,7 +68,7 @@ def derive(  # noqa: PLR0913
     """
     from oinr_monai.analysis.derivatives import check_maps
 
-    names = _map_names(maps)
+    names = map_names(maps)
     belonging = Belonging(dicom, reference or like, uid, deidentify)
     target = Target.of(output, belonging, None, [], overwrite)
     check_page(report, [file, like], overwrite)
@@ -130,7 +130,12 @@ def _write_dicom(
     return {name: [str(output / file) for file in files] for name, files in written.items()}
 
 
-def _map_names(text: str) -> list[str]:
+def map_names(text: str) -> list[str]:
+    """The names that ``--maps`` gives.
+
+    Args:
+        text: names with commas between.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in MAP_NAMES]
     if unknown or not names:

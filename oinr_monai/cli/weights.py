@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.pipeline import Pipeline
 
-    from oinr_monai.representation.representation import Representation
 
-__all__ = ["classify", "cohort_features", "write_regions"]
+__all__ = ["classify", "cohort_features"]
 
 Start = Annotated[
     Path | None,
@@ -30,27 +28,6 @@ Start = Annotated[
 Representations = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder of SUBJECT.oinr files; the manifest's.")
 ]
-
-
-def write_regions(
-    representation: Representation,
-    labels: Path,
-    output: Path,
-    layer: int | None,
-    uid: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Write what is in each region of a label map; returns what to say about it."""
-    from oinr_monai.analysis.table import TABLE_SUFFIXES
-
-    check_output(output, TABLE_SUFFIXES)
-    from oinr_monai.analysis.regions import region_features
-    from oinr_monai.images.labels import read_labels
-
-    regions = read_labels(labels, uid or ())
-    with about(labels):
-        table = region_features(representation, regions, layer=layer)
-    table.save(output)
-    return {"output": str(output), "regions": list(table.rows), "features": len(table.columns)}
 
 
 def cohort_features(

@@ -42,7 +42,7 @@ def test_regions_of_a_label_map(run: Callable[..., Any], tmp_path: Path) -> None
     nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "labels.nii.gz")
     options = ("--labels", tmp_path / "labels.nii.gz", "--layer", 1)
     done = run("features", tmp_path / "v.oinr", "-o", tmp_path / "r.csv", *options)
-    assert done["regions"] == [3, 5]
+    assert done["labels"] == [3, 5]
     with (tmp_path / "r.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["label"], row["voxels"], row["volume_mm3"]) for row in rows] == [
@@ -87,7 +87,7 @@ def test_classes_told_from_weights(
         (["classify", "manifest.csv", "--label", "speed"], "as many rows as there are folds"),
         (["classify", "absent.csv", "--label", "speed"], "absent.csv"),
         (["features", "empty", "-o", "w.csv"], "must hold .oinr files"),
-        (["features", "manifest.csv", "-o", "w.txt"], "must end in .csv or .npz"),
+        (["features", "manifest.csv", "-o", "w.txt"], "must end in .csv or .npz or .parquet"),
         (["features", "manifest.csv", "-o", "w.csv", "--representations", "empty"], "s0.oinr"),
     ],
 )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 import oinr_monai
-from scripts.reference import first_line, reference
+from scripts.reference import columns, first_line, reference
+from scripts.shared.report import Report
 
 
-def test_the_page_is_up_to_date() -> None:
-    page = reference()
+@pytest.mark.parametrize("made", [reference, columns])
+def test_the_page_is_up_to_date(made: Callable[[], Report]) -> None:
+    page = made()
     assert page.path("md").read_text() == str(page), "run python -m scripts.reference"
 
 
