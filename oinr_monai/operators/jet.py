@@ -11,6 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from oinr_monai.grids.meta_tensors import is_meta_tensor
+
 from .jet_layers import JetLayer, Nodes, interpolated, jets
 from .non_standard_form import as_json, mixing
 from .operator import LatticeOperator, numbers_of
@@ -131,7 +133,10 @@ class JetOINR(LatticeOperator):
         return other
 
     def forward(self, field: Tensor) -> Tensor:
-        """Map a field (B, E, *spatial) to the signal (B, C, *spatial)."""
+        """Map a field (B, E, *spatial) to the signal (B, C, *spatial), a MetaTensor to one."""
+        if is_meta_tensor(field):  # whose meta data MONAI looks through at every slice
+            plain = field.as_tensor()
+            return type(field)(self.at(plain, self._own(plain))).copy_meta_from(field)
         return self.at(field, self._own(field))
 
     def at(self, field: Tensor, nodes: Sequence[Nodes]) -> Tensor:

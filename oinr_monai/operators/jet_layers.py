@@ -140,7 +140,7 @@ def _matrices(
         nodes.count, nodes.spacing, first, places.spacing, places.count, sigma, order
     )
     per = [[[unit**m]] for m in range(order + 1)]
-    return torch.as_tensor(found * np.array(per)).to(u)
+    return torch.as_tensor(found * np.array(per)).to(device=u.device, dtype=u.dtype)
 
 
 def _each_along(u: Tensor, matrices: Tensor, axis: int) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.data import CacheDataset, DataLoader
+from monai.data import CacheDataset, DataLoader, MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
@@ -179,7 +179,7 @@ def test_it_learns_in_monais_own_loop() -> None:
     x = torch.linspace(-1, 1, 12)
     ball = (x[:, None, None] ** 2 + x[:, None] ** 2 + x**2 < 0.5).float()[None]
     data = CacheDataset(
-        [{"image": ball + shift, "label": ball} for shift in (0.0, 1.0)], progress=False
+        [{"image": MetaTensor(ball + i), "label": MetaTensor(ball)} for i in (0, 1)], progress=False
     )
     network, losses = operator(3).float(), []
     trainer = SupervisedTrainer(
@@ -195,6 +195,8 @@ def test_it_learns_in_monais_own_loop() -> None:
     )
     trainer.run()
     assert losses[-1] < losses[0] / 2
+    batch = next(iter(DataLoader(data, batch_size=2)))["image"]
+    assert torch.equal(network(batch).affine, batch.affine)
 
 
 def test_a_step_costs_at_most_three_of_a_unets() -> None:
