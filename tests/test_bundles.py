@@ -50,7 +50,7 @@ CHANNELS = {
     "image_oinr_representation": 1,
     "volume_oinr_representation": 1,
     "volume_oinr_derivatives": 5,
-    "volume_oinr_features": 16,
+    "volume_oinr_features": 21,
     "volume_oinr_denoising": 1,
     "volume_oinr_occupancy": 1,
     "sequence_oinr_interpolation": 1,

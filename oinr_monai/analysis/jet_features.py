@@ -77,10 +77,7 @@ def jet_features(
     grid, values = Grid.from_image(image), _finite(image)
     channel_names(maps, scales, grid.spatial_dims)  # which says what does not fit together
     answer = jet_channels(spline_representation(values, grid), maps, scales, grid)
-    names = answer.meta[CHANNEL_NAMES]
-    answer = inherit(answer, image, values=False)
-    answer.meta[CHANNEL_NAMES] = names
-    return answer
+    return inherit(answer, image, values=False)
 
 
 def jet_channels(
@@ -99,7 +96,7 @@ def jet_channels(
     for sigma in scales:
         found = dict(derivative_maps(representation, maps, grid, sigma))
         parts += [found[name].as_tensor() for name in maps]
-    answer = grid.to_image(torch.cat(parts))
+    answer = inherit(grid.to_image(torch.cat(parts)), representation, values=False)
     answer.meta[CHANNEL_NAMES] = names
     return answer
 

@@ -19,6 +19,7 @@ from monai.utils import ensure_tuple
 from torch import Tensor
 
 from oinr_monai.analysis.derivatives import MAPS, check_maps, derivative_maps
+from oinr_monai.analysis.jet_features import JET_SCALES, jet_channels
 from oinr_monai.analysis.occupancy import label_map
 from oinr_monai.fields.field import Field
 from oinr_monai.fields.fourier import FourierEncoding
@@ -185,18 +186,25 @@ class DeriveOINR(_Ask):
 
 
 class FeaturesOINR(_Ask):
-    """Activations of a hidden layer of a representation as an image (F, *spatial).
+    """What a representation tells of every voxel, as an image (F, *spatial).
+
+    That is the activations of a hidden layer, or maps of its jets at scales in mm, whose names
+    then stand in ``meta["channel_names"]``, as with :class:`JetFeatures`.
 
     Args:
         layer: hidden layer, counted from 1; the last if None.
         factor: how many times finer than the fitted grid, for all axes or each.
         spacing: spacing in mm, for all axes or each, instead of a factor.
+        maps: names from :data:`~oinr_monai.analysis.MAPS`; activations if None.
+        scales: standard deviations in mm of the Gaussians behind which maps are taken, 0 for none.
 
     Example:
         >>> from oinr_monai import FitConfig, fit
         >>> trained = fit(torch.rand(1, 9, 9), FitConfig("fast", steps=2))
         >>> FeaturesOINR()(trained).shape[1:]
         torch.Size([9, 9])
+        >>> FeaturesOINR(maps=["value", "laplacian"], scales=[1.0, 2.0])(trained).shape
+        torch.Size([4, 9, 9])
     """
 
     def __init__(
@@ -204,13 +212,21 @@ class FeaturesOINR(_Ask):
         layer: int | None = None,
         factor: int | Sequence[int] | None = None,
         spacing: float | Sequence[float] | None = None,
+        maps: str | Sequence[str] | None = None,
+        scales: float | Sequence[float] = JET_SCALES,
     ) -> None:
         super().__init__(factor, spacing)
         self.layer = layer
+        self.maps = None if maps is None else ensure_tuple(maps)
+        self.scales = tuple(map(float, ensure_tuple(scales)))
+        if layer is not None and maps is not None:
+            raise ValueError(f"layer must be None with maps, got {layer}; they are of two kinds")
 
     def answer(self, representation: Representation, grid: Grid) -> MetaTensor:
-        """Activations (F, *grid.shape)."""
-        return representation.features(grid, self.layer)
+        """Channels (F, *grid.shape)."""
+        if self.maps is None:
+            return representation.features(grid, self.layer)
+        return jet_channels(representation, self.maps, self.scales, grid)
 
 
 class LabelsOINR(_Ask):

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from oinr_monai.analysis.codebook import codebook
+from oinr_monai.analysis.jet_features import JET_MAPS, JET_SCALES, channel_names
+
 # Of the weights that train.json fits, at held-out places of their image.
 FITTED = {"psnr_at_held_out_places_of_model_pt_db": 36.5}
+
+# Channels of features.
+JETS = codebook(channel_names(JET_MAPS, JET_SCALES, spatial_dims=3))
 
 # What differs: constants and the question in inference.json, and what metadata.json says of it.
 # "fit" replaces how to fit, "trained" is the preset of what must be trained, "without" names keys
@@ -41,20 +47,30 @@ OTHERS: dict[str, dict[str, Any]] = {
         },
     },
     "volume_oinr_features": {
-        "constants": {"layer": None, "factor": None},
-        "answer": {"_target_": "oinr_monai.FeaturesOINR", "layer": "@layer"},
-        "trained": "balanced",
+        "constants": {
+            "maps": list(JET_MAPS),
+            "scales": list(JET_SCALES),
+            "layer": None,
+            "factor": None,
+        },
+        "answer": {
+            "_target_": "oinr_monai.FeaturesOINR",
+            "layer": "@layer",
+            "maps": "@maps",
+            "scales": "@scales",
+        },
         "postfix": "features",
         "metadata": {
             "name": "Volume O-INR features",
-            "task": "Features of one volume from the layers of its continuous representation",
-            "description": "Fits an operator-based implicit neural representation to one volume "
-            "and returns the activations of a hidden layer, 16 channels with the default preset.",
+            "task": "Features of one volume at scales in mm from its continuous representation",
+            "description": "Makes one volume a continuous function and returns what its value, "
+            "gradient and Hessian tell of every voxel at scales in mm, or the activations of a "
+            "hidden layer of a trained one.",
         },
         "answered": {
-            "num_channels": 16,
-            "value_range": [-1, 1],
-            "channel_def": {str(i): f"activation {i} of the hidden layer" for i in range(16)},
+            "num_channels": len(JETS),
+            "value_range": [],
+            "channel_def": {str(i): f"{c.meaning}; {c.unit}" for i, c in enumerate(JETS)},
         },
     },
     "volume_oinr_denoising": {

@@ -13,7 +13,15 @@ from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 from skimage.feature import shape_index as skimage_shape_index
 from torch import Tensor
 
-from oinr_monai import Grid, JetFeatures, JetFeaturesd, jet_features
+from oinr_monai import (
+    FeaturesOINR,
+    FitConfig,
+    Grid,
+    JetFeatures,
+    JetFeaturesd,
+    fit,
+    jet_features,
+)
 from oinr_monai.analysis import channel_names
 from oinr_monai.analysis.invariants import shape_index
 from oinr_monai.grids.jets import Jet
@@ -132,6 +140,16 @@ def test_channels_have_names() -> None:
     ]
     one = jet_features(image[1:], ["gradient"], [2.0]).as_tensor()
     torch.testing.assert_close(found["image"].as_tensor()[11:14], one)
+
+
+def test_answers_are_named_after_the_file_of_the_image() -> None:
+    image = MetaTensor(torch.rand(1, 6, 7, 5), meta={"filename_or_obj": "/data/case7.nii.gz"})
+    asked = FeaturesOINR(maps="value", scales=1.0)
+    for found in (jet_features(image, ["value"], [1.0]), asked(fit(image, FitConfig(degree=5)))):
+        assert found.meta["filename_or_obj"] == "/data/case7.nii.gz"
+        assert found.meta["channel_names"] == ["value_at1mm"]
+    with pytest.raises(ValueError, match="layer must be None with maps, got 1"):
+        FeaturesOINR(1, maps="value")
 
 
 def test_what_cannot_be_asked_is_refused() -> None:
