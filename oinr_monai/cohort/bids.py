@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,6 @@ def write_description(folder: Path, dataset: Path, word: str) -> None:
         ValueError: if it is a dataset of another kind.
         OSError: if it cannot be written.
     """
-    version = import_module(__name__.partition(".")[0]).__version__
-
     if is_dataset(folder):
         if _json(folder / DESCRIPTION).get("DatasetType") != "derivative":
             raise ValueError(
@@ -125,7 +123,7 @@ def write_description(folder: Path, dataset: Path, word: str) -> None:
         "Name": f"{word} by oinr_monai of {dataset.resolve().name}",
         "BIDSVersion": EDITION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "oinr_monai", "Version": version}],
+        "GeneratedBy": [{"Name": "oinr_monai", "Version": metadata.version("oinr-monai")}],
         "DatasetLinks": {"raw": source},
     }
     _write(folder / "README", "Made by `oinr cohort`; status.csv says what became of each scan.\n")
