@@ -1,4 +1,4 @@
-"""What a cohort costs beside its fits: growth, overhead, two nodes, batches, and a table of sizes.
+"""What a cohort costs beside its fits: growth, overhead, two nodes, and batches.
 
 Processor time of all processes of a run, those of the cluster included, so that other work on the
 machine counts little; where the clock on the wall counts, what others took of the machine is told.
@@ -32,9 +32,11 @@ from scripts.shared.report import MEASURED, Report
 from scripts.shared.runs import MARK, make_scans, marked
 
 EXACT = FitTask(FitConfig(preset="exact", device="cpu"))
-COUNTS, LARGEST = (10, 100, 500), 10_000
+COUNTS, LARGEST, SOME = (10, 100, 500), 10_000, 100
 # Times that a cohort of so many is run, of which the median counts.
-TURNS = {10: 5, 100: 3, 500: 1}
+TURNS = {10: 3, 100: 1, 500: 1}
+# What Ray runs for the tasks; its other processes poll, whether there are any or not.
+AT_WORK = ("ray::", "raylet", "gcs_server")
 # Subjects of a throughput, and their fit, of a second or two.
 MANY, TRAINED = 16, FitTask(FitConfig(preset="fast", steps=80, device="cpu"))
 # Sizes of images that are fitted together or not, and how many.
@@ -55,9 +57,9 @@ def ray_here() -> Iterator[str]:
 
 
 def spent(mark: str) -> float:
-    """Processor seconds of this process and of those with the mark."""
-    others = sum(each.seconds for each in marked(mark) if each.pid != os.getpid())
-    return time.process_time() + others
+    """Processor seconds of this process and of those with the mark that work on its tasks."""
+    found = [each for each in marked(mark) if any(name in each.command for name in AT_WORK)]
+    return time.process_time() + sum(each.seconds for each in found)
 
 
 def resident() -> float:
@@ -91,12 +93,14 @@ def alone(cohort: Cohort, folder: Path) -> float:
     """Processor seconds of a subject that is read, fitted and saved, and nothing else."""
     folder.mkdir()
 
+    some = cohort.subjects[:SOME]
+
     def work() -> None:
-        for each in cohort.subjects[:100]:
+        for each in some:
             made = fit(read_image(each.image), EXACT.config)
             made.save(folder / f"{each.name}.oinr")
 
-    return timed(work) / 100
+    return timed(work) / len(some)
 
 
 def slope(runs: Sequence[Run]) -> float:
@@ -106,8 +110,8 @@ def slope(runs: Sequence[Run]) -> float:
 
 
 GROWTH = """Scans of 32³, preset `exact`, one thread, after four others that pay what is paid once.
-Processor seconds are of all processes, of Ray's too; the driver is the process that the command
-runs in. Beyond the fit is what a subject of the largest cohort takes more than reading, fitting and
+Processor seconds are of the driver, which is the process that the command runs in, of the workers,
+and of the two daemons of Ray that hand out tasks; its others poll, whether there are tasks or not. Beyond the fit is what a subject of the largest cohort takes more than reading, fitting and
 saving it in a loop, {alone:.0f} ms."""
 
 
