@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 from oinr_monai.grids.checks import check_one_of
 from oinr_monai.images.scratch import sweep
+from oinr_monai.representation.info import Info
 
 from .bids import is_dataset, write_description, write_sidecar
 from .digests import digest_of_files, digest_of_work
 from .engine import Engine, LocalEngine
 from .manifest import Subject, check_apart, find_images, read_dataset, read_manifest
+from .remote import at_hand, is_url, marks_of
 from .status import NUMBERS, TABLES, Row, read_status, write_status
 from .task import Task
 
@@ -67,7 +69,7 @@ def _made(work: Work, keys: Mapping[Path, str]) -> dict[Path, Row]:
     together = {output: work.subjects[output] for output in keys}
     for output in together:
         output.parent.mkdir(parents=True, exist_ok=True)
-    for output, found in work.task.make_all(together):
+    for output, found in _results(work, together):
         subject = together[output]
         if isinstance(found, Exception):
             rows[output] = _failed(subject, found)
@@ -81,6 +83,21 @@ def _made(work: Work, keys: Mapping[Path, str]) -> dict[Path, Row]:
         rows[output] = Row(subject.name, "done", **scores, key=keys[output], result=result)
     seconds, ended = (time.monotonic() - started) / len(together), time.time()
     return {o: replace(row, seconds=seconds, ended=ended) for o, row in rows.items()}
+
+
+def _results(
+    work: Work, together: Mapping[Path, Subject]
+) -> Iterator[tuple[Path, Info | Exception]]:
+    """What comes of each, where those that lie elsewhere are brought here one at a time."""
+    here = {output: subject for output, subject in together.items() if not subject.remote}
+    if here:
+        yield from work.task.make_all(here)
+    for output in together.keys() - here.keys():
+        try:
+            with at_hand(together[output]) as subject:
+                yield from work.task.make_all({output: subject})
+        except Exception as error:
+            yield output, error
 
 
 def _result(work: Work, output: Path) -> str:
@@ -99,7 +116,8 @@ def _failed(subject: Subject, error: Exception) -> Row:
 
 def _settings(work: Work, subject: Subject) -> dict[str, Any]:
     own = {"series": subject.series} | ({"scan": asdict(subject.scan)} if subject.scan else {})
-    return work.task.settings() | own
+    elsewhere = {"remote": marks_of(subject.remote)} if subject.remote else {}
+    return work.task.settings() | own | elsewhere
 
 
 def _is_there(work: Work, output: Path, known: Row) -> bool:
@@ -157,6 +175,9 @@ class Cohort:
     ) -> Cohort:
         """The cohort of a table, a BIDS dataset, or a pattern such as ``scans/*/t1.nii.gz``.
 
+        Images may lie wherever fsspec reaches, such as ``s3://bucket/*/t1.nii.gz``; each is brought
+        to what works on it, for as long as that takes.
+
         Args:
             source: the table, the root of the dataset, or the pattern.
             where: of a dataset, entities, "suffix" or "datatype" and what they must be, such as
@@ -172,7 +193,7 @@ class Cohort:
             return cls(tuple(read_dataset(path, where or {}, together=together)), path)
         if where:
             raise ValueError(f"where must go with a BIDS dataset, got {path}, which is none")
-        is_table = path.suffix.lower() in MANIFESTS or path.is_file()
+        is_table = not is_url(str(source)) and (path.suffix.lower() in MANIFESTS or path.is_file())
         found = read_manifest(path) if is_table else find_images(str(source))
         return cls(tuple(found))
 

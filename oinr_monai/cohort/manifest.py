@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from oinr_monai.images.notes import note
 
 from .bids import Derivative, find_scans
+from .remote import is_url, name_of, urls_of
 
 __all__ = ["Subject", "find_images", "read_dataset", "read_manifest"]
 
@@ -48,6 +49,8 @@ class Subject:
         more: further images of it, as stacks that cross.
         more_masks: a mask for each of these.
         scan: what a BIDS dataset says of it, if it comes from one.
+        remote: URLs of those of "image", "mask" and "labels" that lie elsewhere; of the path only
+            the name counts then.
 
     Raises:
         ValueError: if the name cannot be that of a file.
@@ -62,15 +65,16 @@ class Subject:
     more: tuple[Path, ...] = ()
     more_masks: tuple[Path, ...] = ()
     scan: Derivative | None = None
+    remote: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name or self.name.startswith(".") or set(self.name) & set("/\\"):
             raise ValueError(f"the subject must be able to name a file, got {self.name!r}")
 
     def files(self) -> list[Path]:
-        """Everything that is read of it."""
-        own = [path for path in (self.image, self.mask, self.labels) if path is not None]
-        return [*own, *self.more, *self.more_masks]
+        """Everything that is read of it and lies on this machine."""
+        own = [getattr(self, name) for name in PATHS if name not in self.remote]
+        return [*(each for each in own if each is not None), *self.more, *self.more_masks]
 
     def place(self, word: str) -> str:
         """Path of what is made of it in the folder of results, without ending.
@@ -91,7 +95,8 @@ def read_manifest(path: Path) -> list[Subject]:
     an :class:`~oinr_monai.images.notes.ImageNote`.
 
     Args:
-        path: the table; paths in it are relative to its folder.
+        path: the table; paths in it are relative to its folder, or URLs that fsspec knows, such as
+            ``s3://bucket/a.nii.gz``.
 
     Raises:
         ValueError: if columns are missing, a row is not whole, or a subject occurs twice or cannot
@@ -113,18 +118,26 @@ def read_manifest(path: Path) -> list[Subject]:
 
 
 def find_images(pattern: str, folder: Path | None = None) -> list[Subject]:
-    """The images that a pattern such as ``scans/*/t1.nii.gz`` finds, by name.
+    """The images that a pattern such as ``scans/*/t1.nii.gz`` or ``s3://bucket/*.nii`` finds.
 
     Each is named after the parts of its path that differ from one to the other.
 
     Raises:
         ValueError: if there is none, or two would have one name.
     """
-    folder = folder or Path()
-    found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else _absolute(pattern)
+    if is_url(pattern):
+        urls = urls_of(pattern)
+        found = [Path(url.partition("://")[2]) for url in urls]
+    else:
+        urls, folder = [], folder or Path()
+        found = sorted(_absolute(pattern) if Path(pattern).is_absolute() else folder.glob(pattern))
     if not found:
         raise ValueError(f"{pattern}: must match a file, got none; quote it for the shell")
-    subjects = [Subject(name, each) for name, each in zip(_names(found), found, strict=True)]
+    remote: list[dict[str, str]] = [{"image": url} for url in urls] or [{} for _ in found]
+    subjects = [
+        Subject(name, each, remote=elsewhere)
+        for name, each, elsewhere in zip(_names(found), found, remote, strict=True)
+    ]
     check_apart(Path(pattern), subjects)
     return subjects
 
@@ -207,14 +220,15 @@ def _subject(
     name, image = known["subject"], known["image"]
     if not name or not image.strip(f"{BETWEEN} "):
         raise ValueError(f"{path}: line {line} must have a subject and an image")
-    files = {each: _paths(path.parent, known.get(each, "")) for each in PATHS}
     others = {
         key: (value or "").strip()
         for key, value in row.items()
         if isinstance(key, str) and key not in columns.values()
     }
-    masks = files["mask"]
+    urls = {each: known[each] for each in PATHS if is_url(known.get(each, ""))}
     try:
+        files = {each: _paths(path.parent, known.get(each, "")) for each in PATHS}
+        masks = files["mask"]
         return Subject(
             name,
             files["image"][0],
@@ -224,18 +238,23 @@ def _subject(
             others,
             files["image"][1:],
             masks[1:],
+            remote=urls,
         )
     except ValueError as error:
         raise ValueError(f"{path}: line {line}: {error}") from error
 
 
 def _paths(folder: Path, cell: str) -> tuple[Path, ...]:
+    if is_url(cell):
+        if BETWEEN in cell:
+            raise ValueError(f"files elsewhere must be one a cell, got {cell!r}")
+        return (name_of(cell),)
     return tuple(folder / each.strip() for each in cell.split(BETWEEN) if each.strip())
 
 
-def _absolute(pattern: str) -> list[Path]:
+def _absolute(pattern: str) -> Iterator[Path]:
     anchor = Path(pattern).anchor
-    return sorted(Path(anchor).glob(str(Path(pattern).relative_to(anchor))))
+    return iter(Path(anchor).glob(str(Path(pattern).relative_to(anchor))))
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -111,8 +111,9 @@ def slope(runs: Sequence[Run]) -> float:
 
 GROWTH = """Scans of 32³, preset `exact`, one thread, after four others that pay what is paid once.
 Processor seconds are of the driver, which is the process that the command runs in, of the workers,
-and of the two daemons of Ray that hand out tasks; its others poll, whether there are tasks or not. Beyond the fit is what a subject of the largest cohort takes more than reading, fitting and
-saving it in a loop, {alone:.0f} ms."""
+and of the two daemons of Ray that hand out tasks; its others poll, whether there are tasks or not.
+Beyond the fit is what a subject of the largest cohort takes more than reading, fitting and saving
+it in a loop, {alone:.0f} ms."""
 
 
 def growth(report: Report, folder: Path) -> None:
