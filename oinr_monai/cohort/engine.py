@@ -222,6 +222,8 @@ class RayEngine(Engine):
         if ours:
             self._join(ray)
         try:
+            if ours and self.address is None:
+                self._check_room(ray.cluster_resources())
             yield from self._on(ray, work, jobs)
         finally:
             if ours:
@@ -240,6 +242,16 @@ class RayEngine(Engine):
                 f"address must be of a Ray cluster that runs, got {self.address!r};"
                 " `ray start --head` begins one"
             ) from error
+
+    def _check_room(self, there: dict[str, float]) -> None:
+        """Raise where a job would wait for ever; clusters of others may grow."""
+        wanted = {"cpus": self.cpus, "gpus": self.gpus, "memory": self.memory or 0}
+        known = (there.get("CPU", 0), there.get("GPU", 0), there.get("memory", 0) / 2**20)
+        for (name, number), most in zip(wanted.items(), known, strict=True):
+            if number > most:
+                raise ValueError(
+                    f"{name} must be at most the {most:g} of this machine, got {number:g}"
+                )
 
     def _on(
         self,

@@ -57,7 +57,9 @@ def scan(folder: Path, size: int, name: str = "scan") -> Path:
     """A phantom with some noise."""
     image = phantom(size)
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(size))
-    return _written(folder / f"{name}.nii", MetaTensor(image + 0.02 * noise, affine=image.affine))
+    return _written(
+        folder / f"{name}.nii", MetaTensor(image.as_tensor() + 0.02 * noise, affine=image.affine)
+    )
 
 
 def moved(folder: Path, size: int) -> Path:
