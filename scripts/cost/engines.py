@@ -29,7 +29,7 @@ from oinr_monai.images.files import read_image
 from oinr_monai.representation.info import Info
 from scripts.shared.meters import timed
 from scripts.shared.report import MEASURED, Report
-from scripts.shared.runs import MARK, make_scans, marked
+from scripts.shared.runs import MARK, OURS, make_scans, marked
 
 EXACT = FitTask(FitConfig(preset="exact", device="cpu"))
 COUNTS, LARGEST, SOME = (10, 100, 500), 10_000, 100
@@ -48,7 +48,8 @@ def ray_here() -> Iterator[str]:
     """A Ray of this machine, with one core; the mark of all its processes."""
     import ray
 
-    mark = os.environ[MARK] = uuid.uuid4().hex
+    mark = uuid.uuid4().hex
+    os.environ |= OURS | {MARK: mark}
     ray.init(address="local", num_cpus=1, log_to_driver=False, include_dashboard=False)
     try:
         yield mark
@@ -197,7 +198,7 @@ def nodes(report: Report, folder: Path) -> None:
     from ray.cluster_utils import Cluster
 
     mark, turns = uuid.uuid4().hex, 3
-    os.environ[MARK] = mark
+    os.environ |= OURS | {MARK: mark}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     first = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)

@@ -11,24 +11,65 @@ import argparse
 import os
 import random
 import tempfile
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 from oinr_monai.cohort.status import Row, read_status
 from scripts.shared.disks import Folder, closed_folders, closed_inputs, full_disks
 from scripts.shared.report import MEASURED, Report
-from scripts.shared.runs import MARK, begun, bits_of, make_scans, marked, wait_for
+from scripts.shared.rows import append_row, read_rows
+from scripts.shared.runs import MARK, OURS, begun, bits_of, make_scans, marked, wait_for
 
 # A fit of a second or so; a voxel more than the images that are fitted together.
 SHAPE, TRAINED = (32, 32, 33), ("--preset", "fast", "--steps", "60", "--device", "cpu")
 SUBJECTS, MOMENTS = 24, 10
 # Seconds after which a run that shows nothing new has failed.
 PATIENCE = 400.0
-HEAD = ("lost", "moments", "subjects", "each once", "same bits", "half done", "made twice", "left")
+# Seconds after which a process is said to be left, where others keep the machine busy.
+GONE = 120.0
+HEAD = (
+    *("lost", "moments", "subjects", "each once", "same bits", "half done", "made twice"),
+    *("processes gone after, s", "left"),
+)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What became of a cohort parts of which were killed.
+
+    Args:
+        lost: what was killed.
+        moments: how often.
+        subjects: how many there are.
+        once: those that have one row and one result.
+        same: those whose result has the bits of an undisturbed run.
+        half: other files that are there.
+        twice: results that the table knew at a kill and that were written again.
+        gone: seconds until no process of a run was there, at most.
+        left: runs after which one was there for longer than is waited.
+    """
+
+    lost: str
+    moments: int
+    subjects: int
+    once: int
+    same: int
+    half: int
+    twice: int
+    gone: float
+    left: int
+
+    def cells(self) -> list[object]:
+        """A row of the table."""
+        counts = [f"{each} of {self.subjects}" for each in (self.once, self.same)]
+        told = [self.lost, self.moments, self.subjects, *counts, self.half, self.twice]
+        return [*told, f"{self.gone:.0f}", self.left]
 
 
 @dataclass
@@ -39,6 +80,8 @@ class Trial:
     pattern: str
     expected: dict[str, str]
     kept: dict[str, int] = field(default_factory=dict)
+    gone: float = 0.0
+    left: int = 0
 
     @property
     def out(self) -> Path:
@@ -64,17 +107,23 @@ class Trial:
             if row.key and row.result and path.is_file():
                 self.kept.setdefault(path.name, path.stat().st_mtime_ns)
 
-    def cells(self, left: int) -> list[object]:
+    def wait(self, mark: Callable[[], object]) -> None:
+        """Note how long it takes until no process is there."""
+        started = time.monotonic()
+        self.left += not wait_for(lambda: not mark(), GONE)
+        self.gone = max(self.gone, time.monotonic() - started)
+
+    def loss(self, lost: str) -> Loss:
         """What came of it."""
-        found = bits_of(self.out, ".oinr")
-        rows = self.rows()
-        once = [name for name in self.expected if rows.get(Path(name).stem, Row("")).result]
+        found, rows = bits_of(self.out, ".oinr"), self.rows()
         lines = (self.out / "status.csv").read_text().count("\n") - 1
-        right = [name for name, bits in self.expected.items() if found.get(name) == bits]
+        once = [name for name in self.expected if rows.get(Path(name).stem, Row("")).result]
+        same = [name for name, bits in self.expected.items() if found.get(name) == bits]
         more = {each.name for each in self.out.iterdir()} - {*self.expected, "status.csv"}
         again = [n for n, t in self.kept.items() if (self.out / n).stat().st_mtime_ns != t]
-        whole = f"{len(once) if lines == len(self.expected) else -1} of {len(self.expected)}"
-        return [whole, f"{len(right)} of {len(self.expected)}", len(more), len(again), left]
+        whole = len(once) if lines == len(self.expected) else 0
+        counts = (whole, len(same), len(more), len(again))
+        return Loss(lost, MOMENTS, SUBJECTS, *counts, round(self.gone, 1), self.left)
 
 
 def undisturbed(folder: Path) -> Callable[[str], Trial]:
@@ -103,9 +152,9 @@ def new_result(trial: Trial, chance: random.Random) -> None:
     wait_for(lambda: False, chance.uniform(0, 1))
 
 
-def lose_drivers(trial: Trial) -> list[object]:
+def lose_drivers(trial: Trial) -> None:
     """Kill the command, three times as it starts and else as it works, and begin it again."""
-    chance, left = random.Random(0), 0
+    chance = random.Random(0)
     for moment in range(MOMENTS):
         with begun(trial.line("--engine", "ray"), trial.folder / "log") as (process, mark):
             if moment < 3:
@@ -114,20 +163,21 @@ def lose_drivers(trial: Trial) -> list[object]:
                 new_result(trial, chance)
             trial.keep()
             process.kill()
-            left += not wait_for(lambda: not marked(mark), 30)
+            process.wait()
+            trial.wait(lambda: marked(mark))
         print(f"driver {moment}: {trial.count()} results", flush=True)
-    return trial.cells(left + finish(trial, "--engine", "ray"))
+    with begun(trial.line("--engine", "ray"), trial.folder / "log") as (process, mark):
+        finish(trial, process, mark)
 
 
-def finish(trial: Trial, *options: object) -> int:
-    """Let a run come to its end; 1 if a process is left."""
-    with begun(trial.line(*options), trial.folder / "log") as (process, mark):
-        if process.wait(10 * PATIENCE):
-            raise RuntimeError((trial.folder / "log").read_text())
-        return int(not wait_for(lambda: not marked(mark), 30))
+def finish(trial: Trial, process: Popen[bytes], mark: str) -> None:
+    """Let a run come to its end."""
+    if process.wait(10 * PATIENCE):
+        raise RuntimeError((trial.folder / "log").read_text())
+    trial.wait(lambda: marked(mark))
 
 
-def lose_workers(trial: Trial) -> list[object]:
+def lose_workers(trial: Trial) -> None:
     """Kill what works on a subject, ten times in one run."""
     chance = random.Random(1)
     line = trial.line("--engine", "ray", "--retries", MOMENTS)
@@ -138,10 +188,7 @@ def lose_workers(trial: Trial) -> list[object]:
             if not busy or not chance.choice(busy).kill():
                 raise RuntimeError(f"no worker to kill at moment {moment}")
             print(f"worker {moment}: {trial.count()} results", flush=True)
-        if process.wait(PATIENCE):
-            raise RuntimeError((trial.folder / "log").read_text())
-        left = not wait_for(lambda: not marked(mark), 30)
-    return trial.cells(int(left))
+        finish(trial, process, mark)
 
 
 @contextmanager
@@ -156,15 +203,14 @@ def cluster() -> Iterator[Any]:
         made.shutdown()
 
 
-def lose_nodes(trial: Trial) -> list[object]:
+def lose_nodes(trial: Trial) -> None:
     """Kill one of two nodes, ten times in one run; each time another takes its place later."""
     chance, mark = random.Random(2), uuid.uuid4().hex
-    os.environ[MARK] = mark
-    own = {each.pid for each in marked(mark)} | {os.getpid()}
+    os.environ |= OURS | {MARK: mark}
     with cluster() as made:
         nodes = [made.add_node(num_cpus=1) for _ in range(2)]
         line = trial.line("--engine", "ray", "--address", made.address, "--retries", MOMENTS)
-        with begun(line, trial.folder / "log") as (process, _):
+        with begun(line, trial.folder / "log") as (process, own):
             for moment in range(MOMENTS):
                 new_result(trial, chance)
                 made.remove_node(nodes.pop(chance.randrange(2)), allow_graceful=False)
@@ -172,35 +218,33 @@ def lose_nodes(trial: Trial) -> list[object]:
                 if moment % 2:  # every other time the one that is left works on alone
                     new_result(trial, chance)
                 nodes.append(made.add_node(num_cpus=1))
-            if process.wait(PATIENCE):
-                raise RuntimeError((trial.folder / "log").read_text())
-    gone = wait_for(lambda: not {each.pid for each in marked(mark)} - own, 30)
-    return trial.cells(int(not gone))
+            finish(trial, process, own)
+    trial.wait(lambda: [each for each in marked(mark) if each.pid != os.getpid()])
 
 
-LOST = {"driver": lose_drivers, "worker": lose_workers, "node": lose_nodes}
+LOST = {"worker": lose_workers, "node": lose_nodes, "driver": lose_drivers}
 KILLED = """Each was killed by SIGKILL at ten moments of one cohort on Ray: the driver, three times
 as it started, with a cluster of its own, and begun again; a process that worked on a subject; one
 of two nodes of one core, every other time with a pause before another took its place. "Made twice"
 counts results that the table knew at a kill and that were written again; "left" counts runs after
-which a process was there 30 s later."""
+which a process was there for more than two minutes, on a machine that others kept busy."""
 
 
-def kills(folder: Path, lost: Sequence[str]) -> Report:
-    """What becomes of cohorts whose parts are killed."""
-    report = Report("losses", "What a cohort survives")
-    report.made()
+def kills(report: Report, folder: Path) -> None:
+    """What becomes of cohorts whose parts are killed; what the CSV has is not done again."""
+    path, make = report.path("csv"), None
+    for name, lose in LOST.items():
+        if name not in {each.lost for each in read_rows(path, Loss)}:
+            make = make or undisturbed(folder)
+            trial = make(name)
+            lose(trial)
+            append_row(path, trial.loss(name))
     report.text(KILLED)
-    table, make = report.table(HEAD), undisturbed(folder)
-    for name in lost:
-        table.row(name, MOMENTS, SUBJECTS, *LOST[name](make(name)))
-    return report
+    report.table(HEAD, [each.cells() for each in read_rows(path, Loss)])
 
 
-def bad_scans(folder: Path, _: Sequence[str]) -> Report:
+def bad_scans(report: Report, folder: Path) -> None:
     """Five hundred small scans on Ray, of which five are none."""
-    report = Report("losses", "What a cohort survives")
-    report.made()
     paths = make_scans(folder / "in", 500)
     for i, path in enumerate(paths[50::100]):
         whole = path.read_bytes()
@@ -221,7 +265,6 @@ def bad_scans(folder: Path, _: Sequence[str]) -> Report:
         [(row.subject, row.message.replace(f"{folder}/", "")) for row in said],
         text=2,
     )
-    return report
 
 
 FAULTS = """Each at another place in a cohort of 12 scans of 16³ in one process, and then the same
@@ -231,10 +274,8 @@ times. "Kept" counts results that the table knew after the fault, "made twice" t
 were written again, "lost" what was not there in the end."""
 
 
-def faults(folder: Path, _: Sequence[str]) -> Report:
+def faults(report: Report, folder: Path) -> None:
     """Disks that are full, folders and inputs that are closed, and the same command afterwards."""
-    report = Report("losses", "What a cohort survives")
-    report.made()
     report.text(FAULTS)
     head = ("fault", "runs", "exit codes", "rows failed", "kept", "made twice", "half done", "lost")
     table = report.table(head)
@@ -251,7 +292,6 @@ def faults(folder: Path, _: Sequence[str]) -> Report:
         codes = sorted({each.code for each in runs})
         sums = [sum(each) for each in zip(*(run.counts() for run in runs), strict=True)]
         table.row(name, len(runs), ", ".join(map(str, codes)), *sums)
-    return report
 
 
 PARTS = {"Kills": kills, "Bad scans": bad_scans, "Faults": faults}
@@ -261,13 +301,13 @@ def main() -> None:
     """Disturb, and write the section of each part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--lost", nargs="+", choices=list(LOST), default=list(LOST))
     parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
     for name in arguments.parts:
+        report = Report("losses", "What a cohort survives", arguments.output)
+        report.made()
         with tempfile.TemporaryDirectory() as folder:
-            report = PARTS[name](Path(folder), arguments.lost)
-        report.folder = arguments.output
+            PARTS[name](report, Path(folder))
         report.write_section(name)
 
 

@@ -21,6 +21,8 @@ from scripts.shared.report import ROOT
 
 # What marks a process of a run: everything that it begins inherits it.
 MARK = "OINR_RUN"
+# Ray says nothing of GPUs, and its workers come no later in line than the program itself.
+OURS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0"}
 
 
 def make_scans(folder: Path, count: int, shape: tuple[int, ...] = (32, 32, 32)) -> list[Path]:
@@ -97,7 +99,7 @@ def wait_for(what: Callable[[], object], seconds: float) -> bool:
 def begun(arguments: Sequence[object], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """An ``oinr`` command in a process of its own, and its mark."""
     mark = uuid.uuid4().hex
-    own = {MARK: mark, "PYTHONPATH": str(ROOT), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    own = OURS | {MARK: mark, "PYTHONPATH": str(ROOT)}
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "oinr_monai", *map(str, arguments)],

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -396,3 +397,36 @@ def test_ray_gives_the_same_bits_and_leaves_no_process(tmp_path: Path) -> None:
         assert path.read_bytes() == (there / path.name).read_bytes()
     told = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in told.splitlines() if "raylet" in line or "gcs_server" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_a_node_that_is_lost_in_between_costs_nothing(tmp_path: Path) -> None:
+    utils = pytest.importorskip("ray.cluster_utils")
+    cohort = scans(tmp_path / "scans", [(32, 32, 33)] * 8)
+    task = FitTask(FitConfig(preset="fast", steps=60, device="cpu"))
+    cohort.map(task, tmp_path / "here")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        there = tmp_path / "there"
+        lost = threading.Thread(target=lose_one, args=(cluster, nodes[0], there))
+        lost.start()
+        rows = cohort.map(task, there, RayEngine(cluster.address))
+        lost.join()
+    finally:
+        cluster.shutdown()
+    assert states(rows) == ["done"] * 8
+    for path in (tmp_path / "here").glob("*.oinr"):
+        assert path.read_bytes() == (there / path.name).read_bytes()
+    assert {each.name for each in there.iterdir()} == {
+        *(f"{each.name}.oinr" for each in cohort.subjects),
+        "status.csv",
+    }
+
+
+def lose_one(cluster: Any, node: Any, out: Path) -> None:
+    """Kill a node once there is a result, as others are worked on."""
+    while not list(out.glob("*.oinr")):
+        time.sleep(0.05)
+    cluster.remove_node(node, allow_graceful=False)
