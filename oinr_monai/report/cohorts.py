@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import glob
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,14 +121,22 @@ def _number(value: float | None) -> str:
 
 def _picture(folder: Path, subject: str) -> Picture | None:
     """The middle plane of a result; None where there is none to be drawn."""
-    for suffix in (".oinr", ".nii.gz"):
-        path = folder / f"{subject}{suffix}"
-        try:
-            if path.is_file():
-                return Picture(_drawn(path), f"middle plane of {subject}")
-        except (OSError, ValueError):  # what is damaged has no picture, and a row all the same
-            return None
-    return None
+    try:
+        path = next(_files(folder, subject), None)
+        return None if path is None else Picture(_drawn(path), f"middle plane of {subject}")
+    except (OSError, ValueError):  # what is damaged has no picture, and a row all the same
+        return None
+
+
+def _files(folder: Path, subject: str) -> Iterator[Path]:
+    """The results of a subject that can be drawn, those of a dataset of derivatives too."""
+    entities, _, suffix = subject.rpartition("_")
+    for ending in (".oinr", ".nii.gz"):
+        if (folder / f"{subject}{ending}").is_file():
+            yield folder / f"{subject}{ending}"
+        if entities.startswith("sub-"):
+            own = folder / entities.partition("_")[0]
+            yield from own.rglob(f"{glob.escape(entities)}_desc-*_{glob.escape(suffix)}{ending}")
 
 
 def _drawn(path: Path) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from oinr_monai import DenoiseConfig, FitConfig
 from oinr_monai.cohort import Cohort, DenoiseTask, FitTask, Subject, Task, bids, read_dataset
 from oinr_monai.images.files import read_image, write_image
+from oinr_monai.report import cohorts
 from oinr_monai.representation.info import Info
 from tests.cli.scans import blob, save_nifti
 
@@ -141,6 +142,15 @@ def test_derivatives_keep_entities_and_say_what_they_are_made_of(
     again = Cohort.of(dataset, {"suffix": "T1w"})
     assert [row.status for row in again.map(Copy(), out)] == ["done", "skipped"]
     assert [row.status for row in again.shard(2, 2).map(Copy(), out)] == ["skipped"]
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_page_on_derivatives_shows_them(dataset: Path, tmp_path: Path) -> None:
+    cohort = Cohort.of(dataset, {"suffix": "T1w"})
+    cohort.map(Copy(), tmp_path / "out")
+    assert cohorts._picture(tmp_path / "out", "sub-1_ses-b_T1w") is not None
+    assert cohorts._picture(tmp_path / "out", "sub-1_ses-c_T1w") is None
+    assert cohorts._picture(tmp_path / "out", "sub-1_ses-*_T1w") is None
 
 
 @pytest.mark.usefixtures("listed")
