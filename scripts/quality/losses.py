@@ -184,11 +184,15 @@ def lose_workers(trial: Trial) -> None:
     with begun(line, trial.folder / "log") as (process, mark):
         for moment in range(MOMENTS):
             new_result(trial, chance)
-            busy = [each for each in marked(mark) if each.command.startswith("ray::_")]
-            if not busy or not chance.choice(busy).kill():
-                raise RuntimeError(f"no worker to kill at moment {moment}")
+            wait_for(lambda: kill_one(mark, chance), PATIENCE)  # until one is at work
             print(f"worker {moment}: {trial.count()} results", flush=True)
         finish(trial, process, mark)
+
+
+def kill_one(mark: str, chance: random.Random) -> bool:
+    """Kill a process that works on a subject, if there is one."""
+    busy = [each for each in marked(mark) if each.command.startswith("ray::_")]
+    return bool(busy) and chance.choice(busy).kill()
 
 
 @contextmanager
