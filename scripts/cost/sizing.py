@@ -174,9 +174,9 @@ def main() -> None:
             told = any((each.task, each.image) == (name, f"{size}³") for each in known)
             if told or size > arguments.largest:
                 continue
+            report_of(known, arguments.output).write()  # of what is known, should this break off
             with tempfile.TemporaryDirectory() as folder:
                 known.append(measured(name, size, Path(folder)))
-            print(known[-1], flush=True)
             append_row(path, known[-1])
     report_of(known, arguments.output).write()
 
