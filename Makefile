@@ -42,6 +42,7 @@ bench: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m scripts.reference
 	$(BIN)/python -m scripts.figures
+	$(BIN)/python -m scripts.concepts
 	$(BIN)/python -m scripts.site
 
 clean:

@@ -22,8 +22,6 @@ from typing import TypeVar
 import matplotlib as mpl
 import torch
 from monai.data import MetaTensor
-from scipy.stats import spearmanr
-from skimage.filters import threshold_multiotsu
 from torch import Tensor
 
 from oinr_monai import (
@@ -34,6 +32,7 @@ from oinr_monai import (
     super_resolve_trusted,
 )
 from scripts.rivals.super_resolution import Stack, cubic
+from scripts.shared.coverage import Coverage
 from scripts.shared.report import MEASURED, Report
 from scripts.shared.rows import append_row, read_rows
 from scripts.shared.told_cells import CROP, PROFILES, WRONG, Cell, Scene, scenes
@@ -134,32 +133,13 @@ def scored(
     found: Restored,
     seconds: tuple[float, float],
 ) -> Row:
-    head, truth = cell.scene.head, cell.scene.image.as_tensor()[0]
-    inside, size = (error.abs() <= width)[0][head], error.abs()[0][head]
-    bright = truth[head]
-    tissue = torch.bucketize(bright, torch.from_numpy(threshold_multiotsu(bright.numpy(), 3)))
-    fifths = bright.argsort().tensor_split(5)
-    tissues = [percent(inside[tissue == k]) for k in range(3)]
-    brights = [percent(inside[each]) for each in fifths]
-    chosen = torch.randperm(len(size), generator=torch.Generator().manual_seed(0))[:50_000]
-    constant = float(torch.quantile(size[chosen], percent(inside) / 100))
+    truth = cell.scene.image.as_tensor()
     return Row(
         cell.scene.name, cell.factor, cell.profile, cell.noise, cell.told, method,
-        coverage=percent(inside), tissue_least=min(tissues), tissue_most=max(tissues),
-        bright_least=min(brights), bright_most=max(brights),
-        correlation=round(float(spearmanr(width[0][head][chosen], size[chosen])[0]), 3),
-        width=short(float(width[0][head].mean())), constant=short(constant),
+        **asdict(Coverage.of(truth, error, width, cell.scene.head)),
         gap=found.answer.info["trust"]["gap"],
         seconds=round(seconds[0], 1), seconds_trust=round(seconds[1], 1),
     )  # fmt: skip
-
-
-def percent(inside: Tensor) -> float:
-    return round(100 * float(inside.double().mean()), 1)
-
-
-def short(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def scale_to(coverage: float, width: Tensor, error: Tensor, head: Tensor) -> float:
