@@ -17,7 +17,14 @@ from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Report, Seed, SeriesUid
 from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import ErrorMap, error_target, write_errors
+from .trust import (
+    ErrorMap,
+    Samples,
+    error_target,
+    sample_targets,
+    write_errors,
+    write_samples,
+)
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from oinr_monai.representation.representation import Representation
     from oinr_monai.restoration.carried_denoiser import CarriedDenoiser
     from oinr_monai.restoration.denoising import DenoiseConfig
+    from oinr_monai.restoration.restored import Restored
     from oinr_monai.scanner.noise import NoiseModel
 
 __all__ = ["denoise"]
@@ -71,6 +79,7 @@ def denoise(  # noqa: PLR0913
         Path | None, typer.Option(metavar="MASK", help="Image, nonzero where voxels count.")
     ] = None,
     error_map: ErrorMap = None,
+    samples: Samples = 0,
     report: Report = None,
     uid: SeriesUid = None,
     resume: Resume = False,
@@ -86,7 +95,8 @@ def denoise(  # noqa: PLR0913
     Volumes begin with an operator that learned from other scans. An output REP.oinr keeps the
     clean image as a function, for exact derivatives of it.
     Five channels or more are taken for the frames of a series: their differences tell sigma, and
-    volumes are cleaned jointly where that pays, unless --steps, --seconds or --error-map is given.
+    volumes are cleaned jointly where that pays, unless --steps, --seconds,
+    --error-map or --samples is given.
     """
     check_budget(steps, seconds)
     belonging = Belonging(dicom, image, uid, deidentify)
@@ -107,8 +117,9 @@ def denoise(  # noqa: PLR0913
     shown, grid = len(volume) if frame is None else 1, check_grid(image, volume)
     target.check(shown, grid, volume.meta, grid)
     errors = error_target(error_map, output, [image, mask], overwrite)
-    if errors is not None:
-        errors.check(shown, grid, {}, grid)
+    drawn = sample_targets(samples, output, [image, mask], overwrite)
+    for each in [*drawn, *([errors] if errors is not None else [])]:
+        each.check(shown, grid, {}, grid)
     inside = None if mask is None else read_mask(mask, volume, uid or ())
     if len(volume) >= FEWEST_REPEATS:
         config = replace(config, noise=_of_all_frames(model, volume, inside))
@@ -120,16 +131,18 @@ def denoise(  # noqa: PLR0913
         checkpoints = [stack.enter_context(kept(output, resume, i)) for i in range(len(frames))]
         with about(image):
             progress = not as_json and sys.stderr.isatty()
-            trusts = errors is not None
+            trusts = errors is not None or bool(drawn)
             if is_series(volume, config) and not trusts:
-                found, widths = _jointly(volume, frame, config, inside)
+                found, trusted = _jointly(volume, frame, config, inside)
             else:
-                found, widths = _each(frames, checkpoints, config, inside, progress, trusts)
+                found, trusted = _each(frames, checkpoints, config, inside, progress, trusts)
         if found[-1].info.interrupted:
             stopped(found[-1].info["steps"], f"{output} is not written")
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
+    widths = [each.half_width() for each in trusted]
     if errors is not None:
         write_errors(errors, widths)
+    write_samples(drawn, trusted, seed)
     made = (found[0], frames[0], f"{image.name}, denoised", widths[0] if widths else None)
     page = write_page(report, partial(page_of_answer, *made))
     show({"output": str(output), "noise": noise, **_scores(found)} | page, as_json)
@@ -183,7 +196,7 @@ def _frames(path: Path, image: MetaTensor, frame: int | None) -> list[Tensor]:
 
 def _jointly(
     series: MetaTensor, frame: int | None, config: DenoiseConfig, inside: Tensor | None
-) -> tuple[list[Representation], list[MetaTensor]]:
+) -> tuple[list[Representation], list[Restored]]:
     from oinr_monai.images.meta import inherit
     from oinr_monai.representation.exact import spline_representation
     from oinr_monai.restoration.denoising import denoise as denoise_image
@@ -204,25 +217,23 @@ def _each(
     inside: Tensor | None,
     progress: bool,
     trusts: bool,
-) -> tuple[list[Representation], list[MetaTensor]]:
+) -> tuple[list[Representation], list[Restored]]:
     from oinr_monai.restoration.denoising import denoise as denoise_image
     from oinr_monai.restoration.denoising import denoise_trusted
 
     found: list[Representation] = []
-    widths: list[MetaTensor] = []
+    trusted: list[Restored] = []
     for frame, path in zip(frames, checkpoints, strict=True):
         if trusts:
-            trusted = denoise_trusted(
-                frame, config, mask=inside, checkpoint=path, progress=progress
-            )
-            found.append(trusted.answer)
-            widths.append(trusted.half_width())
+            each = denoise_trusted(frame, config, mask=inside, checkpoint=path, progress=progress)
+            found.append(each.answer)
+            trusted.append(each)
         else:
             clean = denoise_image(frame, config, mask=inside, checkpoint=path, progress=progress)
             found.append(clean)
         if found[-1].info.interrupted:
             break
-    return found, widths
+    return found, trusted
 
 
 def _together(image: MetaTensor, found: list[Representation]) -> MetaTensor:

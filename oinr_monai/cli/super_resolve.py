@@ -25,7 +25,14 @@ from .options import (
 )
 from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import ErrorMap, error_target, write_errors
+from .trust import (
+    ErrorMap,
+    Samples,
+    error_target,
+    sample_targets,
+    write_errors,
+    write_samples,
+)
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -113,6 +120,7 @@ def super_resolve(  # noqa: PLR0913
         float | None, typer.Option(metavar="S", help="Gaussian and Rician: size, else estimated.")
     ] = None,
     error_map: ErrorMap = None,
+    samples: Samples = 0,
     report: Report = None,
     uid: SeriesUid = None,
     resume: Resume = False,
@@ -129,13 +137,15 @@ def super_resolve(  # noqa: PLR0913
     REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
-    _check_alone(images, guide, error_map)
-    asked_noise = _noise(noise, sigma, len(images), error_map)
+    trusts = "error-map" if error_map is not None else "samples" if samples else None
+    _check_alone(images, guide, trusts)
+    asked_noise = _noise(noise, sigma, len(images), trusts)
     belonging = Belonging(dicom, images[0], uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     inputs = [*images, guide]
     target = Target.of(output, belonging, suffixes, inputs, overwrite)
     errors = error_target(error_map, output, inputs, overwrite)
+    drawn = sample_targets(samples, output, inputs, overwrite)
     check_page(report, inputs, overwrite)
     from oinr_monai.grids.checks import per_axis
     from oinr_monai.images.files import read_image
@@ -151,8 +161,8 @@ def super_resolve(  # noqa: PLR0913
         chosen = None if spacing is None else per_axis("spacing", spacing, dims)
     fine = fine_grid(grids[0], thickest_axis(grids[0]) if axis is None else axis, chosen)
     target.check(len(volumes[0]), fine, volumes[0].meta, grids[0])
-    if errors is not None:
-        errors.check(len(volumes[0]), fine, {}, grids[0])
+    for each in [*drawn, *([errors] if errors is not None else [])]:
+        each.check(len(volumes[0]), fine, {}, grids[0])
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):
@@ -163,13 +173,15 @@ def super_resolve(  # noqa: PLR0913
                 sharp = None if guide is None else read_image(guide)
                 watch = {"checkpoint": checkpoint, "progress": not as_json and sys.stderr.isatty()}
                 asked = {"spacing": chosen, "slice_axis": axis, "profile": across[0]} | watch
-                found, trusted = _made_finer(volumes[0], config, errors is not None, sharp, asked)
+                found, trusted = _made_finer(volumes[0], config, trusts is not None, sharp, asked)
         if found.info.interrupted:
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
         width = None if trusted is None else trusted.half_width()
         if errors is not None and width is not None:
             write_errors(errors, [width])
+        if trusted is not None:
+            write_samples(drawn, [trusted], seed)
     made = (found, volumes[0], f"{images[0].name}, super-resolved", width)
     page = write_page(report, partial(page_of_answer, *made))
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
@@ -177,20 +189,20 @@ def super_resolve(  # noqa: PLR0913
     show({"output": str(output), **place, **scores, **page}, as_json)
 
 
-def _check_alone(images: list[Path], guide: Path | None, error_map: Path | None) -> None:
+def _check_alone(images: list[Path], guide: Path | None, trusts: str | None) -> None:
     """Raise where options do not go together, or not with several stacks."""
-    for name, given in (("guide", guide), ("error-map", error_map)):
-        if given is not None and len(images) > 1:
+    for name in ("guide" if guide is not None else None, trusts):
+        if name is not None and len(images) > 1:
             raise ValueError(f"--{name} must go with one stack, got {len(images)}; leave it out")
-    if guide is not None and error_map is not None:
-        raise ValueError("--guide must be left out with --error-map, which knows nothing of it")
+    if guide is not None and trusts is not None:
+        raise ValueError(f"--guide must be left out with --{trusts}, which knows nothing of it")
 
 
 def _noise(
     kind: Literal["found", "none", "gaussian", "rician"],
     sigma: float | None,
     stacks: int,
-    error_map: Path | None,
+    trusts: str | None,
 ) -> AskedNoise:
     from oinr_monai.scanner.noise import GaussianNoise, RicianNoise
 
@@ -200,8 +212,8 @@ def _noise(
         return "found" if kind == "found" else None
     if stacks > 1:
         raise ValueError(f"--noise must go with one stack, got {stacks}; leave it out")
-    if error_map is not None:
-        raise ValueError("--noise must be left out with --error-map, which counts it as it is")
+    if trusts is not None:
+        raise ValueError(f"--noise must be left out with --{trusts}, which counts it as it is")
     return GaussianNoise(sigma) if kind == "gaussian" else RicianNoise(sigma)
 
 

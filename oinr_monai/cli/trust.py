@@ -14,11 +14,27 @@ from .target import Belonging, Target
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
-__all__ = ["ErrorMap", "error_target", "write_errors"]
+    from oinr_monai.restoration.restored import Restored
+
+__all__ = [
+    "ErrorMap",
+    "Samples",
+    "error_target",
+    "sample_targets",
+    "write_errors",
+    "write_samples",
+]
 
 ErrorMap = Annotated[
     Path | None,
     typer.Option(metavar="MAP", help="Write half widths of 90 % intervals, in the image's units."),
+]
+
+Samples = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Write N images that the truth may be, OUT-1, OUT-2, ..."
+    ),
 ]
 
 
@@ -49,3 +65,41 @@ def write_errors(target: Target, widths: Sequence[MetaTensor]) -> None:
 
     whole = torch.cat([each.as_tensor() for each in widths])
     target.write(MetaTensor(whole, affine=widths[0].affine), HALF_WIDTH)
+
+
+def sample_targets(
+    count: int, answer: Path, inputs: Sequence[Path | None], overwrite: bool
+) -> list[Target]:
+    """Where samples go, beside the answer and named after it; found before the work.
+
+    Args:
+        count: how many.
+        answer: what -o names.
+        inputs: files that they must not replace.
+        overwrite: whether they may all the same.
+    """
+    if count == 0:
+        return []
+    suffix = next((s for s in IMAGE_SUFFIXES if answer.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise ValueError(f"--samples must go with -o {' or '.join(IMAGE_SUFFIXES)}, got {answer}")
+    stem, ending = answer.name[: -len(suffix)], answer.name[-len(suffix) :]
+    plain = Belonging(False, None, None, False)
+    return [
+        Target.of(answer.with_name(f"{stem}-{i}{ending}"), plain, IMAGE_SUFFIXES, inputs, overwrite)
+        for i in range(1, count + 1)
+    ]
+
+
+def write_samples(targets: Sequence[Target], found: Sequence[Restored], seed: int) -> None:
+    """Write images that the truth may be, with the frames of a series one after the other."""
+    import torch
+    from monai.data import MetaTensor
+
+    if targets:
+        drawn = zip(
+            *[each.samples(len(targets), seed + i) for i, each in enumerate(found)], strict=True
+        )
+        for target, frames in zip(targets, drawn, strict=True):
+            whole = torch.cat([each.as_tensor() for each in frames])
+            target.write(MetaTensor(whole, affine=frames[0].affine), "what the truth may be")

@@ -60,8 +60,13 @@ def test_denoise_maps_its_errors(run: Callable[..., Any], tmp_path: Path) -> Non
     frames = blob(SHAPE)[..., None] + np.random.default_rng(0).normal(0, 3, (*SHAPE, 2))
     series = save_nifti(tmp_path / "series.nii.gz", frames.astype("f4"))
     common = ("--steps", 30, "--sigma", 3, "--device", "cpu", "--error-map")
-    run("denoise", series, "-o", tmp_path / "clean.nii.gz", *common, tmp_path / "map.nii.gz")
-    clean, widths = (nib.load(tmp_path / f"{n}.nii.gz").get_fdata() for n in ("clean", "map"))
+    common = ("-o", tmp_path / "clean.nii.gz", *common, tmp_path / "map.nii.gz", "--samples", 2)
+    run("denoise", series, *common)
+    names = ("clean", "map", "clean-1", "clean-2")
+    clean, widths, one, two = (nib.load(tmp_path / f"{n}.nii.gz").get_fdata() for n in names)
+    assert one.shape == two.shape == clean.shape
+    # They scatter about the answer as widely as the intervals say.
+    assert 0.8 < (np.abs(np.stack([one, two]) - clean) <= widths).mean() < 0.97
     assert widths.shape == clean.shape
     inside = np.abs(clean - blob(SHAPE)[..., None]) <= widths
     assert 0.75 < inside.mean() <= 1

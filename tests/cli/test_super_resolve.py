@@ -9,7 +9,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 
+from oinr_monai import simulate_slices
 from oinr_monai.cli.app import main
 from tests.cli.scans import blob, load_values, oblique_affine, save_nifti
 from tests.restoration.test_carried_operator import operator
@@ -238,6 +241,32 @@ def test_super_resolve_maps_its_errors(
     assert "is an input" in refused(*same[:-1], axial)
     many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--error-map", "map.nii.gz")
     assert "--error-map must go with one stack" in refused(*many)
+
+
+def test_super_resolve_draws_what_the_truth_may_be(
+    run: Callable[..., Any], refused: Callable[..., str], axial: Path, thick: list[Path]
+) -> None:
+    output = axial.with_name("likely.nii.gz")
+    run("super-resolve", axial, "-o", output, *QUICK, "--samples", 2)
+    answer, one, two = (
+        load_values(output.with_name(name))
+        for name in ("likely.nii.gz", "likely-1.nii.gz", "likely-2.nii.gz")
+    )
+    assert answer.shape == one.shape == two.shape
+    assert not np.allclose(one, two)
+    # Each would have been seen as the slices: what they differ by is gone in them.
+    seen = [
+        simulate_slices(MetaTensor(torch.from_numpy(v)[None], affine=nib.load(output).affine), 3.6)
+        for v in (answer, one, two)
+    ]
+    away = (one - two).std()
+    inner = (slice(None), *[slice(2, -2)] * 2, slice(1, -1))
+    assert float((seen[1] - seen[2])[inner].std()) < 0.5 * away
+    assert "--samples must go with" in refused(
+        "super-resolve", axial, "-o", "fine.oinr", "--samples", 2
+    )
+    many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--samples", 1)
+    assert "--samples must go with one stack" in refused(*many)
 
 
 def test_super_resolve_is_told_of_noise(
