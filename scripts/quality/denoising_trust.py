@@ -39,6 +39,9 @@ FOUND, RIGHT, LESS, MORE, OTHER = (
 )  # fmt: skip
 TOLD = (RIGHT, FOUND, LESS, MORE, OTHER)
 
+# Of a constant width that is less than this, none is needed: most of the answer is exact.
+NOTHING = 1e-6
+
 HEAD = """
 The middle {crop} voxels of volumes of about 1 mm, over their 99.9th percentile, with white noise of
 so many per cent of that; `denoise_trusted` by default, with the operator that is shipped, which has
@@ -135,7 +138,8 @@ def line(row: Row) -> list[object]:
         f"{row.volume}, {row.noise}", f"{100 * row.level:g}", row.told, f"{row.coverage:.1f}",
         f"{row.tissue_least:.0f} to {row.tissue_most:.0f}",
         f"{row.bright_least:.0f} to {row.bright_most:.0f}", f"{row.correlation:.2f}",
-        f"{row.width / row.level:.2f}", f"{row.width / row.constant:.2f}", f"{row.seconds:.0f}",
+        f"{row.width / row.level:.2f}",
+        f"{row.width / row.constant:.2f}" if row.constant > NOTHING else "", f"{row.seconds:.0f}",
     ]  # fmt: skip
 
 
