@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import BSpline, make_interp_spline
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline
 
 __all__ = ["gaussian_matrices"]
 
@@ -63,6 +66,8 @@ def gaussian_matrices(
 
 def _spline(count: int, halo: int, spacing: float) -> BSpline:
     """The splines of all samples at once, those that continue them among them."""
+    from scipy.interpolate import make_interp_spline  # the commands load no more than they use
+
     knots = spacing * np.arange(-halo, count + halo)
     return make_interp_spline(knots, np.eye(len(knots)), k=3)
 
