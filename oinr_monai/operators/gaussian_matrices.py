@@ -31,7 +31,7 @@ NODES = 4
 BEYOND = 12
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def gaussian_matrices(
     count: int, spacing: float, first: float, step: float, places: int, sigma: float, order: int
 ) -> NDArray[np.float64]:
