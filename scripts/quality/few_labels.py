@@ -148,9 +148,10 @@ class Cell:
 
 
 def cells(seeds: int, longer: float | None) -> list[Cell]:
-    """All that is measured of a method; with more time the most labels, of the first draw."""
+    """All that is measured of a method; with more time the first draw of fewest and most."""
     found = [Cell(count, seed, SECONDS) for seed in range(seeds) for count in COUNTS]
-    return found if longer is None else [*found, Cell(COUNTS[-1], 0, longer)]
+    more = [] if longer is None else [Cell(count, 0, longer) for count in (COUNTS[0], COUNTS[-1])]
+    return [*found, *more]
 
 
 def measured(
@@ -203,7 +204,7 @@ single voxels.
 """
 
 LONG = """
-The first draw of {counts} labels alone, in {longer:g} processor seconds instead of {seconds:g}.
+The first draw of the labels alone, in {longer:g} processor seconds instead of {seconds:g}.
 """
 
 SHIFT = """
@@ -237,8 +238,11 @@ def write(rows: list[Row], who: Subjects, folder: Path) -> None:
     page.text("\n".join(_differences(own)))
     if longer := [row for row in rows if row.budget != SECONDS]:
         page.heading("More time")
-        page.text(LONG.format(counts=COUNTS[-1], longer=longer[0].budget, seconds=SECONDS))
-        lines = [(n, *_scanners(longer, n), _steps(longer, n)) for n in LEARNED]
+        page.text(LONG.format(longer=longer[0].budget, seconds=SECONDS))
+        lines = []
+        for count in (COUNTS[0], COUNTS[-1]):
+            of = [row for row in longer if row.labels == count]
+            lines += [(f"{n}, {count} labels", *_scanners(of, n), _steps(of, n)) for n in LEARNED]
         page.table(("method", *SCANNERS, "steps"), lines)
     page.heading("Other scanners")
     page.text(SHIFT.format(counts=COUNTS[-1], turn=TURN))
