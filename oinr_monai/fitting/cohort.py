@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -30,12 +30,12 @@ from oinr_monai.representation.representation import Representation
 from .closed_form import closed_form
 from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
-from .device import chosen_device
+from .device import chosen_device, rests
 from .handlers import BestOfEach, Clock
 from .interrupts import learning
 from .objective import ImageObjective
 from .presets import EXACT, FitConfig, begins_closed, budget, places_of, rate_of
-from .samplers import Batch, to_device
+from .samplers import Batch, Look
 from .start import begin
 
 __all__ = ["fit_many"]
@@ -186,9 +186,18 @@ class _BatchFit(Descent):
         """The images, the settings, the field, and what it started from."""
         return self.objective.digest, self.config.settings(), repr(self.field), self.start
 
-    def draw(self) -> Batch:
-        """Places, the same for all images, and what is there."""
-        return to_device(self.sampler.draw(), self.device)
+    @property
+    def ahead(self) -> int:
+        """Many on a device, to which they go together."""
+        return rests(self.device)
+
+    def draw(self) -> Look:
+        """Places, the same for all images."""
+        return self.sampler, self.sampler.axes()
+
+    def sent(self, drawn: Sequence[Look]) -> Iterator[Batch]:
+        """The places, and what is there."""
+        return self.objective.looked_at(drawn, self.device)
 
     def loss(self, batch: Batch) -> Tensor:
         """The sum over the images: each then has the gradient that it would have alone."""

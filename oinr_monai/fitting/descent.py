@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from oinr_monai.representation.lattice_field import LatticeField
 from oinr_monai.representation.operator_field import OperatorField
 
 from .checkpoint import read_checkpoint
-from .device import fuses
+from .device import fuses, rests
 from .handlers import Checkpoint, Clock, OneCycle, ProgressBar, Scores, TensorBoard
 from .interrupts import Interrupts
 
@@ -85,7 +85,7 @@ class Descent(ABC):
         self.network, self.optimizer, self.clock = network, optimizer, clock
         self.seed, self.best = seed, best
         self.generator = torch.Generator()
-        self.on = str(next(network.parameters()).device)
+        self.device = next(network.parameters()).device
 
     @property
     @abstractmethod
@@ -94,7 +94,16 @@ class Descent(ABC):
 
     @abstractmethod
     def draw(self) -> Any:  # noqa: ANN401
-        """What the next step sees, drawn with ``self.generator``."""
+        """What the next step sees, drawn with ``self.generator`` on the host."""
+
+    @property
+    def ahead(self) -> int:
+        """Steps that are drawn at once."""
+        return 1
+
+    def sent(self, drawn: Sequence[Any]) -> Iterable[Any]:
+        """What steps see, on the device; of what was drawn for them."""
+        return drawn
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:  # noqa: ANN401
@@ -136,7 +145,7 @@ class Descent(ABC):
             steps=self.clock.step,
             seconds=round(self.clock.elapsed, 3),
             interrupted=interrupted,
-            device=self.on,
+            device=str(self.device),
         )
 
     def step(self, batch: Any) -> Tensor:  # noqa: ANN401
@@ -189,7 +198,7 @@ class Descent(ABC):
         steps = 1 << 40 if self.clock.steps is None else self.clock.steps
         try:
             with self.threads():
-                engine.run(self._batches(), max_epochs=1, epoch_length=steps - self.clock.step)
+                engine.run(self.batches(), max_epochs=1, epoch_length=steps - self.clock.step)
         except KeyboardInterrupt:
             return True
         finally:
@@ -201,24 +210,32 @@ class Descent(ABC):
     def _handlers(self, watch: Watch) -> list[Any]:
         cycle = OneCycle(self.optimizer, self.clock, self.rise)
         handlers: list[Any] = [self.clock, cycle, *self.between(), self.best]
+        every = rests(self.device)
         if watch.log_dir is not None:
             where = Path(watch.log_dir)
-            handlers.append(TensorBoard(where, self.clock, self.best, self.optimizer, self.picture))
+            handlers.append(
+                TensorBoard(where, self.clock, self.best, self.optimizer, self.picture, every=every)
+            )
         if watch.progress:
-            handlers.append(ProgressBar(self.clock, self.best, self.title))
+            handlers.append(ProgressBar(self.clock, self.best, self.title, max(every, 10)))
         return handlers
 
-    def _batches(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[Any]:
+        """What steps see from here on, without end."""
         while True:
-            self.generator.manual_seed(((self.seed << 32) + self.clock.step) % (1 << 63))
-            yield self.draw()
+            step = self.clock.step
+            yield from self.sent([self._drawn(step + i) for i in range(self.ahead)])
+
+    def _drawn(self, step: int) -> Any:  # noqa: ANN401
+        self.generator.manual_seed(((self.seed << 32) + step) % (1 << 63))
+        return self.draw()
 
     def _take_best(self, interrupted: bool) -> None:
-        if not self.best.weights or (self.clock.step and not interrupted):
+        if not self.best.found or (self.clock.step and not interrupted):
             self.best.take()
-        if not self.best.weights:
+        if not self.best.found:
             raise ValueError(
-                f"the {self.title} must reach a finite score, got {self.best.last} after "
+                f"the {self.title} must reach a finite score, got {float(self.best.last)} after "
                 f"{self.clock.step} steps; lower the learning rate or look at the image's values"
             )
         self.best.network.load_state_dict(self.best.weights)

@@ -10,7 +10,10 @@ import torch
 
 from oinr_monai.grids.precision import REDUCING
 
-__all__ = ["chosen_device", "fuses", "gains_from_bfloat16", "seeded"]
+__all__ = ["chosen_device", "fuses", "gains_from_bfloat16", "rests", "seeded"]
+
+# Steps on a device that are drawn at once, and between two looks at what comes of them. By hand.
+STEPS_AWAY = 50
 
 
 def chosen_device(name: str) -> torch.device:
@@ -39,6 +42,11 @@ def gains_from_bfloat16(device: torch.device) -> bool:
 def fuses(device: torch.device) -> bool:
     """Whether an optimizer's step on ``device`` can be one kernel."""
     return device.type in REDUCING
+
+
+def rests(device: torch.device) -> int:
+    """Steps on ``device`` after which host and device meet: one where they are the same."""
+    return 1 if device.type == "cpu" else STEPS_AWAY
 
 
 # Entered again by a fit within one, such as that of a field that another operator reads.

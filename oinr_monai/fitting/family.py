@@ -248,7 +248,7 @@ class _FamilyFit(Descent):
             image=self.digest,
             parameters=whole.parameters,
             psnr_members=tuple(self._psnr_members(family)),
-            psnr_blends=self.best.best,
+            psnr_blends=float(self.best.best),
         )
         return family
 

@@ -103,8 +103,11 @@ class OneCycle:
             group["lr"] = group["peak"] * factor
 
 
-def _loss(engine: Engine) -> float:
-    return float(cast("Tensor", engine.state.output))
+def _loss_and_score(engine: Engine, scores: Scores) -> tuple[float, float]:
+    # Read together: each look at a device waits for it.
+    loss = cast("Tensor", engine.state.output).double()
+    score = torch.as_tensor(scores.last, dtype=torch.float64, device=loss.device)
+    return tuple(torch.stack([loss, score]).tolist())
 
 
 # A score costs about as much as a step: in short fits there are fewer of them. Chosen by hand.
@@ -130,7 +133,7 @@ class Scores(ABC):
     score: Callable[[], Any]
     clock: Clock
     times: int = 20
-    last: float = math.nan
+    last: Tensor | float = math.nan
     weights: dict[str, Tensor] = field(default_factory=dict)
     due: float = 0.0
     best: Any = -math.inf
@@ -144,6 +147,11 @@ class Scores(ABC):
             wait = max(1 / self.times, STEPS_A_SCORE / (self.clock.steps or math.inf))
             self.due = min(self.clock.fraction + wait, 1.0)
             self.take()
+
+    @property
+    def found(self) -> bool:
+        """Whether there are weights to keep."""
+        return bool(self.weights)
 
     @abstractmethod
     def take(self) -> None:
@@ -173,14 +181,38 @@ class BestWeights(Scores):
         best: best score so far.
     """
 
-    best: float = -math.inf
+    best: Tensor | float = -math.inf
+
+    @property
+    def found(self) -> bool:
+        """Whether a score was finite."""
+        return float(self.best) > -math.inf
 
     def take(self) -> None:
         """Score the weights as they are, and keep them if they are the best so far."""
         self.last = self.score()
-        if self.last > self.best:
+        if not isinstance(self.last, Tensor):
+            self._keep(better=self.last > float(self.best))
+        elif self.last.device.type == "cpu":
+            self._keep(better=bool(self.last > self.best))
+        else:
+            self._choose(self.last)
+
+    def _keep(self, *, better: bool) -> None:
+        if better:
             self.best = self.last
             self.weights = copy.deepcopy(self.network.state_dict())
+
+    def _choose(self, score: Tensor) -> None:
+        # Where the device knows which weights are better, without a look from the host.
+        better = score > self.best
+        self.best = torch.where(better, score, self.best)
+        for name, value in self.network.state_dict().items():
+            self.weights[name] = torch.where(better, value, self.weights.get(name, value))
+
+    def state(self) -> dict[str, Any]:
+        """Its best score as a number."""
+        return {**super().state(), "score": float(self.best)}
 
 
 @dataclass
@@ -203,7 +235,7 @@ class BestOfEach(Scores):
     def take(self) -> None:
         """Score the weights as they are, and keep those that are their network's best so far."""
         scores: Tensor = self.score()
-        self.last, better = float(scores.mean()), scores > self.best
+        self.last, better = scores.mean(), scores > self.best
         self.best = torch.where(better, scores, self.best)
         for name, value in self.network.state_dict().items():
             kept = self.weights.get(name, value)
@@ -271,6 +303,7 @@ class TensorBoard:
         optimizer: where the rate comes from.
         picture: returns the result so far as (H, W) in 0 to 1, or None.
         times: points to write over the whole budget.
+        every: the fewest steps between two of them.
     """
 
     directory: Path
@@ -279,6 +312,8 @@ class TensorBoard:
     optimizer: torch.optim.Optimizer
     picture: Callable[[], Tensor | None]
     times: int = 50
+    every: int = 1
+    _written: int = -(1 << 40)
     _due: float = 0.0
     _imaged: float = -math.inf
 
@@ -291,12 +326,13 @@ class TensorBoard:
         engine.add_event_handler(Events.COMPLETED, lambda _: self.close())
 
     def _maybe(self, engine: Engine) -> None:
-        if self.clock.fraction < self._due:
-            return
-        self._due = min(self.clock.fraction + 1 / self.times, 1.0)
         step = self.clock.step
-        self.writer.add_scalar("loss", _loss(engine), step)
-        self.writer.add_scalar("psnr_between", self.best.last, step)
+        if self.clock.fraction < self._due or step < self._written + self.every:
+            return
+        self._due, self._written = min(self.clock.fraction + 1 / self.times, 1.0), step
+        loss, score = _loss_and_score(engine, self.best)
+        self.writer.add_scalar("loss", loss, step)
+        self.writer.add_scalar("psnr_between", score, step)
         self.writer.add_scalar("rate", self.optimizer.param_groups[0]["lr"], step)
         if self.clock.fraction - self._imaged >= 0.2 or self.clock.fraction >= 1:
             self._imaged = self.clock.fraction
@@ -320,11 +356,13 @@ class ProgressBar:
         clock: the budget.
         best: where the score comes from.
         title: what it says before the bar.
+        every: steps after which it is drawn anew.
     """
 
     clock: Clock
     best: Scores
     title: str = "fit"
+    every: int = 10
 
     def attach(self, engine: Engine) -> None:
         """Show the bar while ``engine`` runs."""
@@ -342,13 +380,14 @@ class ProgressBar:
         )
         self._task = self._bar.add_task(self.title, total=1.0, loss="-", score="-")
         engine.add_event_handler(Events.STARTED, lambda _: self._bar.start())
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=10), self._show)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._show)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.close())
 
     def _show(self, engine: Engine) -> None:
-        loss = _loss(engine)
-        done, score = self.clock.fraction, f"{self.best.last:.2f}"
-        self._bar.update(self._task, completed=done, loss=f"{loss:.2e}", score=score)
+        loss, score = _loss_and_score(engine, self.best)
+        shown = f"{loss:.2e}", f"{score:.2f}"
+        done = self.clock.fraction
+        self._bar.update(self._task, completed=done, loss=shown[0], score=shown[1])
 
     def close(self) -> None:
         """Take the bar down, at the place where it is."""

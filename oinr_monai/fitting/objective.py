@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -23,7 +23,7 @@ from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
 from .presets import FitConfig, places_of
-from .samplers import Batch, LatticeSampler, WholeLattice, to_device
+from .samplers import Batch, LatticeSampler, Look, WholeLattice, looked_at
 
 __all__ = ["ImageObjective", "Objective"]
 
@@ -79,10 +79,14 @@ class Objective(ABC):
     def psnr_grid(self, result: Representation) -> float:
         """PSNR at the voxels that count, in dB."""
 
+    def looked_at(self, looks: Sequence[Look], device: torch.device) -> Iterator[Batch]:
+        """Where steps look and what is there, on a device."""
+        return looked_at(looks, device)
+
     def held_out(self, field: ContinuousField, device: torch.device) -> list[Batch]:
         """One batch for each image, the same for every fit, which no step sees."""
         samplers = self.samplers(field, torch.Generator().manual_seed(BETWEEN_SEED))
-        return [to_device(sampler.draw(), device) for sampler in samplers]
+        return list(self.looked_at([(each, each.axes()) for each in samplers], device))
 
     def result(self, field: ContinuousField, taken: Info) -> Representation:
         """The representation that ``field`` is; its ``info`` holds what it took, and its scores."""
@@ -160,11 +164,13 @@ class ImageObjective(Objective):
         truth: CubicInterpolant,
         generator: torch.Generator,
     ) -> LatticeSampler | WholeLattice:
-        spacing = tuple(scan.grid.spacing.tolist())
+        spacing, device = tuple(scan.grid.spacing.tolist()), field.device
+        counts = None if scan.mask is None else scan.mask.to(device)
         if isinstance(field, LatticeField):
-            return WholeLattice(self.scale.standardise(scan.image), scan.mask, spacing)
+            return WholeLattice(self.scale.standardise(scan.image).to(device), counts, spacing)
         return LatticeSampler(
-            truth=truth,
+            truth=truth.to(device),
+            counts=counts,
             shape=scan.grid.shape,
             spacing=spacing,
             places=places_of(scan.grid, self.config),

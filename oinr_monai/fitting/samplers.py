@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from oinr_monai.grids.positions import Lattice, Positions
 
-__all__ = ["Batch", "LatticeSampler", "WholeLattice", "to_device"]
+__all__ = ["Batch", "LatticeSampler", "Look", "WholeLattice", "batch_of", "looked_at", "to_device"]
 
 # Part of the steps that look at voxel centres (docs/measured/performance.md).
 ON_GRID = 0.25
@@ -29,7 +30,8 @@ class LatticeSampler:
     without them a fit between samples would run ahead of the fit on them.
 
     Args:
-        truth: interpolant of the standardised image, (C, *positions.shape) at voxel coordinates.
+        truth: interpolant of the standardised image, (C, *positions.shape) at voxel coordinates,
+            on the device where it is asked.
         shape: size of the image.
         spacing: voxel spacing of each axis, in mm.
         places: places of a lattice, about.
@@ -37,6 +39,7 @@ class LatticeSampler:
         mask: voxels that count (*shape), or None for all.
         generator: source of randomness, on the CPU.
         origin: where the image's first voxel centre lies, in mm; 0 on every axis if None.
+        counts: the mask as weights, on the device where they are asked; the mask itself if None.
     """
 
     truth: Callable[[Positions], Tensor]
@@ -47,6 +50,7 @@ class LatticeSampler:
     mask: Tensor | None
     generator: torch.Generator
     origin: tuple[float, ...] | None = None
+    counts: Tensor | None = None
 
     def __iter__(self) -> Iterator[dict[str, object]]:
         """Batches of ``image``, a lattice in mm, its ``spacing``, and ``label``: target, weight."""
@@ -55,7 +59,10 @@ class LatticeSampler:
 
     def draw(self) -> dict[str, object]:
         """One lattice with its target (C, *lattice.shape) and weight (*lattice.shape) or None."""
-        axes = self._axes()
+        return self.at(self.axes())
+
+    def at(self, axes: tuple[Tensor, ...]) -> dict[str, object]:
+        """The same of a lattice that was drawn before, given by its :meth:`axes`."""
         return {
             "image": self._in_mm(axes),
             "spacing": self.spacing,
@@ -64,11 +71,11 @@ class LatticeSampler:
 
     def lattice(self) -> Lattice:
         """One lattice alone, in mm."""
-        return self._in_mm(self._axes())
+        return self._in_mm(self.axes())
 
-    def _axes(self) -> tuple[Tensor, ...]:
-        # One lattice, in voxels.
-        bounds = self._bounds()
+    def axes(self) -> tuple[Tensor, ...]:
+        """Coordinates of one lattice in voxels, float64, on the host."""
+        bounds = self._bounds
         counts = _counts([self._most(high - low) for low, high in bounds], self.places)
         axes = tuple(self._coordinates(*bound, n) for bound, n in zip(bounds, counts, strict=True))
         if float(torch.rand((), generator=self.generator)) < ON_GRID:
@@ -77,12 +84,14 @@ class LatticeSampler:
 
     def _in_mm(self, axes: tuple[Tensor, ...]) -> Lattice:
         origin = self.origin or (0.0,) * len(axes)
-        return Lattice(tuple(o + x * h for x, h, o in zip(axes, self.spacing, origin, strict=True)))
+        places = tuple(o + x * h for x, h, o in zip(axes, self.spacing, origin, strict=True))
+        return Lattice(places, self.spacing if self.contiguous else None)
 
     def _to_centres(self, x: Tensor) -> Tensor:
         # A patch moves as a whole, lest a tie in rounding breaks its regular steps.
         return (x - x[0] + x[0].round()).round() if self.contiguous else x.round()
 
+    @cached_property
     def _bounds(self) -> list[tuple[int, int]]:
         if self.mask is None:
             return [(0, size - 1) for size in self.shape]
@@ -115,9 +124,9 @@ class LatticeSampler:
     def _weight(self, axes: tuple[Tensor, ...]) -> Tensor | None:
         if self.mask is None:
             return None
-        weight = self.mask
+        weight = self.mask if self.counts is None else self.counts
         for d, x in enumerate(axes):
-            weight = weight.index_select(d, x.round().long().to(weight.device))
+            weight = weight.index_select(d, x.round().long())
         return weight.float()
 
 
@@ -135,10 +144,18 @@ class WholeLattice:
     mask: Tensor | None
     spacing: tuple[float, ...]
 
-    def draw(self) -> dict[str, object]:
+    def axes(self) -> tuple[Tensor, ...]:
+        """None: there is nothing to draw."""
+        return ()
+
+    def at(self, axes: tuple[Tensor, ...]) -> dict[str, object]:
         """The lattice, written as None, its spacing, target and weight."""
         weight = None if self.mask is None else self.mask.float()
         return {"image": None, "spacing": self.spacing, "label": (self.image, weight)}
+
+    def draw(self) -> dict[str, object]:
+        """The same."""
+        return self.at(self.axes())
 
 
 def _counts(most: list[int], places: int) -> list[int]:
@@ -155,10 +172,33 @@ def _counts(most: list[int], places: int) -> list[int]:
 Batch = tuple[Positions | None, tuple[Tensor, Tensor | None], dict[str, Any]]
 
 
+# Where a step looks: the sampler that drew it, and what it drew.
+Look = tuple[LatticeSampler | WholeLattice, tuple[Tensor, ...]]
+
+
+def looked_at(looks: Sequence[Look], device: torch.device) -> Iterator[Batch]:
+    """Where steps look and what is there, on a device, to which all of it goes at once."""
+    axes = [x for _, axes in looks for x in axes]
+    if not axes:
+        yield from (batch_of(sampler.at(())) for sampler, _ in looks)
+        return
+    whole = torch.cat(axes)
+    pinned = whole.pin_memory() if device.type == "cuda" else whole
+    parts = iter(pinned.to(device, non_blocking=True).split([len(x) for x in axes]))
+    for sampler, own in looks:
+        resident = sampler.at(tuple(next(parts) for _ in own))
+        yield batch_of(resident)
+
+
+def batch_of(drawn: dict[str, Any]) -> Batch:
+    """What a sampler drew, as a step takes it."""
+    return drawn["image"], drawn["label"], {"spacing": drawn["spacing"]}
+
+
 def to_device(batch: dict[str, Any], device: torch.device) -> Batch:
-    """What a sampler drew, on a device."""
+    """What a sampler drew on the host, on a device."""
     positions, (target, weight) = batch["image"], batch["label"]
     if positions is not None:
-        positions = type(positions)(tuple(x.to(device) for x in positions.axes))
+        positions = replace(positions, axes=tuple(x.to(device) for x in positions.axes))
     label = (target.to(device), None if weight is None else weight.to(device))
     return positions, label, {"spacing": batch["spacing"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, cast
@@ -27,12 +27,12 @@ from oinr_monai.representation.representation import Representation
 from .closed_form import closed_form
 from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
-from .device import chosen_device, gains_from_bfloat16
+from .device import chosen_device, gains_from_bfloat16, rests
 from .handlers import BestWeights, Clock
 from .interrupts import learning
 from .objective import ImageObjective, Objective
 from .presets import EXACT, FitConfig, begins_closed, budget, rate_of
-from .samplers import Batch, to_device
+from .samplers import Batch, Look
 from .start import begin
 from .stored_objective import StoredObjective
 
@@ -166,12 +166,21 @@ class ImageFit(Descent):
         settings = self.objective.config.settings()
         return self.objective.digest, settings, repr(self.field), self.start
 
-    def draw(self) -> Batch:
-        """Places, and what is there; in a step at one of the images."""
+    @property
+    def ahead(self) -> int:
+        """Many on a device, to which they go together."""
+        return rests(self.device)
+
+    def draw(self) -> Look:
+        """Places; in a step at one of the images."""
         chosen = 0
         if len(self.samplers) > 1:
             chosen = int(torch.randint(len(self.samplers), (), generator=self.generator))
-        return to_device(self.samplers[chosen].draw(), self.device)
+        return self.samplers[chosen], self.samplers[chosen].axes()
+
+    def sent(self, drawn: Sequence[Look]) -> Iterator[Batch]:
+        """The places, and what is there."""
+        return self.objective.looked_at(drawn, self.device)
 
     def loss(self, batch: Batch) -> Tensor:
         """Squared error at the places."""
@@ -192,16 +201,17 @@ class ImageFit(Descent):
         taken = replace(self.taken(interrupted), start=self.start)
         return self.objective.result(self.field, taken)
 
-    def _held_out_psnr(self) -> Callable[[], float]:
+    def _held_out_psnr(self) -> Callable[[], Tensor]:
         held_out = self.objective.held_out(self.field, self.device)
+        span = torch.tensor(self.objective.span, dtype=torch.float64)
 
-        def score() -> float:
+        def score() -> Tensor:
             with torch.no_grad():
                 errors = [
-                    float(weighted_mse(answer(self.field, places, **options), label))
+                    weighted_mse(answer(self.field, places, **options), label).double()
                     for places, label, options in held_out
                 ]
-            return peak_ratio(sum(errors) / len(errors), self.objective.span)
+            return peak_ratio(torch.stack(errors).sum() / len(errors), span)
 
         return score
 

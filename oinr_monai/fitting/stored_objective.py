@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -16,7 +16,7 @@ from oinr_monai.representation.representation import Representation
 
 from .objective import Objective
 from .presets import FitConfig, places_of
-from .samplers import LatticeSampler
+from .samplers import Batch, LatticeSampler, Look, to_device
 
 __all__ = ["StoredObjective"]
 
@@ -67,6 +67,10 @@ class StoredObjective(Objective):
                 generator=generator,
             )
         ]
+
+    def looked_at(self, looks: Sequence[Look], device: torch.device) -> Iterator[Batch]:
+        """What is there is read on the host, for one step after the other."""
+        return (to_device(sampler.at(axes), device) for sampler, axes in looks)
 
     def psnr_grid(self, result: Representation) -> float:
         """PSNR at all voxels, slab by slab."""

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .constants import constant
 
 __all__ = ["decay", "prefilter"]
 
@@ -99,9 +102,13 @@ def _along(
 
 
 def _product(samples: Tensor, degree: int, beyond: Sequence[tuple[int, int]]) -> Tensor:
+    kind: dict[str, Any] = {"dtype": samples.dtype, "device": samples.device}
     for axis, ends in enumerate(beyond, start=1):
-        unit = np.eye(samples.shape[axis])
-        matrix = torch.from_numpy(np.ascontiguousarray(_along(unit, 0, degree, ends)))
-        moved = torch.tensordot(matrix.to(samples), samples, dims=([1], [axis]))
+        matrix = constant(_matrix, samples.shape[axis], degree, tuple(ends), **kind)
+        moved = torch.tensordot(matrix, samples, dims=([1], [axis]))
         samples = moved.movedim(0, axis)
     return samples.contiguous()
+
+
+def _matrix(size: int, degree: int, beyond: tuple[int, int]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(_along(np.eye(size), 0, degree, beyond)))

@@ -9,17 +9,19 @@ References:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .constants import numbers
 from .jets import jet_derivatives
 from .positions import Lattice, Positions
 
@@ -62,12 +64,11 @@ def bspline_weights(fraction: Tensor, derivative: int = 0, degree: int = 3) -> T
     powers = [torch.ones_like(fraction)]
     for _ in range(degree - derivative):
         powers.append(powers[-1] * fraction)
-    table = torch.tensor(_polynomials(degree, derivative), dtype=powers[0].dtype)
-    return torch.stack(powers, dim=-1) @ table.to(fraction.device)
+    return torch.stack(powers, dim=-1) @ numbers(_polynomials(degree, derivative), fraction)
 
 
 @cache
-def _polynomials(degree: int, derivative: int) -> list[list[float]]:
+def _polynomials(degree: int, derivative: int) -> tuple[tuple[float, ...], ...]:
     # Rows are powers of t, columns knots: the recursion once and for all, and exact.
     zero, weights = Fraction(0), [[Fraction(1)]]
     for p in range(1, degree - derivative + 1):
@@ -87,7 +88,7 @@ def _polynomials(degree: int, derivative: int) -> list[list[float]]:
             [a - b for a, b in zip(before, here, strict=True)]
             for before, here in pairwise([none, *weights, none])
         ]
-    return [[float(w[k]) for w in weights] for k in range(len(weights[0]))]
+    return tuple(tuple(float(w[k]) for w in weights) for k in range(len(weights[0])))
 
 
 def evaluate(coefficients: Tensor, positions: Positions) -> Tensor:
@@ -165,7 +166,9 @@ def _on_lattice(values: Tensor, taps: Sequence[_Taps], order: int, axis: int = 0
 
 def _needed(values: Tensor, axis: int, first: Tensor, width: int) -> tuple[int, Tensor]:
     # The knots that no place needs are left out, where they are many: the gradient of a part costs
-    # a copy of the whole.
+    # a copy of the whole. Elsewhere than on the CPU to know them costs more than to leave them in.
+    if values.device.type != "cpu":
+        return 0, values
     low, high = int(first.min()), int(first.max()) + width
     if 4 * (high - low) > 3 * values.shape[axis]:
         return 0, values
@@ -177,13 +180,15 @@ def _along(values: Tensor, axis: int, first: Tensor, weights: Tensor) -> Tensor:
     lead, knots, tail = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
     places, rows = len(first), values.reshape(lead.numel() * knots, tail.numel())
     near = first[:, None] + torch.arange(weights.shape[1], device=rows.device)
-    if tail and 2 * knots > 3 * places and not weights.requires_grad:
+    here = rows.device.type == "cpu"
+    if here and tail and 2 * knots > 3 * places and not weights.requires_grad:
         # Few places: the weighted sum of a few rows each; 5 times faster than a product at 256^3.
         start = torch.arange(lead.numel(), device=rows.device)[:, None, None] * knots
         each = weights.repeat(lead.numel(), 1)
         result: Tensor = _RowSums.apply((start + near).flatten(0, 1), rows, each)  # type: ignore[no-untyped-call]
         return result.reshape(*lead, places, *tail)
-    if places > PLACES_AT_ONCE and not (values.requires_grad and torch.is_grad_enabled()):
+    learns = values.requires_grad and torch.is_grad_enabled()
+    if here and places > PLACES_AT_ONCE and not learns:
         # Neighbours share few knots of many: half the time of a product with many zeros, at 256^3.
         parts = zip(first.split(PLACES_AT_ONCE), weights.split(PLACES_AT_ONCE), strict=True)
         return torch.cat([_along_near(values, axis, *part) for part in parts], dim=axis)
@@ -310,3 +315,9 @@ class CubicInterpolant:
         """Jets (J, C, *positions.shape) at voxel coordinates, derivatives per voxel."""
         inner = positions.shifted([2.0] * positions.spatial_dims)
         return jet(self.coefficients, inner, order)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        made = copy.copy(self)
+        made.coefficients = self.coefficients.to(device)
+        return made

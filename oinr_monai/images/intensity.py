@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.constants import numbers
+
 __all__ = ["IntensityScale", "check_contrast", "column"]
 
 # The least contrast that float32 holds to all its digits, and its largest number.
@@ -87,6 +89,4 @@ def check_contrast(name: str, low: float, high: float) -> None:
 
 def column(values: tuple[float, ...], like: Tensor) -> Tensor:
     """Values of the channels (C, 1, ...), to be broadcast over ``like`` (C, ...)."""
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(
-        -1, *[1] * (like.ndim - 1)
-    )
+    return numbers(values, like).view(-1, *[1] * (like.ndim - 1))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
 
+from oinr_monai.grids.constants import constant
 from oinr_monai.grids.precision import precision
 
 from .integral import Integral
@@ -168,17 +169,11 @@ class ContinuousKernelIntegral(Integral):
         if self.window is not None:
             values = values * torch.exp(-0.5 * (offsets / self.window).square().sum(1))[:, None]
         shape = [2 * r + 1 for r in self.radii]
-        return values.T.reshape(-1, *shape) * self._quadrature().to(like)
+        return values.T.reshape(-1, *shape) * self._quadrature(like)
 
-    def _quadrature(self) -> Tensor:
-        # Weights (*nodes), in parts of the nominal support so that a window's width can change.
-        weights = torch.ones((), dtype=torch.float64)
-        for r, reach, h in zip(self.radii, self.reach, self.spacing, strict=True):
-            nodes = torch.arange(-r, r + 1, dtype=torch.float64)
-            upper = _hat_integral((0.0 if self.causal else reach / h) - nodes)
-            part = (upper - _hat_integral(-reach / h - nodes)) * h
-            weights = weights[..., None] * part / (self.support * (1 if self.causal else 2))
-        return weights
+    def _quadrature(self, like: Tensor) -> Tensor:
+        sizes = tuple(self.radii), tuple(self.reach), self.spacing, self.support, self.causal
+        return constant(_quadrature, *sizes, dtype=like.dtype, device=like.device)
 
     # ---- applying it ----------------------------------------------------------------------------
 
@@ -226,6 +221,23 @@ WINDOW_END = 0.1
 # Nodes above which a convolution goes by FFT: the two took equal time between 600 nodes (separable)
 # and 2,000 (16 channels mixed), in two and three dimensions on a CPU (docs/measured/operators.md).
 FFT_TAPS = 1_000
+
+
+def _quadrature(
+    radii: Sequence[int],
+    reaches: Sequence[float],
+    spacing: Sequence[float],
+    support: float,
+    causal: bool,
+) -> Tensor:
+    # Weights (*nodes), in parts of the nominal support so that a window's width can change.
+    weights = torch.ones((), dtype=torch.float64, device="cpu")
+    for r, reach, h in zip(radii, reaches, spacing, strict=True):
+        nodes = torch.arange(-r, r + 1, dtype=torch.float64, device="cpu")
+        upper = _hat_integral((0.0 if causal else reach / h) - nodes)
+        part = (upper - _hat_integral(-reach / h - nodes)) * h
+        weights = weights[..., None] * part / (support * (1 if causal else 2))
+    return weights
 
 
 def _hat_integral(upper: Tensor) -> Tensor:

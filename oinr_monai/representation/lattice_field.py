@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai.fields.field import Field
+from oinr_monai.grids.constants import numbers
 from oinr_monai.grids.jets import jet_derivatives, jet_size
 from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.splines import CubicInterpolant
@@ -96,11 +97,11 @@ class LatticeField(OperatorField):
         dims = len(self.shape)
         in_voxels = [x / h for x, h in zip(positions.axes, self.spacing, strict=True)]
         jet = self._interpolant(layer).jet(type(positions)(tuple(in_voxels)), order)
-        scales = [
+        scales = tuple(
             math.prod(h**-n for h, n in zip(self.spacing, derivatives, strict=True))
             for derivatives in jet_derivatives(dims, order)
-        ]
-        return jet * torch.tensor(scales).to(jet).view(-1, *[1] * (jet.ndim - 1))
+        )
+        return jet * numbers(scales, jet).view(-1, *[1] * (jet.ndim - 1))
 
     def on_lattice(self, layer: int | None = None) -> Tensor:
         """Signal (C, *shape) at the voxel centres of the fitted grid, or the last activations."""

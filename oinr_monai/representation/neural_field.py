@@ -33,6 +33,10 @@ CACHED_NUMBERS = 1 << 19
 SLAB_NUMBERS = 1 << 20
 
 
+# Numbers of both on another device, 256 MiB: there, small pieces wait for their turn. By hand.
+AWAY_NUMBERS = 1 << 26
+
+
 class NeuralField(OperatorField):
     """The signal of a local operator, which reads the field around each place.
 
@@ -137,11 +141,13 @@ class NeuralField(OperatorField):
         # Jets (J, 1, C, *part) before the first sine; ``part`` is some rows of the first axis.
         places = math.prod(positions.shape)
         numbers = max(self.network.channels) * jet_size(positions.spatial_dims, order) * places
-        rows = max(CACHED_NUMBERS * positions.shape[0] // max(numbers, 1), 1)
+        here = positions.axes[0].device.type == "cpu"
+        cached, most = (CACHED_NUMBERS, SLAB_NUMBERS) if here else (AWAY_NUMBERS, AWAY_NUMBERS)
+        rows = max(cached * positions.shape[0] // max(numbers, 1), 1)
         if not self._mixes_values:
             yield from self._first_layer(positions, order).unsqueeze(1).split(rows, dim=3)
             return
-        for slab in _slabs(positions, SLAB_NUMBERS // self.encoding.channels):
+        for slab in _slabs(positions, most // self.encoding.channels):
             with precision(positions.axes[0].device):
                 values = self.encoding(slab, order).unsqueeze(1)
             for part in values.split(rows, dim=3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.jets import Jet, upper_triangle
 from oinr_monai.grids.positions import Lattice, Positions, Scatter
 from oinr_monai.grids.precision import full_precision
-from oinr_monai.grids.tiles import TILE_NUMBERS, Tile, put_together, slabs
+from oinr_monai.grids.tiles import Tile, most_numbers, put_together, slabs
 from oinr_monai.images.intensity import IntensityScale, column
 from oinr_monai.images.meta import KEPT, inherit
 from oinr_monai.images.meta_keys import FILENAME
@@ -246,6 +247,7 @@ class Representation(InMonai, InNotebooks):
             grid.shape,
             self.field.numbers(order, lattice is None),
             lambda tile: function(self._answer(places(tile), order, layer)),
+            source=self._device,
         )
 
     def _lattice(self, grid: Grid) -> Lattice | None:
@@ -253,14 +255,16 @@ class Representation(InMonai, InNotebooks):
         axes = grid.axes_in(self.grid)
         if axes is None:
             return None
-        lattice = Lattice(tuple(x.to(self._device) for x in axes))
-        if self.field.anywhere:
-            return lattice
-        # Inner kernels need a regular lattice that starts on the domain and stays there.
-        sizes = zip(lattice.axes, self.grid.shape, strict=True)
-        inside = all(float(x.min()) >= 0 and float(x.max()) <= n - 1 for x, n in sizes)
-        regular = lattice.dilation([1.0] * len(axes)) is not None
-        return lattice if inside and regular else None
+        steps: tuple[float, ...] | None = None
+        if not self.field.anywhere:
+            # Inner kernels need a regular lattice that starts on the domain and stays there.
+            sizes = zip(axes, self.grid.shape, strict=True)
+            inside = all(float(x.min()) >= 0 and float(x.max()) <= n - 1 for x, n in sizes)
+            factors = Lattice(axes).dilation([1.0] * len(axes))
+            if factors is None or not inside:
+                return None
+            steps = tuple(1 / factor for factor in factors)
+        return Lattice(tuple(x.to(self._device) for x in axes), steps)
 
     def _scattered(self, grid: Grid, tile: Tile) -> Scatter:
         box = grid.crop([s.start for s in tile], [s.stop for s in tile])
@@ -279,7 +283,11 @@ class Representation(InMonai, InNotebooks):
             within = (v >= -ROUNDING) & (v <= size - 1 + ROUNDING) & (size > 1)
             inside.append(voxels.spread(near[:, None], d)[..., 0])
             beyond.append(voxels.spread(within[:, None], d)[..., 0])
-        jet = self.field(type(voxels)(tuple(clamped)), order, layer)
+        places = replace(voxels, axes=tuple(clamped))
+        if isinstance(places, Lattice) and places.steps is not None:
+            pairs = zip(places.steps, self.grid.spacing.tolist(), strict=True)
+            places = replace(places, steps=tuple(step * h for step, h in pairs))
+        jet = self.field(places, order, layer)
         if order:
             jet = flatten_border(jet, beyond)
         if layer is not None:
@@ -296,7 +304,7 @@ class Representation(InMonai, InNotebooks):
         )
 
     def _places(self, order: int, scattered: bool) -> int:
-        return max(TILE_NUMBERS // self.field.numbers(order, scattered), 1)
+        return max(most_numbers(self._device) // self.field.numbers(order, scattered), 1)
 
     # ---- moving and keeping ---------------------------------------------------------------------
 

@@ -165,13 +165,15 @@ class SampledField(ContinuousField):
     def _answer(self, places: Positions, order: int) -> Tensor:
         """Jet at places in voxels."""
         low = [-self._beyond] * self.spatial_dims
-        if torch.compiler.is_exporting() or math.prod(places.shape) == 0:
+        fits = self.size <= MOST_KEPT
+        # On another device than the CPU, to know which knots are needed costs more than all do.
+        whole = self._holds or (fits and self.device.type != "cpu")
+        if whole or torch.compiler.is_exporting() or math.prod(places.shape) == 0:
             return self._jet(self.coefficients, low, places, order)
         first, stop = self._knots(places)
         box = self._box(first, stop)
         read = self.channels * math.prod(b - a for a, b in zip(*box, strict=True))
-        fits = self.size <= MOST_KEPT
-        if self._holds or (fits and self._read + read >= self.size):
+        if fits and self._read + read >= self.size:
             return self._jet(self.coefficients, low, places, order)
         apart = max(b - a for a, b in zip(first, stop, strict=True))
         if read > MOST_AT_ONCE and apart > 2 * self._reach:

@@ -204,7 +204,7 @@ class SmoothedField(ContinuousField):
             torch.arange(start, stop, dtype=torch.float64, device=self.device) * q
             for start, stop, q in zip(starts, stops, self._steps, strict=True)
         ]
-        lattice, numbers = Lattice(tuple(axes)), self.field.numbers(0, False)
+        lattice, numbers = Lattice(tuple(axes), tuple(self._steps)), self.field.numbers(0, False)
 
         def values(tile: Tile) -> Tensor:
             return self.field(lattice.part(tile), 0, layer)[0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.constants import constant
 from oinr_monai.grids.jets import second_order_pairs
 
 __all__ = ["all_of", "flatten_border", "in_the_world"]
@@ -29,8 +32,14 @@ def flatten_border(jet: Tensor, within: list[Tensor]) -> Tensor:
     return jet
 
 
-def _turn_twice(turn: Tensor) -> Tensor:
+def _turn(directions: tuple[tuple[float, ...], ...]) -> Tensor:
+    """The matrix T that takes a gradient along the axes to one in the world, transposed."""
+    return torch.linalg.inv(torch.tensor(directions, dtype=torch.float64, device="cpu"))
+
+
+def _turn_twice(directions: tuple[tuple[float, ...], ...], dtype: torch.dtype) -> Tensor:
     """What T does to a gradient, T' H T does to a Hessian: as one matrix on its upper triangle."""
+    turn = _turn(directions).to(dtype)
     pairs = second_order_pairs(len(turn))
     rows = [
         [turn[i, a] * turn[j, b] + (turn[j, a] * turn[i, b] if i != j else 0) for i, j in pairs]
@@ -41,9 +50,14 @@ def _turn_twice(turn: Tensor) -> Tensor:
 
 def _symmetric(parts: Tensor, dims: int) -> Tensor:
     """(D (D + 1) / 2, ...) to (D, D, ...)."""
+    places = constant(_places_of_pairs, dims, dtype=torch.long, device=parts.device)
+    return parts[places]
+
+
+def _places_of_pairs(dims: int) -> Tensor:
     pairs = second_order_pairs(dims)
     rows = [[pairs.index((min(i, j), max(i, j))) for j in range(dims)] for i in range(dims)]
-    return parts[torch.tensor(rows, device=parts.device)]
+    return torch.tensor(rows, device="cpu")
 
 
 def in_the_world(slopes: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,9 +70,11 @@ def in_the_world(slopes: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """
     dims = len(directions)
     first, second = slopes[:dims], slopes[dims:]
-    turn = torch.linalg.inv(directions).to(slopes)
+    kind: dict[str, Any] = {"dtype": slopes.dtype, "device": slopes.device}
+    rows = tuple(map(tuple, directions.tolist()))
+    turn = constant(_turn, rows, **kind)
     gradient = torch.tensordot(turn.T, first, dims=1) if len(first) else first
     if not len(second):
         return gradient.movedim(1, 0), second[:, None].movedim(2, 0)
-    hessian = torch.tensordot(_turn_twice(turn), second, dims=1)
+    hessian = torch.tensordot(constant(_turn_twice, rows, slopes.dtype, **kind), second, dims=1)
     return gradient.movedim(1, 0), _symmetric(hessian, dims).movedim(2, 0)

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import as_file, files
 from itertools import cycle
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from oinr_monai.coding.tensor_file import FileKind, write_tensor_file
 from oinr_monai.fitting.checkpoint import fingerprint
+from oinr_monai.grids.constants import constant
 from oinr_monai.scanner.smooth_noise import correlation
 
 from .carried_file import read_carried
@@ -128,7 +129,8 @@ class CarriedDenoiser(nn.Module):
         """
         middle = noisy.mean()
         padded = _mirrored(noisy - middle)[None, None]
-        told = told_noise(sigma, smoothing).to(padded).view(1, -1, 1, 1, 1)
+        kind: dict[str, Any] = {"dtype": padded.dtype, "device": padded.device}
+        told = constant(told_noise, sigma, tuple(smoothing), **kind).view(1, -1, 1, 1, 1)
         rows = 2 * max(TILE_PLACES // (2 * padded[0, 0, 0].numel()), 1)
         parts = []
         for start in range(0, padded.shape[2], rows):
@@ -183,4 +185,11 @@ def told_noise(sigma: float, smoothing: Sequence[float] = ()) -> Tensor:
 
 
 def _mirrored(volume: Tensor) -> Tensor:
-    return torch.from_numpy(np.pad(volume.cpu().numpy(), BORDER, mode="symmetric")).to(volume)
+    for axis, size in enumerate(volume.shape):
+        places = constant(_mirrored_places, size, dtype=torch.long, device=volume.device)
+        volume = volume.index_select(axis, places)
+    return volume
+
+
+def _mirrored_places(size: int) -> Tensor:
+    return torch.from_numpy(np.pad(np.arange(size), BORDER, mode="symmetric"))

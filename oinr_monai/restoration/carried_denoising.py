@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai.fitting.device import gains_from_bfloat16
+from oinr_monai.grids.constants import constant
 from oinr_monai.grids.precision import precision
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.representation import Representation
@@ -116,7 +117,8 @@ class Adapted(Cleaner):
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Noisy patches (B, C, *size + 2 halo) to clean ones (B, C, *size)."""
-        told = self.sigma[:, None] * told_noise(1.0, self.smoothing).to(noisy).view(-1, 1, 1, 1)
+        told = constant(told_noise, 1.0, self.smoothing, dtype=noisy.dtype, device=noisy.device)
+        told = self.sigma[:, None] * told.view(-1, 1, 1, 1)
         told = told.expand(len(noisy), -1, -1, *noisy.shape[2:])
         each = torch.cat([noisy[:, :, None], told], dim=2).flatten(0, 1)
         inner = (slice(None), slice(None), *[slice(HALO, n - HALO) for n in noisy.shape[2:]])
@@ -125,15 +127,16 @@ class Adapted(Cleaner):
     @torch.no_grad()
     def whole(self, noisy: Tensor) -> Tensor:
         """A whole noisy image (C, *spatial) to a clean one: the mean over mirror images."""
-        return torch.stack([self._mean(*each) for each in zip(noisy, self.sigma, strict=True)])
+        device, sizes = self.sigma.device, self.sigma.flatten().tolist()
+        clean = [self._mean(*each) for each in zip(noisy.to(device), sizes, strict=True)]
+        return torch.stack(clean).cpu()
 
-    def _mean(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+    def _mean(self, noisy: Tensor, sigma: float) -> Tensor:
         total, device = torch.zeros_like(noisy), self.sigma.device
         room = max(MOST_PLACES // noisy.numel(), 1)
         mirrors = min(MIRRORS, room.bit_length() - 1)
         with precision(device, gains_from_bfloat16(device)):
             for turned in product((False, True), repeat=mirrors):
                 axes = [axis for axis, flip in enumerate(turned) if flip]
-                seen = noisy.flip(axes).to(device)
-                total += self.operator.clean(seen, float(sigma), self.smoothing).flip(axes).cpu()
+                total += self.operator.clean(noisy.flip(axes), sigma, self.smoothing).flip(axes)
         return total / 2**mirrors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai.fitting.descent import Descent
-from oinr_monai.fitting.device import chosen_device
+from oinr_monai.fitting.device import chosen_device, rests
 from oinr_monai.fitting.handlers import BestWeights, Clock
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.representation.info import Info
@@ -19,7 +19,7 @@ from oinr_monai.representation.representation import Representation
 
 from .noise_errors import NoiseErrors
 from .pose import Pose
-from .stein import Patches, on_device, risk
+from .stein import Drawn, Patches, risk
 
 if TYPE_CHECKING:
     from oinr_monai.images.scans import Scan
@@ -64,9 +64,9 @@ class NoiseDescent(Descent):
         self.cleaner = self.made(sigma).to(self.device)
         counted = None if mask is None else self.pose.turned(mask[None])[0]
         halo, posed = self.cleaner.halo, self.pose.turned(self.samples)
-        self.patches = Patches(
-            posed, counted, sigma, self.smoothing, halo, self.places, config.seed
-        )
+        patches = Patches(posed, counted, sigma, self.smoothing, halo, self.places, config.seed)
+        self.unseen = self.pose.back(patches.held[None])[0] > 0
+        self.patches = patches.to(self.device)
         voxels = image[0].numel() if mask is None else int(mask.sum())
         clock = Clock(*self.budget(voxels), started=started)
         learned = {"params": [p for p in self.cleaner.parameters() if p.requires_grad]}
@@ -96,13 +96,22 @@ class NoiseDescent(Descent):
         """The samples, what counts of them, the noise and the settings."""
         return self.digest, self.noise, self.config, repr(self.cleaner)
 
-    def draw(self) -> dict[str, Any]:
-        """A patch, and a copy with a probe added."""
+    @property
+    def ahead(self) -> int:
+        """Many on a device, to which their probes go together."""
+        return rests(self.device)
+
+    def draw(self) -> Drawn:
+        """A patch, and a probe."""
         return self.patches.draw(self.generator)
 
-    def loss(self, batch: dict[str, Any]) -> Tensor:
+    def sent(self, drawn: Sequence[Drawn]) -> Iterator[Any]:
+        """Patches, and copies with a probe added."""
+        return self.patches.sent(drawn)
+
+    def loss(self, batch: Any) -> Tensor:  # noqa: ANN401
         """The risk."""
-        inputs, label = on_device(batch, self.device)
+        inputs, label = batch
         return risk(self.cleaner(inputs), label)
 
     def errors(self) -> NoiseErrors:
@@ -115,10 +124,9 @@ class NoiseDescent(Descent):
         def restore(values: Tensor) -> Tensor:
             return self.restored((values * sigma).flatten(1)).view(values.shape)
 
-        unseen = self.pose.back(self.patches.held[None])[0] > 0
         noisy, seed = self.samples / sigma, self.config.seed
         widths = self.noise.widths(self.grid.spatial_dims)
-        return NoiseErrors(noisy, widths, clean, unseen, self.mask, restore, seed)
+        return NoiseErrors(noisy, widths, clean, self.unseen, self.mask, restore, seed)
 
     def clean(self, noisy: Tensor) -> Tensor:
         """A whole noisy image (C, *spatial) to a clean one, both standardised."""
@@ -136,17 +144,18 @@ class NoiseDescent(Descent):
             settings=self.config.settings(),
             image=self.digest,
             noise={"model": type(self.noise).__name__, **asdict(self.noise)},
-            risk=-self.best.best - 1,
+            risk=-float(self.best.best) - 1,
         )
 
-    def _held_out(self) -> Callable[[], float]:
+    def _held_out(self) -> Callable[[], Tensor]:
         # The same patches and probes at each score; other probes than any step has.
         generator = torch.Generator().manual_seed(self.config.seed + 1)
-        batches = [self.patches.draw(generator, held_out=True) for _ in range(self.kept)]
+        drawn = [self.patches.draw(generator, held_out=True) for _ in range(self.kept)]
+        batches = list(self.patches.sent(drawn))
 
-        def score() -> float:
+        def score() -> Tensor:
             with torch.no_grad():
-                risks = [float(self.loss(batch)) for batch in batches]
-            return -sum(risks) / len(risks)
+                risks = torch.stack([self.loss(batch).double() for batch in batches])
+            return -risks.sum() / len(risks)
 
         return score

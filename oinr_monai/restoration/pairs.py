@@ -10,9 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
@@ -97,6 +101,26 @@ class Pair:
         fine = tuple(slice(i * f, (i + n) * f) for i, n, f in box)
         return self.coarse[(slice(None), *near)], self.missing[(slice(None), *fine)]
 
+    def worth(self, corner: Sequence[int], size: Sequence[int]) -> float:
+        """Mean of what is missing in the patch that begins at a coarse voxel, without its sign."""
+        ends = [(i, i + n) for i, n in zip(corner, size, strict=True)]
+        total = 0.0
+        for which in product((0, 1), repeat=len(ends)):
+            at = tuple(end[i] for end, i in zip(ends, which, strict=True))
+            total += (-1) ** (len(ends) - sum(which)) * float(self._sums[at])
+        return total / (len(self.missing) * math.prod(size) * math.prod(self.factor))
+
+    @cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        """Sums of what is missing before each coarse voxel, on the host: steps wait for none."""
+        sums = self.missing.abs().double().sum(dim=0)
+        for axis, factor in enumerate(self.factor):
+            sums = sums.unflatten(axis, (-1, factor)).sum(dim=axis + 1)
+        found = np.pad(sums.cpu().numpy(), [(1, 0)] * sums.ndim)
+        for axis in range(found.ndim):
+            found = found.cumsum(axis=axis)
+        return found
+
 
 def draw_patches(
     pairs: Sequence[Pair],
@@ -117,7 +141,7 @@ def draw_patches(
     Returns:
         Coarse values (1, C, *coarse) and missing ones (1, C, *fine), without end.
     """
-    typical = sum(float(pair.missing.abs().mean()) for pair in pairs) / len(pairs)
+    typical = sum(torch.stack([pair.missing.abs().mean() for pair in pairs]).tolist()) / len(pairs)
     while True:
         pair = pairs[int(torch.randint(len(pairs), (), generator=generator))]
         coarse, missing = _worthwhile(pair, typical, generator, side)
@@ -142,10 +166,10 @@ def _worthwhile(
             int(torch.randint(n - w + 1, (), generator=generator))
             for n, w in zip(shape, size, strict=True)
         ]
-        coarse, missing = pair.patch(corner, size)
-        if float(missing.abs().mean()) >= typical * float(torch.rand((), generator=generator)):
+        worth = pair.worth(corner, size)
+        if worth >= typical * float(torch.rand((), generator=generator)):
             break
-    return coarse, missing
+    return pair.patch(corner, size)
 
 
 def scored(values: Tensor, factor: Sequence[int]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import product
@@ -99,7 +99,9 @@ class SliceDescent(Descent):
         self.device = chosen_device(config.device)
         self.scale = IntensityScale.of(image)
         self.noise = self._noise()
-        self.coarse = self._clean().to(self.device)
+        coarse = self._clean()
+        self.span = torch.tensor(float(coarse.max() - coarse.min()), dtype=torch.float64)
+        self.coarse = coarse.to(self.device)
         self.carried = carries(view, len(image), config)
         self.operator = self._operator().to(self.device)
         self.average = copy.deepcopy(self.operator).requires_grad_(False)
@@ -239,9 +241,8 @@ class SliceDescent(Descent):
     def _roughness(self) -> float:
         # A mean of what is possible is smoother than the truth. Pairs should be as rough as the
         # image, so that the operator meets there what it will meet in the image.
-        answered, missing = (
-            sum(float(each.square().sum()) for each in values)
-            for values in zip(*self._answers(), strict=True)
+        answered, missing = _summed(
+            (a.square().sum(), m.square().sum()) for a, m in self._answers()
         )
         return min(max((missing / answered) ** 0.5, 1.0), ROUGHEST) if answered > 0 else 1.0
 
@@ -252,15 +253,13 @@ class SliceDescent(Descent):
                 answer = self.average(coarse.to(self.device)).float()
             yield scored(answer, factor), scored(missing.to(self.device), factor)
 
-    def _score(self) -> float:
-        errors = [float((answer - missing).square().mean()) for answer, missing in self._answers()]
-        span = float(self.coarse.max() - self.coarse.min())
-        return peak_ratio(sum(errors) / len(errors), span)
+    def _score(self) -> Tensor:
+        errors = torch.stack([(a - m).square().mean().double() for a, m in self._answers()])
+        return peak_ratio(errors.sum() / len(errors), self.span)
 
     def gain(self) -> float:
         """How much of the operator to believe, by least squares: none of what would do harm."""
-        agreement = [(float((a * m).sum()), float((a * a).sum())) for a, m in self._answers()]
-        gain, size = (sum(each) for each in zip(*agreement, strict=True))
+        gain, size = _summed(((a * m).sum(), (a * a).sum()) for a, m in self._answers())
         return min(max(gain / size, 0.0), 1.0) if size > 0 else 0.0
 
     def _precision(self) -> AbstractContextManager[object]:
@@ -307,10 +306,16 @@ class SliceDescent(Descent):
             factor=tuple(self.asked.factor),
             profile=next(repr(p) for p in self.asked.profiles if p is not None),
             data_residual=math.nan if residual is None else residual,
-            psnr_pairs=round(self.best.best, 3),
+            psnr_pairs=round(float(self.best.best), 3),
             guided=None if self.guide is None else round(self.guided, 4),
             noise=None if self.noise is None else self.noise.statement(),
         )
+
+
+def _summed(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    # Brought to the host together.
+    ones, others = zip(*torch.stack([torch.stack(each) for each in pairs]).tolist(), strict=True)
+    return sum(ones), sum(others)
 
 
 def carries(view: View, channels: int, config: SuperResolveConfig) -> bool:

@@ -5,8 +5,9 @@ Of noise with covariance C it takes probes with the same: their mean of z . J z 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from oinr_monai.scanner.smooth_noise import smooth_noise
 
-__all__ = ["Patches", "on_device", "risk"]
+__all__ = ["Drawn", "Patches", "risk"]
 
 
 # The step of the divergence in units of the noise; chosen by hand.
@@ -25,8 +26,28 @@ STEP = 0.1
 BLOCK = 8
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A patch that a step looks at.
+
+    Args:
+        inner: its voxels.
+        flips: axes along which it is mirrored.
+        probe: noise of unit variance (C, *size + 2 halo).
+        held_out: whether it scores.
+    """
+
+    inner: tuple[slice, ...]
+    flips: tuple[int, ...]
+    probe: Tensor
+    held_out: bool
+
+
 # Noisy patch and probe (C, *size), size of the noise (C, 1, ...) and weight (*size).
 _Label = tuple[Tensor, Tensor, Tensor, Tensor]
+
+# What the operator sees of a patch, and what the risk needs.
+_Batch = tuple[Tensor, _Label]
 
 
 class Patches:
@@ -65,23 +86,40 @@ class Patches:
         self.size = [min(side, last - first) for first, last in zip(low, high, strict=True)]
         self.room = [last - first - n for first, last, n in zip(low, high, self.size, strict=True)]
 
-    def draw(self, generator: torch.Generator, held_out: bool = False) -> dict[str, Any]:
-        """``image``: patch and probed patch (2, C, *size + 2 R); ``label``: what the risk needs."""
+    def to(self, device: torch.device) -> Patches:
+        """The same on another device."""
+        made = copy.copy(self)
+        kept = self.samples, self.sigma, self.learnt, self.held
+        made.samples, made.sigma, made.learnt, made.held = (each.to(device) for each in kept)
+        return made
+
+    def draw(self, generator: torch.Generator, held_out: bool = False) -> Drawn:
+        """A patch at random, and a probe, on the host."""
         start = [
             first + int(torch.randint(n + 1, (), generator=generator))
             for first, n in zip(self.low, self.room, strict=True)
         ]
         inner = tuple(slice(i, i + n) for i, n in zip(start, self.size, strict=True))
-        outer = tuple(slice(s.start, s.stop + 2 * self.halo) for s in inner)
         # Noise has no direction: mirror images of a patch are as good as other patches.
         mirrored = torch.rand(len(inner), generator=generator) < 0.5
-        axes = [axis - len(inner) for axis in mirrored.nonzero().flatten().tolist()]
-        noisy = self.samples[(slice(None), *outer)].flip(axes)
-        weight = (self.held if held_out else self.learnt)[inner].flip(axes)
-        probe = smooth_noise(noisy.shape, self.smoothing, generator)
+        flips = tuple(axis - len(inner) for axis, turned in enumerate(mirrored.tolist()) if turned)
+        around = (len(self.samples), *[n + 2 * self.halo for n in self.size])
+        return Drawn(inner, flips, smooth_noise(around, self.smoothing, generator), held_out)
+
+    def sent(self, drawn: Sequence[Drawn]) -> Iterator[_Batch]:
+        """Patch and probed patch (2, C, *size + 2 R), and what the risk needs."""
+        device = self.samples.device
+        probes = torch.stack([each.probe for each in drawn])
+        pinned = probes.pin_memory() if device.type == "cuda" else probes
+        return map(self._batch, drawn, pinned.to(device, non_blocking=True))
+
+    def _batch(self, drawn: Drawn, probe: Tensor) -> _Batch:
+        outer = tuple(slice(s.start, s.stop + 2 * self.halo) for s in drawn.inner)
+        noisy = self.samples[(slice(None), *outer)].flip(drawn.flips)
+        weight = (self.held if drawn.held_out else self.learnt)[drawn.inner].flip(drawn.flips)
         centre = (slice(None), *[slice(self.halo, self.halo + n) for n in self.size])
         pair = torch.stack([noisy, noisy + STEP * self.sigma * probe])
-        return {"image": pair, "label": (noisy[centre], probe[centre], self.sigma, weight)}
+        return pair, (noisy[centre], probe[centre], self.sigma, weight)
 
 
 def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -92,12 +130,6 @@ def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     for axis, n in enumerate(shape):
         held = held.repeat_interleave(BLOCK, dim=axis).narrow(axis, 0, n)
     return held
-
-
-def on_device(batch: dict[str, Any], device: torch.device) -> tuple[Tensor, _Label]:
-    """What the operator sees of a batch, and what the risk needs, on a device."""
-    noisy, probe, sigma, weight = (each.to(device) for each in batch["label"])
-    return batch["image"].to(device), (noisy, probe, sigma, weight)
 
 
 def risk(answers: Tensor, label: _Label) -> Tensor:

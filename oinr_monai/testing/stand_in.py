@@ -21,6 +21,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from oinr_monai.grids.constants import forget_constants
+
 __all__ = ["StandIn", "Transfer"]
 
 DEVICE = torch.device("meta")
@@ -86,6 +88,7 @@ class StandIn(AbstractContextManager["StandIn"]):
         self._modes = ExitStack()
 
     def __enter__(self) -> StandIn:
+        forget_constants()
         self._modes.enter_context(_Functions())
         self._modes.enter_context(_Operations(self))
         return self
@@ -97,6 +100,7 @@ class StandIn(AbstractContextManager["StandIn"]):
         trace: TracebackType | None,
     ) -> None:
         self._modes.close()
+        forget_constants()
 
     def count(self, kind: str, within: str = "", beside: Sequence[str] = ()) -> int:
         """How many transfers of a kind a function asked for, itself or through others.
@@ -229,6 +233,8 @@ class _Functions(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         kwargs = dict(kwargs or {})
+        if func is Tensor.tolist and isinstance(args[0], _Away):
+            return args[0].cpu().tolist()
         if func not in MAKERS:
             return func(*args, **kwargs)
         given = args[0]

@@ -83,7 +83,7 @@ class Subject:
         """Take steps of a fit."""
         with self.descent.threads():
             for _ in range(steps):
-                self.descent.step(self.descent.draw())
+                self.descent.step(next(self.descent.batches()))
 
     def turn(self, steps: int) -> None:
         """Time some steps and a sampling or two."""

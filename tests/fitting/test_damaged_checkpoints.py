@@ -52,7 +52,7 @@ KINDS: tuple[Callable[[], Descent], ...] = (one, many, operator)
 
 def step(descent: Descent) -> None:
     descent.generator.manual_seed(descent.clock.step)
-    descent.step(descent.draw())
+    descent.step(next(descent.batches()))
     descent.clock.step += 1
 
 

@@ -28,6 +28,7 @@ from oinr_monai.fitting.handlers import (
     OneCycle,
 )
 from oinr_monai.fitting.notes import CheckpointNote
+from oinr_monai.testing import StandIn
 
 
 def run(*attached: object, steps: int, work: Callable[[], object] = lambda: None) -> Engine:
@@ -107,6 +108,33 @@ def test_the_best_weights_are_kept() -> None:
     assert best.best == 30
     assert best.last == 5
     assert best.weights["weight"].item() == values[10]  # scored at steps 1, 11, 21, ...
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_device_keeps_the_best_weights_itself(device: str) -> None:
+    with StandIn() as away:
+        network = nn.Linear(1, 1).to(device)
+        told = iter([10.0, math.nan, 30.0, 20.0])
+        best = BestWeights(network, lambda: scores[next(places)], Clock(4, None))
+        scores, places = torch.tensor(list(told), dtype=torch.float64).to(device), iter(range(4))
+        with torch.no_grad():
+            for value in range(4):
+                network.weight.fill_(value)
+                best.take()
+        waits = away.count("waits")
+        kept = best.weights["weight"].cpu().tolist()
+        assert best.found
+        assert (float(best.best), best.state()["score"]) == (30.0, 30.0)
+    assert kept == [[2.0]]
+    assert waits == 0
+
+
+def test_no_weights_are_found_where_no_score_is_finite() -> None:
+    with StandIn():
+        network = nn.Linear(1, 1).to("meta")
+        best = BestWeights(network, lambda: torch.tensor(math.nan).to("meta"), Clock(4, None))
+        best.take()
+        assert not best.found
 
 
 def test_scores_are_taken_now_and_then() -> None:

@@ -106,3 +106,14 @@ def test_a_stencil_is_a_padded_lattice_around_each_point(dims: int) -> None:
         around = scattered(alone.padded((radius,) * dims, spacing, (1,) * dims))
         for x, y in zip(stencil.axes, around.axes, strict=True):
             assert torch.allclose(x[i * taps : (i + 1) * taps], y, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("step", [1.0, 0.5, 0.25, 0.3, 2.0])
+@pytest.mark.parametrize("counts", [(4, 5), (1, 5)])
+def test_steps_that_are_known_say_what_the_coordinates_say(
+    step: float, counts: tuple[int, int]
+) -> None:
+    axes = tuple(0.7 + step * torch.arange(n, dtype=torch.float64) for n in counts)
+    known = Lattice(axes, (step, step))
+    assert known.dilation((1.0, 1.0)) == Lattice(axes).dilation((1.0, 1.0))
+    assert known.shifted((0.1, 0.2)).steps == known.part((slice(1), slice(3))).steps == known.steps

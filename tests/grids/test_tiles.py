@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from oinr_monai.grids import tiles as tiling
 from oinr_monai.grids.tiles import put_together, tiles
+from oinr_monai.testing import StandIn
 
 
 @given(
@@ -87,3 +88,38 @@ def test_what_memory_cannot_hold_is_refused_after_one_tile() -> None:
     with pytest.raises(ValueError, match="the result must fit into memory"):
         put_together((10**6,) * 3, 1 << 20, answer)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("room", [1, 5, 40])
+def test_where_memory_runs_out_tiles_become_smaller_and_the_answer_is_the_same(room: int) -> None:
+    whole = torch.rand(2, 5, 6, 7)
+    refused: list[int] = []
+
+    def answer(tile: tiling.Tile) -> torch.Tensor:
+        part = whole[(slice(None), *tile)]
+        if part[0].numel() > room:
+            refused.append(part[0].numel())
+            raise torch.OutOfMemoryError
+        return part
+
+    with pytest.warns(tiling.MemoryNote, match="going on with"):
+        found = put_together(whole.shape[1:], 1, answer)
+    assert torch.equal(found, whole)
+    assert len(refused) < 12
+
+
+def test_where_there_is_no_memory_at_all_that_is_said() -> None:
+    def answer(tile: tiling.Tile) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(tiling.MemoryNote):
+        put_together((3, 3), 1, answer)
+
+
+def test_a_volume_of_a_device_is_brought_back_at_once() -> None:
+    with StandIn() as device:
+        whole = torch.rand(1, 9, 9).to("meta")
+        numbers = tiling.most_numbers(whole.device) // 4
+        found = put_together((9, 9), numbers, lambda t: whole[:, *t], source=whole.device)
+    assert found.device.type == "cpu"
+    assert [each.kind for each in device.transfers] == ["to device", "to host"]

@@ -22,8 +22,8 @@ from oinr_monai import (
     Representation,
     SplineField,
 )
+from oinr_monai.grids import tiles as tiling
 from oinr_monai.grids.jets import second_order_pairs
-from oinr_monai.representation import representation
 
 SHAPE = (7, 6, 5)
 KERNELS = [1, (3, 1, 1), (1, 3, 1)]
@@ -163,7 +163,7 @@ def test_tiles_equal_the_whole(
         "features": rep.features,
     }
     whole = {name: ask() for name, ask in asked.items()}
-    monkeypatch.setattr(representation, "TILE_NUMBERS", numbers)
+    monkeypatch.setattr(tiling, "TILE_NUMBERS", numbers)
     for name, ask in asked.items():
         assert close(ask(), whole[name], 1e-4 if name == "gradient" else 1e-5), name
 
