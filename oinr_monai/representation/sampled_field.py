@@ -166,9 +166,9 @@ class SampledField(ContinuousField):
         """Jet at places in voxels."""
         low = [-self._beyond] * self.spatial_dims
         fits = self.size <= MOST_KEPT
-        # On another device than the CPU, to know which knots are needed costs more than all do.
-        whole = self._holds or (fits and self.device.type != "cpu")
-        if whole or torch.compiler.is_exporting() or math.prod(places.shape) == 0:
+        if torch.compiler.is_exporting() or math.prod(places.shape) == 0 or self._holds:
+            return self._jet(self.coefficients, low, places, order)
+        if fits and self.device.type != "cpu":  # where to know which are needed costs more than all
             return self._jet(self.coefficients, low, places, order)
         first, stop = self._knots(places)
         box = self._box(first, stop)
