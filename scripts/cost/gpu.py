@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,10 +22,11 @@ from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
 from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16
 from oinr_monai.fitting.presets import PresetName, places_of
 from oinr_monai.operators.operator import LocalOperator
+from scripts.shared.device_jobs import Asked, Sizes, asked, compared, timed
 from scripts.shared.phantom import phantom
 from scripts.shared.report import MEASURED, Report, command, cpu_model
 
-GOALS = (35.0, 40.0)
+GOALS = (35.0, 40.0, 45.0)
 # Steps of the first rung of the ladder; each has twice as many as the one before.
 FIRST_RUNG = 125
 AT_ONCE, SMALL, SMALL_STEPS = (1, 4, 16), 32, 200
@@ -34,8 +34,25 @@ NOTES = """
 Seconds to a PSNR between samples are those of complete fits of a phantom; steps double from fit to
 fit. Sampling includes bringing the answer to memory.
 """
+PRESETS: tuple[PresetName, ...] = ("fast", "balanced", "best")
+
+# What is asked beside fits on a GPU, on a CPU, and to see that all of it runs.
+ASKED = {
+    "cuda": Sizes(256, (128, 160, 32), 128, None),
+    "cpu": Sizes(64, (48, 48, 12), 32, 20),
+    "dry": Sizes(16, (24, 24, 6), 16, 2),
+}
+
+ASKED_NOTES = """
+What is asked beside fits, the second time. Of the bandwidth of a copy, what it would take to read
+and write the answer once. Registration and reconstruction work on the CPU wherever they are asked.
+"""
+
 # A product and a convolution large enough to fill the device.
 PEAK_SIZES = {"cuda": (8192, 128), "cpu": (1024, 24)}
+
+# What is missing in rows that were measured before it was asked.
+UNKNOWN = "-"
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,7 @@ class Row:
 
     Args:
         size: voxels along each axis.
+        preset: of the fit.
         seconds_to: seconds of the shortest complete fit that reaches each goal; None if none does.
         best: PSNR between samples of the longest fit, in dB.
         fit_rate: places a second while fitting.
@@ -54,6 +72,7 @@ class Row:
     """
 
     size: int
+    preset: str
     seconds_to: list[float | None]
     best: float
     fit_rate: float
@@ -61,16 +80,6 @@ class Row:
     sample_rate: float
     sample_share: float
     gib: float
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Wall-clock seconds of a piece of work, all that it left on the device included."""
-    wait: Callable[[], object] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    started = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - started
 
 
 def name_of(device: torch.device) -> str:
@@ -107,7 +116,7 @@ def operations(representation: Representation) -> int:
 def ladder(image: torch.Tensor, config: FitConfig, limit: float) -> list[Representation]:
     """Fits of twice the steps each time, until all goals are met or one has taken ``limit`` s."""
     rungs: list[Representation] = []
-    steps = FIRST_RUNG
+    steps = FIRST_RUNG if limit else 4
     while not rungs or (
         rungs[-1].info["psnr_between"] < GOALS[-1] and rungs[-1].info["seconds"] < limit
     ):
@@ -154,6 +163,7 @@ def measure(size: int, preset: PresetName, device: torch.device, limit: float) -
     fitting = torch.bfloat16 if gains_from_bfloat16(device) else torch.float32
     return Row(
         size,
+        preset,
         [seconds_to(rungs, goal) for goal in GOALS],
         rungs[-1].info["psnr_between"],
         fit_rate,
@@ -174,16 +184,21 @@ def together(count: int, preset: PresetName, device: torch.device) -> float:
 def cells(row: Row) -> list[str]:
     """Cells of a row of the first table."""
     times = ["not reached" if s is None else f"{s:.1f}" for s in row.seconds_to]
+    times += [UNKNOWN] * (len(GOALS) - len(times))
     rates = [f"{row.fit_rate:,.0f}", f"{100 * row.fit_share:.1f} %"]
     rates += [f"{row.sample_rate:,.0f}", f"{100 * row.sample_share:.1f} %"]
-    return [f"{row.size}³", *times, f"{row.best:.1f}", *rates, f"{row.gib:.2f}"]
+    return [f"{row.size}³", row.preset, *times, f"{row.best:.1f}", *rates, f"{row.gib:.2f}"]
 
 
 def report_of(found: dict[str, Any], folder: Path) -> Report:
     """Return the page of all devices measured so far."""
-    head = ["device", "volume", *[f"s to {goal:.0f} dB" for goal in GOALS], "last dB"]
+    head = ["device", "volume", "preset", *[f"s to {goal:.0f} dB" for goal in GOALS], "last dB"]
     head += ["fit, places/s", "of peak", "sample, voxels/s", "of peak", "peak GiB"]
-    rows = [[name, *cells(Row(**row))] for name, on in found.items() for row in on["rows"]]
+    rows = [
+        [name, *cells(Row(**({"preset": "balanced"} | row)))]
+        for name, on in found.items()
+        for row in on["rows"]
+    ]
     small = [[name, *[f"{s:.2f}" for s in on["together"]]] for name, on in found.items()]
     report = Report("gpu", "Devices", folder)
     report.text(__doc__.split("\n\n", 1)[1])
@@ -195,7 +210,44 @@ def report_of(found: dict[str, Any], folder: Path) -> Report:
     report.table(head, rows)
     report.text(f"Seconds a volume of {SMALL}³, {SMALL_STEPS} steps:")
     report.table(["device", *[f"{n} at once" for n in AT_ONCE]], small)
+    _add_asked(report, found)
     return report
+
+
+def _add_asked(report: Report, found: dict[str, Any]) -> None:
+    """The tables of what is asked beside fits, of the devices that were asked."""
+    some = {name: on for name, on in found.items() if "asked" in on}
+    if not some:
+        return
+    report.text(ASKED_NOTES)
+    report.table(
+        ["device", "job", "of", "on", "s", "voxels/s", "of bandwidth", "peak GiB"],
+        [
+            [
+                name,
+                row.name,
+                row.shape,
+                row.where,
+                f"{row.seconds:.3f}",
+                f"{row.rate:,.0f}",
+                f"{100 * row.bandwidth:.1f} %",
+                UNKNOWN if row.gib is None else f"{row.gib:.2f}",
+            ]
+            for name, on in some.items()
+            for row in (Asked(**each) for each in on["asked"])
+        ],
+        text=4,
+    )
+    report.text("Largest differences from the CPU, in parts of the largest number there:")
+    report.table(
+        ["device", "of", "values", "gradients", "Hessians"],
+        [
+            [name, kind, *[f"{off:.1e}" for off in offs], *[UNKNOWN] * (3 - len(offs))]
+            for name, on in some.items()
+            for kind, offs in on["compared"].items()
+        ],
+        text=2,
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -203,7 +255,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--sizes", type=int, nargs="+", help="128 256 on CUDA, 32 48 on a CPU")
-    parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="go through all of it, small, and write nothing"
+    )
     parser.add_argument("--limit", type=float, default=20, help="seconds of a fit to stop after")
     parser.add_argument("--output", type=Path, default=MEASURED, help="folder of the tables")
     return parser.parse_args()
@@ -213,21 +268,35 @@ def main() -> None:
     """Measure the device, and write its rows beside those of others."""
     arguments = parse_arguments()
     device = chosen_device(arguments.device)
-    sizes = arguments.sizes or ([128, 256] if device.type == "cuda" else [32, 48])
-    rows = [measure(size, arguments.preset, device, arguments.limit) for size in sizes]
     kept = arguments.output / "gpu.json"
     found = json.loads(kept.read_text()) if kept.is_file() else {}
-    found[name_of(device)] = {
+    found[name_of(device)] = measured(device, arguments)
+    report = report_of(found, arguments.output)
+    if not arguments.dry_run:
+        report.path("json").write_text(json.dumps(found, indent=2) + "\n")
+        report.write()
+    print(report)
+
+
+def measured(device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All that is measured of a device."""
+    dry = arguments.dry_run
+    usual = [16] if dry else [128, 256] if device.type == "cuda" else [32, 48]
+    limit = 0.0 if dry else arguments.limit
+    rows = [
+        asdict(measure(size, preset, device, limit))
+        for size in arguments.sizes or usual
+        for preset in arguments.presets
+    ]
+    return {
         "command": command(),
         "torch": torch.__version__,
         "cuda": device.type == "cuda",
-        "rows": [asdict(row) for row in rows],
-        "together": [together(count, arguments.preset, device) for count in AT_ONCE],
+        "rows": rows,
+        "together": [together(count, "balanced", device) for count in AT_ONCE[: 1 + 2 * (not dry)]],
+        "asked": [asdict(each) for each in asked(device, ASKED["dry" if dry else device.type])],
+        "compared": compared(device),
     }
-    report = report_of(found, arguments.output)
-    report.path("json").write_text(json.dumps(found, indent=2) + "\n")
-    report.write()
-    print(report)
 
 
 if __name__ == "__main__":
