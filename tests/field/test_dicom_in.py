@@ -587,7 +587,7 @@ def test_a_mask_may_be_a_series_among_several(run: Callable[..., Any], tmp_path:
     assert scores["mse"] < 1e-3
     options = ["--labels", folder, "--series", "1.2.3.2"]
     told = run("features", fitted, "-o", tmp_path / "regions.csv", *options)
-    assert told["regions"] == [1]
+    assert told["labels"] == [1]
 
 
 def test_parts_are_read_of_nifti_alone(refused: Callable[..., str], tmp_path: Path) -> None:
