@@ -114,7 +114,8 @@ def page_of(rows: list[Ran]) -> Report:
     asked = {name for name, page in zip(NAMES, PAGES, strict=True) if commands(page)}
     left = sorted(asked - {each.page for each in rows})
     size = "A head of 39 x 47 x 24 voxels stands for every scan"
-    report.made(f"{size}, its slices twice as thick for every stack.", without=("--programs", "--pages"))
+    chosen = ("--programs", "--pages")
+    report.made(f"{size}, its slices twice as thick for every stack.", without=chosen)
     report.text(
         f"{len(rows)} commands of {len({each.page for each in rows})} pages, copied and run one by"
         f" one: {len(rows) - len(wrong)} end with 0, {len(wrong)} do not."
