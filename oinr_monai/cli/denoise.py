@@ -17,14 +17,7 @@ from .keeping import Resume, kept, stopped
 from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Report, Seed, SeriesUid
 from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import (
-    ErrorMap,
-    Samples,
-    error_target,
-    sample_targets,
-    write_errors,
-    write_samples,
-)
+from .trust import ErrorMap, Samples, Trust
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -102,6 +95,7 @@ def denoise(  # noqa: PLR0913
     belonging = Belonging(dicom, image, uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     target = Target.of(output, belonging, suffixes, [image, mask], overwrite)
+    trust = Trust.of(error_map, samples, output, [image, mask], overwrite)
     check_page(report, [image, mask], overwrite)
     model = _model(noise, sigma, smoothing, counts, readout)
     from dataclasses import replace
@@ -116,10 +110,7 @@ def denoise(  # noqa: PLR0913
     volume = read_image(image, uid or (), finite=mask is None)
     shown, grid = len(volume) if frame is None else 1, check_grid(image, volume)
     target.check(shown, grid, volume.meta, grid)
-    errors = error_target(error_map, output, [image, mask], overwrite)
-    drawn = sample_targets(samples, output, [image, mask], overwrite)
-    for each in [*drawn, *([errors] if errors is not None else [])]:
-        each.check(shown, grid, {}, grid)
+    trust.check(shown, grid)
     inside = None if mask is None else read_mask(mask, volume, uid or ())
     if len(volume) >= FEWEST_REPEATS:
         config = replace(config, noise=_of_all_frames(model, volume, inside))
@@ -131,7 +122,7 @@ def denoise(  # noqa: PLR0913
         checkpoints = [stack.enter_context(kept(output, resume, i)) for i in range(len(frames))]
         with about(image):
             progress = not as_json and sys.stderr.isatty()
-            trusts = errors is not None or bool(drawn)
+            trusts = trust.option is not None
             if is_series(volume, config) and not trusts:
                 found, trusted = _jointly(volume, frame, config, inside)
             else:
@@ -140,9 +131,7 @@ def denoise(  # noqa: PLR0913
             stopped(found[-1].info["steps"], f"{output} is not written")
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
     widths = [each.half_width() for each in trusted]
-    if errors is not None:
-        write_errors(errors, widths)
-    write_samples(drawn, trusted, seed)
+    trust.write(trusted, widths, seed)
     made = (found[0], frames[0], f"{image.name}, denoised", widths[0] if widths else None)
     page = write_page(report, partial(page_of_answer, *made))
     show({"output": str(output), "noise": noise, **_scores(found)} | page, as_json)

@@ -25,14 +25,7 @@ from .options import (
 )
 from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import (
-    ErrorMap,
-    Samples,
-    error_target,
-    sample_targets,
-    write_errors,
-    write_samples,
-)
+from .trust import ErrorMap, Samples, Trust
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -137,15 +130,13 @@ def super_resolve(  # noqa: PLR0913
     REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
-    trusts = "error-map" if error_map is not None else "samples" if samples else None
-    _check_alone(images, guide, trusts)
-    asked_noise = _noise(noise, sigma, len(images), trusts)
     belonging = Belonging(dicom, images[0], uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     inputs = [*images, guide]
     target = Target.of(output, belonging, suffixes, inputs, overwrite)
-    errors = error_target(error_map, output, inputs, overwrite)
-    drawn = sample_targets(samples, output, inputs, overwrite)
+    trust = Trust.of(error_map, samples, output, inputs, overwrite)
+    _check_alone(images, guide, trust.option)
+    asked_noise = _noise(noise, sigma, len(images), trust.option)
     check_page(report, inputs, overwrite)
     from oinr_monai.grids.checks import per_axis
     from oinr_monai.images.files import read_image
@@ -161,28 +152,25 @@ def super_resolve(  # noqa: PLR0913
         chosen = None if spacing is None else per_axis("spacing", spacing, dims)
     fine = fine_grid(grids[0], thickest_axis(grids[0]) if axis is None else axis, chosen)
     target.check(len(volumes[0]), fine, volumes[0].meta, grids[0])
-    for each in [*drawn, *([errors] if errors is not None else [])]:
-        each.check(len(volumes[0]), fine, {}, grids[0])
+    trust.check(len(volumes[0]), fine)
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):
-            trusted = None
+            trusted: list[Restored] = []
             if len(images) > 1:
                 found = _fused(volumes, grids, axis, across, chosen)
             else:
                 sharp = None if guide is None else read_image(guide)
                 watch = {"checkpoint": checkpoint, "progress": not as_json and sys.stderr.isatty()}
                 asked = {"spacing": chosen, "slice_axis": axis, "profile": across[0]} | watch
-                found, trusted = _made_finer(volumes[0], config, trusts is not None, sharp, asked)
+                found, trusted = _made_finer(volumes[0], config, trust, sharp, asked)
         if found.info.interrupted:
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
-        width = None if trusted is None else trusted.half_width()
-        if errors is not None and width is not None:
-            write_errors(errors, [width])
-        if trusted is not None:
-            write_samples(drawn, [trusted], seed)
-    made = (found, volumes[0], f"{images[0].name}, super-resolved", width)
+        widths = [each.half_width() for each in trusted]
+        trust.write(trusted, widths, seed)
+    name = f"{images[0].name}, super-resolved"
+    made = (found, volumes[0], name, widths[0] if widths else None)
     page = write_page(report, partial(page_of_answer, *made))
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}
@@ -191,11 +179,11 @@ def super_resolve(  # noqa: PLR0913
 
 def _check_alone(images: list[Path], guide: Path | None, trusts: str | None) -> None:
     """Raise where options do not go together, or not with several stacks."""
-    for name in ("guide" if guide is not None else None, trusts):
+    for name in ("--guide" if guide is not None else None, trusts):
         if name is not None and len(images) > 1:
-            raise ValueError(f"--{name} must go with one stack, got {len(images)}; leave it out")
+            raise ValueError(f"{name} must go with one stack, got {len(images)}; leave it out")
     if guide is not None and trusts is not None:
-        raise ValueError(f"--guide must be left out with --{trusts}, which knows nothing of it")
+        raise ValueError(f"--guide must be left out with {trusts}, which knows nothing of it")
 
 
 def _noise(
@@ -213,23 +201,23 @@ def _noise(
     if stacks > 1:
         raise ValueError(f"--noise must go with one stack, got {stacks}; leave it out")
     if trusts is not None:
-        raise ValueError(f"--noise must be left out with --{trusts}, which counts it as it is")
+        raise ValueError(f"--noise must be left out with {trusts}, which counts it as it is")
     return GaussianNoise(sigma) if kind == "gaussian" else RicianNoise(sigma)
 
 
 def _made_finer(
     image: MetaTensor,
     config: SuperResolveConfig,
-    trusts: bool,
+    trust: Trust,
     guide: MetaTensor | None,
     asked: dict[str, Any],
-) -> tuple[Representation, Restored | None]:
+) -> tuple[Representation, list[Restored]]:
     from oinr_monai.restoration.super_resolution import super_resolve, super_resolve_trusted
 
-    if not trusts:
-        return super_resolve(image, config, guide=guide, **asked), None
+    if trust.option is None:
+        return super_resolve(image, config, guide=guide, **asked), []
     found = super_resolve_trusted(image, config, **asked)
-    return found.answer, found
+    return found.answer, [found]
 
 
 def _started(path: Path | None) -> CarriedOperator:

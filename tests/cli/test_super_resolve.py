@@ -265,6 +265,8 @@ def test_super_resolve_draws_what_the_truth_may_be(
     assert "--samples must go with" in refused(
         "super-resolve", axial, "-o", "fine.oinr", "--samples", 2
     )
+    same = ("super-resolve", axial, "-o", "fine.nii.gz", "--samples", 1, "--error-map")
+    assert "another file than -o and its samples" in refused(*same, "fine-1.nii.gz")
     many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--samples", 1)
     assert "--samples must go with one stack" in refused(*many)
 
