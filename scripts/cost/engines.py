@@ -7,11 +7,9 @@ Each part writes its section of ``docs/measured/engines.md``.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +26,7 @@ from oinr_monai.cohort import Cohort, Engine, FitTask, LocalEngine, RayEngine, S
 from oinr_monai.images.files import read_image
 from oinr_monai.representation.info import Info
 from scripts.shared.meters import timed
-from scripts.shared.report import MEASURED, Report
+from scripts.shared.report import Report, write_parts
 from scripts.shared.runs import MARK, OURS, make_scans, marked
 
 EXACT = FitTask(FitConfig(preset="exact", device="cpu"))
@@ -258,17 +256,8 @@ PARTS = {"Growth": growth, "Two nodes": nodes, "Batches": batches}
 
 def main() -> None:
     """Measure, and write the section of each part."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--output", type=Path, default=MEASURED)
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name in arguments.parts:
-        report = Report("engines", "What a cohort costs beside its fits", arguments.output)
-        report.made()
-        with tempfile.TemporaryDirectory() as folder:
-            PARTS[name](report, Path(folder))
-        report.write_section(name)
+    write_parts("engines", "What a cohort costs beside its fits", str(__doc__), PARTS)
 
 
 if __name__ == "__main__":

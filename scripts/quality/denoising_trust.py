@@ -58,21 +58,19 @@ the noise of the volume itself, which is taken out as well.
 
 
 @dataclass(frozen=True)
-class Row:
-    """Intervals of one noisy volume."""
+class Told:
+    """A noisy volume, and what is told of its noise."""
 
     volume: str
     noise: str
     level: float
     told: str
-    coverage: float
-    tissue_least: float
-    tissue_most: float
-    bright_least: float
-    bright_most: float
-    correlation: float
-    width: float
-    constant: float
+
+
+@dataclass(frozen=True)
+class Row(Coverage, Told):
+    """Intervals of one noisy volume."""
+
     seconds: float
 
 

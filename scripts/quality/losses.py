@@ -7,10 +7,8 @@ writes its section of ``docs/measured/losses.md``.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from typing import Any
 
 from oinr_monai.cohort.status import Row, read_status
 from scripts.shared.disks import Folder, closed_folders, closed_inputs, full_disks
-from scripts.shared.report import MEASURED, Report
+from scripts.shared.report import Report, write_parts
 from scripts.shared.rows import append_row, read_rows
 from scripts.shared.runs import MARK, OURS, begun, bits_of, make_scans, marked, wait_for
 
@@ -303,16 +301,7 @@ PARTS = {"Kills": kills, "Bad scans": bad_scans, "Faults": faults}
 
 def main() -> None:
     """Disturb, and write the section of each part."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--output", type=Path, default=MEASURED)
-    arguments = parser.parse_args()
-    for name in arguments.parts:
-        report = Report("losses", "What a cohort survives", arguments.output)
-        report.made()
-        with tempfile.TemporaryDirectory() as folder:
-            PARTS[name](report, Path(folder))
-        report.write_section(name)
+    write_parts("losses", "What a cohort survives", str(__doc__), PARTS)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ from nothing for {steps} steps with a seed of its own.
 
 
 @dataclass(frozen=True)
-class Row:
-    """One map on one stack."""
+class Map:
+    """A map, and the stack that it is of."""
 
     volume: str
     factor: float
@@ -75,14 +75,12 @@ class Row:
     noise: float
     told: str
     method: str
-    coverage: float
-    tissue_least: float
-    tissue_most: float
-    bright_least: float
-    bright_most: float
-    correlation: float
-    width: float
-    constant: float
+
+
+@dataclass(frozen=True)
+class Row(Coverage, Map):
+    """How far one map is true."""
+
     gap: float
     seconds: float
     seconds_trust: float

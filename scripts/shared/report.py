@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,26 @@ class Report:
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.parts)) + "\n"
+
+
+def write_parts(
+    name: str, title: str, said: str, parts: Mapping[str, Callable[[Report, Path], None]]
+) -> None:
+    """Run the parts that the command line asks for, all by default, each a section of one page.
+
+    Args:
+        name: of the page.
+        title: of the page.
+        said: what the program says of itself.
+        parts: by name, what writes a section, given a page and a folder to work in.
+    """
+    parser = argparse.ArgumentParser(description=said)
+    parser.add_argument("--parts", nargs="+", choices=list(parts), default=list(parts))
+    parser.add_argument("--output", type=Path, default=MEASURED)
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        report = Report(name, title, arguments.output)
+        report.made()
+        with tempfile.TemporaryDirectory() as folder:
+            parts[part](report, Path(folder))
+        report.write_section(part)
