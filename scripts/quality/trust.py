@@ -42,8 +42,8 @@ FACTORS, NOISES = (4.0, 2.0, 6.0, 3.0, 5.0), (0.0, 0.05, 0.02)
 NOISY = (4.0, 2.0, 6.0)
 LEVEL = 0.9
 
-# Where mirror images are answered as well, where an ensemble is learned, and its steps.
-MIRRORED, ENSEMBLE, STEPS = ("MNI152", "MR_Gd"), "MR_Gd", 300
+# Where mirror images are answered as well, and the steps of an ensemble.
+MIRRORED, STEPS = ("MNI152", "MR_Gd"), 300
 OURS = "trust"
 
 T = TypeVar("T")
@@ -316,9 +316,9 @@ def cells(found: Sequence[Scene]) -> Iterator[Cell]:
             yield Cell(each, factor, profile, noise, "as told")
         if noise == NOISES[-1] and factor == FACTORS[0] and profile == "boxcar":
             yield from (Cell(each, factor, profile, 0.0, told) for told in list(WRONG)[1:])
-    for each in found:
-        if each.name == ENSEMBLE:
-            yield Cell(each, FACTORS[0], "boxcar", 0.0, "as told", many=True)
+    for factor, noise, profile, each in product(FACTORS, NOISES, PROFILES, found):
+        if not noise or factor in NOISY:
+            yield Cell(each, factor, profile, noise, "as told", many=True)
 
 
 def main() -> None:
