@@ -95,7 +95,7 @@ def denoise(  # noqa: PLR0913
     belonging = Belonging(dicom, image, uid, deidentify)
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     target = Target.of(output, belonging, suffixes, [image, mask], overwrite)
-    trust = Trust.of(error_map, samples, output, [image, mask], overwrite)
+    trust = Trust.of({"--error-map": error_map}, samples, output, [image, mask], overwrite)
     check_page(report, [image, mask], overwrite)
     model = _model(noise, sigma, smoothing, counts, readout)
     from dataclasses import replace
@@ -130,9 +130,8 @@ def denoise(  # noqa: PLR0913
         if found[-1].info.interrupted:
             stopped(found[-1].info["steps"], f"{output} is not written")
     target.write(found[0] if as_function else _together(volume, found), f"denoised, {noise}")
-    widths = [each.half_width() for each in trusted]
-    trust.write(trusted, widths, seed)
-    made = (found[0], frames[0], f"{image.name}, denoised", widths[0] if widths else None)
+    layers = trust.write(trusted, seed)
+    made = (found[0], frames[0], f"{image.name}, denoised", layers)
     page = write_page(report, partial(page_of_answer, *made))
     show({"output": str(output), "noise": noise, **_scores(found)} | page, as_json)
 

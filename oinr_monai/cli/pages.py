@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -41,9 +41,12 @@ def write_page(path: Path | None, make: Callable[[], Page]) -> dict[str, str]:
 
 
 def page_of_answer(
-    answer: Representation, image: Tensor, title: str, error: MetaTensor | None = None
+    answer: Representation,
+    image: Tensor,
+    title: str,
+    maps: Mapping[str, MetaTensor] | None = None,
 ) -> Page:
     """A page on an image that was made better; see :func:`oinr_monai.report.report_of_answer`."""
     from oinr_monai.report import report_of_answer
 
-    return report_of_answer(answer, cast("MetaTensor", image), title, error=error)
+    return report_of_answer(answer, cast("MetaTensor", image), title, maps=maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,7 @@ Answer = Annotated[
 ]
 
 
-def report(
+def report(  # noqa: PLR0913
     answer: Answer,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="REPORT.html", help="Page to write.")
@@ -44,6 +45,10 @@ def report(
         Path | None,
         typer.Option(metavar="MAP", help="Half widths that --error-map wrote beside the answer."),
     ] = None,
+    share: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP", help="Shares that --share wrote beside the answer."),
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -52,18 +57,24 @@ def report(
 
     One HTML file of a few megabytes, that needs no network and nothing beside it.
     """
-    inputs = [None if answer.is_dir() else answer, image, moving, error_map]
+    maps = {"--error-map": error_map, "--share": share}
+    inputs = [None if answer.is_dir() else answer, image, moving, *maps.values()]
     check_page(output, inputs, overwrite)
     is_answer = not answer.is_dir() and answer.suffix.lower() != ".oinr" and moving is None
-    if error_map is not None and not is_answer:
-        raise ValueError(f"--error-map must go with an image that was made better, got {answer}")
-    page = _page(answer, image, moving, error_map, device)
+    for option, path in maps.items():
+        if path is not None and not is_answer:
+            raise ValueError(f"{option} must go with an image that was made better, got {answer}")
+    page = _page(answer, image, moving, maps, device)
     page.write(output)
     show({"output": str(output), "bytes": output.stat().st_size}, as_json)
 
 
 def _page(
-    answer: Path, image: Path | None, moving: Path | None, error_map: Path | None, device: str
+    answer: Path,
+    image: Path | None,
+    moving: Path | None,
+    maps: Mapping[str, Path | None],
+    device: str,
 ) -> Page:
     if moving is not None:
         return _of_motion(answer, image, moving)
@@ -75,11 +86,13 @@ def _page(
         raise ValueError(f"--image must be what {answer.name} was made of, got none; name it")
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.fitting.single import fit
+    from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
 
     with about(answer):
         better = fit(_read(answer), FitConfig(preset="exact", device=device))
-    errors = None if error_map is None else _read(error_map)
-    return page_of_answer(better, _read(image), answer.name, errors)
+    named = {HALF_WIDTH: maps["--error-map"], SHARE: maps["--share"]}
+    layers = {name: _read(path) for name, path in named.items() if path is not None}
+    return page_of_answer(better, _read(image), answer.name, layers)
 
 
 def _of_fit(path: Path, image: Path | None, device: str) -> Page:

@@ -25,7 +25,7 @@ from .options import (
 )
 from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import ErrorMap, Samples, Trust
+from .trust import ErrorMap, Samples, Share, Trust
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -113,6 +113,7 @@ def super_resolve(  # noqa: PLR0913
         float | None, typer.Option(metavar="S", help="Gaussian and Rician: size, else estimated.")
     ] = None,
     error_map: ErrorMap = None,
+    share: Share = None,
     samples: Samples = 0,
     report: Report = None,
     uid: SeriesUid = None,
@@ -134,7 +135,8 @@ def super_resolve(  # noqa: PLR0913
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     inputs = [*images, guide]
     target = Target.of(output, belonging, suffixes, inputs, overwrite)
-    trust = Trust.of(error_map, samples, output, inputs, overwrite)
+    maps = {"--error-map": error_map, "--share": share}
+    trust = Trust.of(maps, samples, output, inputs, overwrite)
     _check_alone(images, guide, trust.option)
     asked_noise = _noise(noise, sigma, len(images), trust.option)
     check_page(report, inputs, overwrite)
@@ -167,10 +169,8 @@ def super_resolve(  # noqa: PLR0913
         if found.info.interrupted:
             stopped(found.info["steps"], f"{output} is not written")
         target.write(found, "super-resolved")
-        widths = [each.half_width() for each in trusted]
-        trust.write(trusted, widths, seed)
-    name = f"{images[0].name}, super-resolved"
-    made = (found, volumes[0], name, widths[0] if widths else None)
+        layers = trust.write(trusted, seed)
+    made = (found, volumes[0], f"{images[0].name}, super-resolved", layers)
     page = write_page(report, partial(page_of_answer, *made))
     place = {"shape": list(found.grid.shape), "spacing": found.grid.spacing.tolist()}
     scores = {name: found.info[name] for name in SCORES if name in found.info}

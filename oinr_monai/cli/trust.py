@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from oinr_monai.grids.grid import Grid
     from oinr_monai.restoration.restored import Restored
 
-__all__ = ["ErrorMap", "Samples", "Trust"]
+__all__ = ["ErrorMap", "Samples", "Share", "Trust"]
 
 ErrorMap = Annotated[
     Path | None,
     typer.Option(metavar="MAP", help="Write half widths of 90 % intervals, in the image's units."),
+]
+
+Share = Annotated[
+    Path | None,
+    typer.Option(metavar="MAP", help="Write which part of what is shown the operator added."),
 ]
 
 Samples = Annotated[
@@ -38,17 +43,17 @@ class Trust:
     """What is written of how far an answer is to be trusted.
 
     Args:
-        errors: where half widths go, if anywhere.
+        maps: where each map goes, by the option that asks for it.
         samples: where images go that the truth may be.
     """
 
-    errors: Target | None
+    maps: Mapping[str, Target]
     samples: Sequence[Target]
 
     @classmethod
     def of(
         cls,
-        error_map: Path | None,
+        maps: Mapping[str, Path | None],
         samples: int,
         answer: Path,
         inputs: Sequence[Path | None],
@@ -57,7 +62,7 @@ class Trust:
         """Where all of it goes, found before the work to be files to write to.
 
         Args:
-            error_map: what the option names, if anything.
+            maps: what the options of maps name, if anything.
             samples: how many; they lie beside the answer and are named after it.
             answer: what -o names.
             inputs: files that must not be replaced.
@@ -69,36 +74,48 @@ class Trust:
             return Target.of(path, plain, IMAGE_SUFFIXES, inputs, overwrite)
 
         drawn = _beside(answer, samples)
-        if error_map is not None and error_map.resolve() in {p.resolve() for p in (answer, *drawn)}:
-            raise ValueError(
-                f"--error-map must be another file than -o and its samples, got {error_map}"
-            )
-        return cls(None if error_map is None else target(error_map), [target(p) for p in drawn])
+        taken = {p.resolve() for p in (answer, *drawn)}
+        asked = {option: path for option, path in maps.items() if path is not None}
+        for option, path in asked.items():
+            if path.resolve() in taken:
+                raise ValueError(
+                    f"{option} must be another file than -o, its samples and other maps, got {path}"
+                )
+            taken.add(path.resolve())
+        return cls({name: target(p) for name, p in asked.items()}, [target(p) for p in drawn])
 
     @property
     def option(self) -> str | None:
         """The name of an option that asks for it; None where nothing does."""
-        if self.errors is not None:
-            return "--error-map"
-        return "--samples" if self.samples else None
+        return next(iter([*self.maps, *(["--samples"] if self.samples else [])]), None)
 
     def check(self, channels: int, grid: Grid) -> None:
         """Find out before the work whether all of it can be held and written."""
-        for each in [*self.samples, *([] if self.errors is None else [self.errors])]:
+        for each in [*self.samples, *self.maps.values()]:
             each.check(channels, grid, {}, grid)
 
-    def write(self, found: Sequence[Restored], widths: Sequence[MetaTensor], seed: int) -> None:
+    def write(self, found: Sequence[Restored], seed: int) -> dict[str, MetaTensor]:
         """Write it, with the frames of a series one after the other.
 
         Args:
             found: the answers, of one frame each.
-            widths: half widths of each.
             seed: of the samples.
-        """
-        from oinr_monai.restoration.restored import HALF_WIDTH
 
-        if self.errors is not None:
-            self.errors.write(_together(widths), HALF_WIDTH)
+        Returns:
+            Maps of the first frame, by what they are: half widths of any answers at least.
+        """
+        from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
+
+        frames = {HALF_WIDTH: [each.half_width() for each in found]}
+        if "--share" in self.maps:
+            frames[SHARE] = [each.share() for each in found]
+        for option, name in (("--error-map", HALF_WIDTH), ("--share", SHARE)):
+            if option in self.maps:
+                self.maps[option].write(_together(frames[name]), name)
+        self._draw(found, seed)
+        return {name: each[0] for name, each in frames.items() if each}
+
+    def _draw(self, found: Sequence[Restored], seed: int) -> None:
         if self.samples:
             count = len(self.samples)
             drawn = zip(*[x.samples(count, seed + i) for i, x in enumerate(found)], strict=True)

@@ -21,6 +21,7 @@ from oinr_monai.images.meta import inherit
 from oinr_monai.images.time_axis import TIME_AXIS, TimeAxis
 from oinr_monai.restoration.denoising import DenoiseConfig, denoise, denoise_trusted
 from oinr_monai.restoration.interpolation import interpolate_slices
+from oinr_monai.restoration.restored import Restored
 from oinr_monai.restoration.super_resolution import (
     SuperResolveConfig,
     super_resolve,
@@ -73,6 +74,7 @@ class SuperResolveOINR(Transform):
     """
 
     backend = BACKEND
+    trust_keys = ("error_keys", "share_keys")
 
     def __init__(
         self,
@@ -96,18 +98,17 @@ class SuperResolveOINR(Transform):
         """The fine image (C, *spatial) with its affine; another contrast may guide it."""
         return super_resolve(image, self.config, guide=guide, **self.asked).sample()
 
-    def with_error(
+    def trusted(
         self, image: Tensor | np.ndarray, guide: Tensor | np.ndarray | None = None
-    ) -> tuple[MetaTensor, MetaTensor]:
-        """The fine image of slices (1, *spatial), and half widths of its 90 % intervals.
+    ) -> Restored:
+        """The fine image of slices (1, *spatial), and how far to trust it.
 
         Raises:
             ValueError: if there is a guide, of which the intervals know nothing, or no slices.
         """
         if guide is not None:
-            raise ValueError("guide must be None with error_keys, whose intervals do not know it")
-        found = super_resolve_trusted(image, self.config, **self.asked)
-        return found.answer.sample(), found.half_width()
+            raise ValueError("guide must be None with maps of trust, which do not know it")
+        return super_resolve_trusted(image, self.config, **self.asked)
 
 
 class SimulateThickSlices(Transform):
@@ -192,6 +193,7 @@ class DenoiseOINR(Transform):
     """
 
     backend = BACKEND
+    trust_keys = ("error_keys",)
 
     def __init__(self, config: DenoiseConfig | None = None) -> None:
         self.config = config or DenoiseConfig()
@@ -202,12 +204,11 @@ class DenoiseOINR(Transform):
         """The clean image on the same grid; where a mask is given, only its voxels count."""
         return denoise(image, self.config, mask=mask).sample()
 
-    def with_error(
+    def trusted(
         self, image: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None
-    ) -> tuple[MetaTensor, MetaTensor]:
-        """The clean image, and half widths of its 90 % intervals."""
-        found = denoise_trusted(image, self.config, mask=mask)
-        return found.answer.sample(), found.half_width()
+    ) -> Restored:
+        """The clean image, and how far to trust it."""
+        return denoise_trusted(image, self.config, mask=mask)
 
 
 class InterpolateOINR(Transform):

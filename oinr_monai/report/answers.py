@@ -16,7 +16,7 @@ from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
 from oinr_monai.representation.representation import Representation
 from oinr_monai.representation.sampled_field import SampledField
-from oinr_monai.restoration.restored import HALF_WIDTH
+from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
 
 from .figures import busiest, curves, zooms
 from .page import Page
@@ -25,8 +25,13 @@ from .words import closeness, how_large, in_mm
 
 __all__ = ["facts_of", "look", "made", "report_of_answer", "report_of_fit", "shown", "told"]
 
-# What a difference is shown by: dark where there is none; and a width: bright where it is wide.
-SIGNED, WIDE = "blue2red", "hot"
+# What a difference is shown by: dark where there is none; and what is seen over the answer, bright
+# where it is much, with the values that are dark and bright.
+SIGNED = "blue2red"
+OVER: dict[str, tuple[str, tuple[float, float] | None]] = {
+    HALF_WIDTH: ("hot", None),
+    SHARE: ("viridis", (0.0, 1.0)),
+}
 
 # Part of the standard deviation from which on it is said that an answer is not what was measured;
 # by hand.
@@ -83,7 +88,7 @@ def report_of_answer(
     image: MetaTensor,
     title: str,
     facts: Mapping[str, Any] | None = None,
-    error: MetaTensor | None = None,
+    maps: Mapping[str, MetaTensor] | None = None,
     warnings: Sequence[str] = (),
 ) -> Page:
     """A page on an image that was made better: before, after, and what changed.
@@ -93,7 +98,7 @@ def report_of_answer(
         image: what it was made of (C, *spatial), on its own grid.
         title: what was done to it.
         facts: more of what is known, JSON values.
-        error: how far the answer is to be trusted, in the image's units, on the answer's grid.
+        maps: of how far the answer is to be trusted, by what they are: ``HALF_WIDTH`` or ``SHARE``.
         warnings: what to beware of, a sentence each.
 
     Example:
@@ -116,8 +121,8 @@ def report_of_answer(
         "difference": MetaTensor(seen.as_tensor() - plain.as_tensor(), affine=grid.affine),
         "gradient magnitude, per mm": _steepness(answer, grid),
     }
-    if error is not None:
-        layers[HALF_WIDTH] = fit(error, FitConfig(preset="exact")).sample(grid)
+    for name, known in (maps or {}).items():
+        layers[name] = fit(known, FitConfig(preset="exact")).sample(grid)
     look(page, layers)
     _closely(page, {"input, cubic spline": before, "answer": answer}, seen, image)
     page.facts("Settings", told(answer.info.get("settings") or {}))
@@ -209,8 +214,8 @@ def _layer(name: str, image: MetaTensor) -> Layer:
     own = Grid.from_image(image).affine
     affine[:dims, :dims], affine[:dims, 3] = own[:dims, :dims], own[:dims, 3]
     volume = MetaTensor(plain if dims == 3 else plain[..., None], affine=affine)
-    if name == HALF_WIDTH:
-        return Layer(name, volume, WIDE, over=True)
+    if name in OVER:
+        return Layer(name, volume, *OVER[name], over=True)
     if name != "difference":
         return Layer(name, volume)
     most = float(plain.abs().max()) or 1.0

@@ -16,6 +16,7 @@ from .conformal import ConformalScores
 from .error_features import Answer
 from .error_samples import Smoothing, neighbour_correlation, unseen_errors
 from .error_scale import ErrorScale
+from .operator_share import boxes, operator_share
 from .pairs import AxisModel, Pair, scored
 from .restored import LEVEL, Errors
 from .slice_descent import SliceDescent
@@ -51,6 +52,7 @@ class SliceErrors(Errors):
         self.descent, self.view, seed = descent, view, descent.config.seed
         self.gain, self.noise = descent.gain(), quiet_noise(coarse)
         fine = view.keep_data(view.guess(coarse) + added, coarse)
+        self.unseen = fine - view.guess(coarse)
         middle = self._middle(fine)
         self.correlations: list[float] = []
         pairs = [self._rehearsed(middle, axis) for axis in view.sharp]
@@ -71,7 +73,7 @@ class SliceErrors(Errors):
         deviation = NormalDist().inv_cdf((1 + level) / 2)
         noise = self.model.guess.square().sum(dim=1)
         width = self._squared_width(level) + (deviation * self.noise) ** 2 * noise.to(self.log_size)
-        return self._asked(width.sqrt())
+        return self._scaled(width.sqrt())
 
     @torch.no_grad()
     def sample(self, generator: torch.Generator) -> Tensor:
@@ -80,7 +82,14 @@ class SliceErrors(Errors):
         smoothing = Smoothing(self.correlation, axes=(0, 1))
         unseen = unseen_errors(spread, self.model, smoothing, generator)
         noise = torch.randn(self.descent.coarse.shape, generator=generator).to(unseen)
-        return self._asked(unseen + along_axes(self.noise * noise, [None, None, self.model.guess]))
+        return self._scaled(unseen + along_axes(self.noise * noise, [None, None, self.model.guess]))
+
+    @torch.no_grad()
+    def share(self) -> Tensor:
+        """The share (1, *grid.shape) of the operator in what is shown."""
+        thick, spacing = float(self.view.grid.spacing[2]), self.view.lattice.spacing.tolist()
+        guess = self.view.guess(self.descent.coarse)
+        return self._asked(operator_share(guess, self.unseen, boxes(thick, spacing)))
 
     def _squared_width(self, level: float) -> Tensor:
         # Of half widths on the lattice, without what noise adds to them.
@@ -100,12 +109,15 @@ class SliceErrors(Errors):
             "noise": self.noise * self.descent.scale.std[0],
         }
 
-    def _asked(self, width: Tensor) -> Tensor:
+    def _scaled(self, values: Tensor) -> Tensor:
+        return self._asked(values) * self.descent.scale.std[0]
+
+    def _asked(self, values: Tensor) -> Tensor:
         asked, lattice = self.descent.asked, self.descent.asked.lattice
-        turned = self.descent.pose.back(width).contiguous().cpu()
-        if not asked.asks_lattice:
-            turned = Resampling(lattice, asked.result, 1).forward(turned)
-        return turned * self.descent.scale.std[0]
+        turned = self.descent.pose.back(values).contiguous().cpu()
+        return (
+            turned if asked.asks_lattice else Resampling(lattice, asked.result, 1).forward(turned)
+        )
 
     @property
     def model(self) -> AxisModel:

@@ -272,7 +272,9 @@ def fill(report: Report, rows: list[Row]) -> None:
         if r.told != "as told"
     ]
     report.table(["", "x", "told", "coverage %", "width"], lines)
-    report.picture("Answer, its error and the half width of 90 % intervals")
+    report.picture(
+        "Answer, its error, the half width of 90 % intervals, and the share of the operator"
+    )
 
 
 def key(row: Row) -> tuple[str, str, float, float]:
@@ -280,7 +282,7 @@ def key(row: Row) -> tuple[str, str, float, float]:
 
 
 def draw(path: Path, cell: Cell) -> None:
-    """A sagittal plane: truth, answer, absolute error and half width."""
+    """A sagittal plane: truth, answer, absolute error, half width and the operator's share."""
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
@@ -292,6 +294,7 @@ def draw(path: Path, cell: Cell) -> None:
         f"{cell.factor:g}x thick, made fine": (answer, "gray", 1.1),
         "absolute error": ((answer - truth).abs(), "magma", 0.2),
         "half width, 90 %": (found.half_width().as_tensor()[0], "magma", 0.2),
+        "the operator's share": (found.share().as_tensor()[0], "viridis", 1.0),
     }
     figure, axes = plt.subplots(1, len(shown), figsize=(3 * len(shown), 2.8), layout="constrained")
     for axis, (name, (values, colors, top)) in zip(axes, shown.items(), strict=True):

@@ -229,11 +229,19 @@ def test_super_resolve_maps_its_errors(
     run: Callable[..., Any], refused: Callable[..., str], axial: Path, thick: list[Path]
 ) -> None:
     output, errors = axial.with_name("fine.nii.gz"), axial.with_name("errors.nii.gz")
-    done = run("super-resolve", axial, "-o", output, *QUICK, "--error-map", errors)
+    shares = axial.with_name("shares.nii.gz")
+    maps = ("--error-map", errors, "--share", shares)
+    done = run("super-resolve", axial, "-o", output, *QUICK, *maps)
     assert done["trust"]["gap"] > 0
     widths = load_values(errors)
     assert widths.shape == load_values(output).shape
     assert widths.min() > 0
+    parts = load_values(shares)
+    assert parts.shape == widths.shape
+    assert 0 <= parts.min() < parts.max() < 1
+    twice = (*maps[:2], "--share", errors)
+    reason = refused("super-resolve", axial, "-o", output.with_name("new.nii.gz"), *twice)
+    assert "--share must be another file" in reason
     np.testing.assert_allclose(nib.load(errors).affine, nib.load(output).affine, atol=1e-6)
     same = ("super-resolve", axial, "-o", "same.nii.gz", "--error-map", "same.nii.gz")
     assert "--error-map must be another file" in refused(*same)
@@ -266,7 +274,7 @@ def test_super_resolve_draws_what_the_truth_may_be(
         "super-resolve", axial, "-o", "fine.oinr", "--samples", 2
     )
     same = ("super-resolve", axial, "-o", "fine.nii.gz", "--samples", 1, "--error-map")
-    assert "another file than -o and its samples" in refused(*same, "fine-1.nii.gz")
+    assert "another file than -o, its samples" in refused(*same, "fine-1.nii.gz")
     many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--samples", 1)
     assert "--samples must go with one stack" in refused(*many)
 

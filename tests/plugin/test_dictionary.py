@@ -20,8 +20,8 @@ def test_a_signature_names_every_argument(twin: type[DictionaryTwin]) -> None:
     arguments = inspect.signature(twin).parameters
     own = list(inspect.signature(twin.array_transform).parameters)
     beside = [] if twin.beside is None else [twin.beside]
-    errors = ["error_keys"] if hasattr(twin.array_transform, "with_error") else []
-    by_name = [*beside, *errors, "output_keys", "allow_missing_keys"]
+    maps = getattr(twin.array_transform, "trust_keys", ())
+    by_name = [*beside, *maps, "output_keys", "allow_missing_keys"]
     assert sorted(arguments) == sorted(["keys", *own, *by_name])
     assert {each.kind for each in arguments.values()} <= {
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

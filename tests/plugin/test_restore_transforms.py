@@ -62,11 +62,13 @@ def test_super_resolve_is_the_function(volume: MetaTensor) -> None:
         assert torch.equal(each.affine, wanted.affine)
 
 
-def test_half_widths_come_beside_the_answer(volume: MetaTensor) -> None:
+def test_maps_come_beside_the_answer(volume: MetaTensor) -> None:
     thick, config = simulate_slices(volume, 4.0), SuperResolveConfig(steps=0)
-    found = SuperResolveOINRd("a", config, output_keys="b", error_keys="c")({"a": thick})
+    twin = SuperResolveOINRd("a", config, output_keys="b", error_keys="c", share_keys="d")
+    found = twin({"a": thick})
     wanted = super_resolve_trusted(thick, config)
     assert torch.equal(found["c"], wanted.half_width())
+    assert torch.equal(found["d"], wanted.share())
     torch.testing.assert_close(found["b"], wanted.answer.sample(), rtol=0, atol=1e-6)
     assert found["a"] is thick
     noisy, quick = volume[..., 0], DenoiseConfig(GaussianNoise(0.3), steps=3)
@@ -74,7 +76,7 @@ def test_half_widths_come_beside_the_answer(volume: MetaTensor) -> None:
     assert found["c"].shape == found["a"].shape
     assert set(DenoiseOINRd("a", quick)({"a": noisy})) == {"a"}
     twin = SuperResolveOINRd("a", config, guide="g", error_keys="c")
-    with pytest.raises(ValueError, match="guide must be None with error_keys"):
+    with pytest.raises(ValueError, match="guide must be None with maps of trust"):
         twin({"a": thick, "g": volume})
 
 

@@ -22,7 +22,7 @@ from oinr_monai.report.answers import (
 )
 from oinr_monai.report.figures import BINS, PIXELS, WIDTH, Plane, busiest, curves, spectrum, zooms
 from oinr_monai.representation.representation import Representation
-from oinr_monai.restoration.restored import HALF_WIDTH
+from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
 
 pytest.importorskip("nilearn")
 
@@ -88,6 +88,7 @@ def test_layers_have_their_colours_and_places(image: MetaTensor) -> None:
     assert torch.equal(plain.image.as_tensor(), two.as_tensor()[:1])
     assert torch.equal(plain.image.affine, GRID.affine)
     assert _layer(HALF_WIDTH, two).colormap == "hot"
+    assert _layer(SHARE, two).window == (0.0, 1.0)
     most = float((image - 60).abs().max())
     signed = _layer("difference", two)
     assert (signed.colormap, signed.window) == ("blue2red", (-most, most))
@@ -143,8 +144,10 @@ def test_what_is_on_a_page(exact: Representation, image: MetaTensor) -> None:
     assert "<button>difference</button>" in both
     assert "<h1>Mine</h1>" in both
     assert "at the voxels" in both
-    answer = report_of_answer(exact, image, "Title", {"more": 3.0}, error=image).html()
-    for name in ("answer", "input, by a spline", "difference", HALF_WIDTH):
+    answer = report_of_answer(
+        exact, image, "Title", {"more": 3.0}, {HALF_WIDTH: image, SHARE: image}
+    ).html()
+    for name in ("answer", "input, by a spline", "difference", HALF_WIDTH, SHARE):
         assert f"<button>{name}</button>" in answer
     assert "<tr><th>more</th><td>3</td></tr>" in answer
 

@@ -145,10 +145,11 @@ def test_the_command(
     line = ["report", str(tmp_path / made), "-o", str(output), "--json"]
     assert main([*line, "--image", str(tmp_path / "scan.nii.gz")]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"] == output.stat().st_size < 8e6
-    mapped = main([*line, "--image", str(tmp_path / "scan.nii.gz"), "--error-map", line[1]])
-    assert (mapped, "half width of the 90 %" in output.read_text()) == (
-        (0, True) if made == "answer.nii.gz" else (2, False)
-    )
+    for option, name in (("--error-map", "half width of the 90 %"), ("--share", "share of the")):
+        mapped = main([*line, "--image", str(tmp_path / "scan.nii.gz"), option, line[1]])
+        assert (mapped, name in output.read_text()) == (
+            (0, True) if made == "answer.nii.gz" else (2, False)
+        )
     assert main([*line, "--image", str(tmp_path / "nothing.nii.gz")]) == 2
     assert main([*line[:3], str(tmp_path / "report.png")]) == 2
     if made == "answer.nii.gz":

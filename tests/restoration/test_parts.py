@@ -332,6 +332,11 @@ def test_samples_are_the_answer_with_errors(restored: Restored) -> None:
         restored.samples(0)
 
 
+def test_only_slices_tell_a_share(restored: Restored) -> None:
+    with pytest.raises(ValueError, match="share must be asked of thick slices made finer"):
+        restored.share()
+
+
 def test_a_measure_lies_within_what_samples_scatter(restored: Restored) -> None:
     def measure(image: MetaTensor) -> Tensor:
         return image.as_tensor().mean(dim=(1, 2))

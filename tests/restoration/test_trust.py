@@ -12,6 +12,7 @@ from oinr_monai.restoration.conformal import STRATA, ConformalScores
 from oinr_monai.restoration.error_features import FEATURES, REACH, Answer
 from oinr_monai.restoration.error_samples import Smoothing, neighbour_correlation, unseen_errors
 from oinr_monai.restoration.error_scale import ErrorScale
+from oinr_monai.restoration.operator_share import boxes, operator_share
 from oinr_monai.restoration.pairs import AxisModel
 from oinr_monai.restoration.slice_gap import HANDED_ON, Gap, blurred_once_more, noise_of_pairs
 from oinr_monai.restoration.slice_noise import quiet_noise
@@ -249,3 +250,43 @@ def test_means_over_whole_slices_are_surer_than_voxels(found, truth):
     value = truth.as_tensor()[:, 10:30, 10:30, 8:28].mean()
     assert float(low) <= float(value) <= float(high)
     assert float(high - low) < 0.2 * float(found.half_width().mean())
+
+
+# shares
+
+
+def test_boxes_are_as_long_as_from_slice_to_slice():
+    for thick, spacing in ((4.0, 1.0), (3.0, 1.0), (2.0, 1.0), (5.0, 0.8), (4.0, 4.0)):
+        (size,) = boxes(thick, [spacing])
+        assert size % 2 == 1
+        assert thick <= size * spacing + 1e-6 < thick + 2 * spacing
+
+
+def test_the_share_of_the_operator_is_its_part_of_the_energy():
+    told, added = drawn(1, 30, 30, 30), 0.5 * drawn(1, 30, 30, 30, seed=1)
+    share = operator_share(told, added, [9, 9, 9])[:, 4:-4, 4:-4, 4:-4]
+    # Means of 729 squares are off by 5 %.
+    torch.testing.assert_close(share, torch.full_like(share, 0.2), rtol=0, atol=0.05)
+    assert not operator_share(told, 0 * added, [3, 3, 3]).any()
+    assert not operator_share(0 * told + 5, 0 * added, [3, 3, 3]).any()
+    assert bool((operator_share(0 * told + 5, 5 * added, [3, 3, 3]) > 0.99).all())
+    one = torch.zeros(1, 9, 9, 9)
+    one[0, 4, 4, 4] = 1.0
+    near = operator_share(drawn(1, 9, 9, 9), one, [3, 5, 1]) > 0
+    assert torch.equal(near.nonzero()[:, 1:].amin(0), torch.tensor([3, 2, 4]))
+    assert int(near.sum()) == 15
+
+
+def test_a_share_has_no_units_and_no_orientation(found, thick):
+    share = found.share()
+    assert share.shape == found.half_width().shape
+    assert 0 <= float(share.min()) < 0.02 < float(share.max()) < 1
+    for order in ((2, 0, 1), (0, 2, 1)):
+        turned = thick.as_tensor().permute(0, *[d + 1 for d in order]).flip(1)
+        affine = thick.affine[:, [*order, 3]].clone()
+        affine[:, 3] += (turned.shape[1] - 1) * affine[:, 0]
+        affine[:, 0] *= -1
+        image = MetaTensor((500 + 3 * turned).contiguous(), affine=affine)
+        other = super_resolve_trusted(image, AT_ONCE).share().as_tensor()
+        wanted = share.as_tensor().permute(0, *[d + 1 for d in order]).flip(1)
+        torch.testing.assert_close(other, wanted, rtol=0, atol=2e-3)
