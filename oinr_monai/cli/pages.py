@@ -46,7 +46,10 @@ def page_of_answer(
     title: str,
     maps: Mapping[str, MetaTensor] | None = None,
 ) -> Page:
-    """A page on an image that was made better; see :func:`oinr_monai.report.report_of_answer`."""
+    """A page on an image that was made better, with maps by their names.
+
+    See :func:`oinr_monai.report.report_of_answer`.
+    """
     from oinr_monai.report import report_of_answer
 
-    return report_of_answer(answer, cast("MetaTensor", image), title, maps=maps)
+    return report_of_answer(answer, cast("MetaTensor", image), title, **(maps or {}))

@@ -86,11 +86,10 @@ def _page(
         raise ValueError(f"--image must be what {answer.name} was made of, got none; name it")
     from oinr_monai.fitting.presets import FitConfig
     from oinr_monai.fitting.single import fit
-    from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
 
     with about(answer):
         better = fit(_read(answer), FitConfig(preset="exact", device=device))
-    named = {HALF_WIDTH: maps["--error-map"], SHARE: maps["--share"]}
+    named = {"error": maps["--error-map"], "share": maps["--share"]}
     layers = {name: _read(path) for name, path in named.items() if path is not None}
     return page_of_answer(better, _read(image), answer.name, layers)
 

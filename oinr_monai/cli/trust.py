@@ -102,16 +102,17 @@ class Trust:
             seed: of the samples.
 
         Returns:
-            Maps of the first frame, by what they are: half widths of any answers at least.
+            Maps of the first frame, as a page calls them; the half widths though not asked for.
         """
         from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
 
-        frames = {HALF_WIDTH: [each.half_width() for each in found]}
+        frames = {"error": [each.half_width() for each in found]}
         if "--share" in self.maps:
-            frames[SHARE] = [each.share() for each in found]
-        for option, name in (("--error-map", HALF_WIDTH), ("--share", SHARE)):
-            if option in self.maps:
-                self.maps[option].write(_together(frames[name]), name)
+            frames["share"] = [each.share() for each in found]
+        said = {"--error-map": ("error", HALF_WIDTH), "--share": ("share", SHARE)}
+        for option, target in self.maps.items():
+            name, words = said[option]
+            target.write(_together(frames[name]), words)
         self._draw(found, seed)
         return {name: each[0] for name, each in frames.items() if each}
 

@@ -88,8 +88,9 @@ def report_of_answer(
     image: MetaTensor,
     title: str,
     facts: Mapping[str, Any] | None = None,
-    maps: Mapping[str, MetaTensor] | None = None,
+    error: MetaTensor | None = None,
     warnings: Sequence[str] = (),
+    share: MetaTensor | None = None,
 ) -> Page:
     """A page on an image that was made better: before, after, and what changed.
 
@@ -98,8 +99,9 @@ def report_of_answer(
         image: what it was made of (C, *spatial), on its own grid.
         title: what was done to it.
         facts: more of what is known, JSON values.
-        maps: of how far the answer is to be trusted, by what they are: ``HALF_WIDTH`` or ``SHARE``.
+        error: how far the answer is to be trusted, in the image's units, on the answer's grid.
         warnings: what to beware of, a sentence each.
+        share: which part of it an operator added, from 0 to 1, on the answer's grid.
 
     Example:
         >>> image = MetaTensor(torch.rand(1, 6, 7, 8), affine=torch.eye(4))
@@ -121,8 +123,9 @@ def report_of_answer(
         "difference": MetaTensor(seen.as_tensor() - plain.as_tensor(), affine=grid.affine),
         "gradient magnitude, per mm": _steepness(answer, grid),
     }
-    for name, known in (maps or {}).items():
-        layers[name] = fit(known, FitConfig(preset="exact")).sample(grid)
+    for name, known in ((HALF_WIDTH, error), (SHARE, share)):
+        if known is not None:
+            layers[name] = fit(known, FitConfig(preset="exact")).sample(grid)
     look(page, layers)
     _closely(page, {"input, cubic spline": before, "answer": answer}, seen, image)
     page.facts("Settings", told(answer.info.get("settings") or {}))

@@ -144,9 +144,8 @@ def test_what_is_on_a_page(exact: Representation, image: MetaTensor) -> None:
     assert "<button>difference</button>" in both
     assert "<h1>Mine</h1>" in both
     assert "at the voxels" in both
-    answer = report_of_answer(
-        exact, image, "Title", {"more": 3.0}, {HALF_WIDTH: image, SHARE: image}
-    ).html()
+    both = {"error": image, "share": image}
+    answer = report_of_answer(exact, image, "Title", {"more": 3.0}, **both).html()
     for name in ("answer", "input, by a spline", "difference", HALF_WIDTH, SHARE):
         assert f"<button>{name}</button>" in answer
     assert "<tr><th>more</th><td>3</td></tr>" in answer
