@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .outputs import check_output
 
@@ -44,7 +44,7 @@ def page_of_answer(
     answer: Representation,
     image: Tensor,
     title: str,
-    maps: Mapping[str, MetaTensor] | None = None,
+    maps: Mapping[str, Any] | None = None,
 ) -> Page:
     """A page on an image that was made better, with maps by their names.
 
