@@ -30,7 +30,7 @@ from oinr_monai.representation.representation import Representation
 from .closed_form import closed_form
 from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
-from .device import chosen_device, rests
+from .device import chosen_device, compiled, rests
 from .handlers import BestOfEach, Clock
 from .interrupts import learning
 from .objective import ImageObjective
@@ -165,6 +165,7 @@ class _BatchFit(Descent):
         optimizer = adam(self.field, rate, self.stack.by_name())
         best = BestOfEach(self.stack, self._held_out_psnr(), clock)
         super().__init__(self.stack, optimizer, clock, config.seed, best)
+        self.cost = compiled(self.loss, self.device) if config.compiled else self.loss
         (self.sampler,) = self.objective.samplers(self.field, self.generator)
         if closed or start is not None:
             best.take()

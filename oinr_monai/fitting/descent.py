@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,7 @@ class Descent(ABC):
         self.seed, self.best = seed, best
         self.generator = torch.Generator()
         self.device = next(network.parameters()).device
+        self.cost: Callable[[Any], Tensor] = self.loss
 
     @property
     @abstractmethod
@@ -151,7 +152,7 @@ class Descent(ABC):
     def step(self, batch: Any) -> Tensor:  # noqa: ANN401
         """Take a step, and tell what it cost."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch)
+        loss = self.cost(batch)
         loss.backward()
         if self.clip < float("inf"):
             groups = self.optimizer.param_groups

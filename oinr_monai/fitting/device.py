@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import shutil
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, ParamSpec
 
 import torch
+from torch import Tensor
 
 from oinr_monai.grids.precision import REDUCING
 
-__all__ = ["chosen_device", "fuses", "gains_from_bfloat16", "rests", "seeded"]
+__all__ = ["chosen_device", "compiled", "fuses", "gains_from_bfloat16", "rests", "seeded"]
+
+P = ParamSpec("P")
+
+# Programs of one fit do not count among those of another, where torch knows how: else it gives up
+# after the eighth.
+ISOLATED: dict[str, Any] = {
+    name: True
+    for name in ("isolate_recompiles",)
+    if name in inspect.signature(torch.compile).parameters
+}
 
 # Steps on a device that are drawn at once, and between two looks at what comes of them. By hand.
 STEPS_AWAY = 50
@@ -27,6 +43,34 @@ def chosen_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f'device must be "auto" or "cpu" on a machine without CUDA, got {name!r}')
     return torch.device(name)
+
+
+def compiled(work: Callable[P, Tensor], device: torch.device) -> Callable[P, Tensor]:
+    """The same work as a program of ``torch.compile``, on CUDA captured in a graph.
+
+    Args:
+        work: what a step costs; of the same shapes each time.
+        device: where.
+
+    Raises:
+        ValueError: if that takes a C++ compiler, as on a CPU, and there is none.
+    """
+    compilers = {"darwin": "clang++", "win32": "cl"}
+    compiler = os.environ.get("CXX", compilers.get(sys.platform, "g++"))
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(
+            f"compiled must be False on a machine without a C++ compiler ({compiler}), got True"
+        )
+    if device.type != "cuda":
+        return torch.compile(work, dynamic=False, **ISOLATED)
+    captured = torch.compile(work, dynamic=False, mode="reduce-overhead", **ISOLATED)
+
+    def replayed(*arguments: P.args, **options: P.kwargs) -> Tensor:
+        # A replay writes over what the last one answered, which may still be looked at.
+        torch.compiler.cudagraph_mark_step_begin()
+        return captured(*arguments, **options).clone()
+
+    return replayed
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:

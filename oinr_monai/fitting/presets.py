@@ -80,6 +80,7 @@ TRAINING = {
     **dict.fromkeys(("steps", "seconds", "channels", "encoding", "network", "places")),
     "kernel_size": 1,
     "learning_rate": RATE,
+    "compiled": False,
 }
 
 
@@ -117,6 +118,9 @@ class FitConfig:
         learning_rate: peak rate of the effective weights, omega_0 times the stored ones.
         seed: seed of the start and of the places looked at.
         device: "auto", "cpu" or "cuda".
+        compiled: make a program of a step by ``torch.compile`` before the first: 5 to 10 s of a
+            processor, that pay where a fit takes thousands of steps, of .5 to .7 of their time
+            (docs/measured/compiled.md). On CUDA it is captured in a graph. Takes a C++ compiler.
         degree: degree of the spline of preset "exact", 3 or 5.
 
     Raises:
@@ -141,6 +145,7 @@ class FitConfig:
     learning_rate: float = RATE
     seed: int = 0
     device: str = "auto"
+    compiled: bool = False
     degree: int = 3
 
     def __post_init__(self) -> None:

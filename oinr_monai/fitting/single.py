@@ -27,7 +27,7 @@ from oinr_monai.representation.representation import Representation
 from .closed_form import closed_form
 from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
-from .device import chosen_device, gains_from_bfloat16, rests
+from .device import chosen_device, compiled, gains_from_bfloat16, rests
 from .handlers import BestWeights, Clock
 from .interrupts import learning
 from .objective import ImageObjective, Objective
@@ -156,6 +156,7 @@ class ImageFit(Descent):
         clock = Clock(*budget(objective.grid, config), started=started)
         best = BestWeights(self.field, self._held_out_psnr(), clock)
         super().__init__(self.field, optimizer, clock, config.seed, best)
+        self.cost = compiled(self.loss, self.device) if config.compiled else self.loss
         self.samplers = objective.samplers(self.field, self.generator)
         if closed or start is not None:
             best.take()

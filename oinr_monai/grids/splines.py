@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cache
 from itertools import pairwise
 from typing import Any, Self
 
@@ -64,10 +63,14 @@ def bspline_weights(fraction: Tensor, derivative: int = 0, degree: int = 3) -> T
     powers = [torch.ones_like(fraction)]
     for _ in range(degree - derivative):
         powers.append(powers[-1] * fraction)
-    return torch.stack(powers, dim=-1) @ numbers(_polynomials(degree, derivative), fraction)
+    return torch.stack(powers, dim=-1) @ numbers(_table(degree, derivative), fraction)
 
 
-@cache
+def _table(degree: int, derivative: int) -> tuple[tuple[float, ...], ...]:
+    # What torch.compile sees of the recursion: a constant, where a cache would be traced through.
+    return TABLES.get((degree, derivative)) or _polynomials(degree, derivative)
+
+
 def _polynomials(degree: int, derivative: int) -> tuple[tuple[float, ...], ...]:
     # Rows are powers of t, columns knots: the recursion once and for all, and exact.
     zero, weights = Fraction(0), [[Fraction(1)]]
@@ -89,6 +92,10 @@ def _polynomials(degree: int, derivative: int) -> tuple[tuple[float, ...], ...]:
             for before, here in pairwise([none, *weights, none])
         ]
     return tuple(tuple(float(w[k]) for w in weights) for k in range(len(weights[0])))
+
+
+# Those of the splines of this package, up to their Hessians.
+TABLES = {(degree, n): _polynomials(degree, n) for degree in (3, 5) for n in range(3)}
 
 
 def evaluate(coefficients: Tensor, positions: Positions) -> Tensor:
@@ -166,8 +173,9 @@ def _on_lattice(values: Tensor, taps: Sequence[_Taps], order: int, axis: int = 0
 
 def _needed(values: Tensor, axis: int, first: Tensor, width: int) -> tuple[int, Tensor]:
     # The knots that no place needs are left out, where they are many: the gradient of a part costs
-    # a copy of the whole. Elsewhere than on the CPU to know them costs more than to leave them in.
-    if values.device.type != "cpu":
+    # a copy of the whole. Elsewhere than on the CPU to know them costs more than to leave them in,
+    # and a program has them all, whatever it is asked.
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
         return 0, values
     low, high = int(first.min()), int(first.max()) + width
     if 4 * (high - low) > 3 * values.shape[axis]:

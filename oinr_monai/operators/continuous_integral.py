@@ -146,7 +146,7 @@ class ContinuousKernelIntegral(Integral):
     @property
     def taps(self) -> int:
         """Nodes in all."""
-        return math.prod(2 * r + 1 for r in self.radii)
+        return math.prod([2 * r + 1 for r in self.radii])
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
