@@ -31,7 +31,6 @@ from oinr_monai import (
 )
 from oinr_monai.fields.fourier import DyadicEncoding
 from oinr_monai.fields.joint import JointField
-from oinr_monai.fitting import single
 from oinr_monai.fitting.device import STEPS_AWAY
 from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.representation.neural_field import NeuralField
@@ -116,13 +115,6 @@ def test_scores_of_a_fit_are_left_on_the_device_until_its_end() -> None:
     assert device.count("waits", "Scores._maybe") == device.count("to host", "Scores._maybe") == 0
 
 
-@pytest.fixture
-def whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full precision, whatever this processor has in bfloat16, which the stand-in has not."""
-    monkeypatch.setattr(single, "gains_from_bfloat16", lambda device: False)
-
-
-@pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("preset", ["fast", "balanced"])
 def test_a_device_finds_what_the_cpu_finds(preset: str) -> None:
     expected = fitted(preset=preset, device="cpu")
@@ -134,7 +126,6 @@ def test_a_device_finds_what_the_cpu_finds(preset: str) -> None:
 
 
 # Of the fits before places, targets and scores went to the device.
-@pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize(
     ("preset", "grid", "between"),
     [("fast", 21.202124, 22.462476), ("balanced", 48.451033, 49.136013)],

@@ -77,6 +77,10 @@ def fit(  # noqa: PLR0913
     max_error: MaxError = None,
     psnr: Psnr = None,
     bits: Bits = None,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compiled", help="Make a program of a training's steps: for long ones."),
+    ] = False,
     report: Report = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -107,6 +111,7 @@ def fit(  # noqa: PLR0913
         seed=seed,
         device=device_of(device),
         degree=degree,
+        compiled=compiled,
     )
     quality = asked.quality(config.preset)
     inside = None if mask is None else read_mask(mask, volumes[0], uid or ())

@@ -120,7 +120,7 @@ class FitConfig:
         device: "auto", "cpu" or "cuda".
         compiled: make a program of a step by ``torch.compile`` before the first: 5 to 10 s of a
             processor, that pay where a fit takes thousands of steps, of .5 to .7 of their time
-            (docs/measured/compiled.md). On CUDA it is captured in a graph. Takes a C++ compiler.
+            (docs/measured/steps.md). On CUDA it is captured in a graph. Takes a C++ compiler.
         degree: degree of the spline of preset "exact", 3 or 5.
 
     Raises:

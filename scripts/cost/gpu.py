@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
-from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16
+from oinr_monai.fitting.device import chosen_device
 from oinr_monai.fitting.presets import PresetName, places_of
 from oinr_monai.operators.operator import LocalOperator
 from scripts.shared.device_jobs import Asked, Sizes, asked, compared, timed
@@ -47,6 +47,13 @@ ASKED_NOTES = """
 What is asked beside fits, the second time. Of the bandwidth of a copy, what it would take to read
 and write the answer once. Registration and reconstruction work on the CPU wherever they are asked.
 """
+
+COMPILED_NOTES = """
+Milliseconds of a step as it is, and as a program of `torch.compile`, on CUDA in a graph:
+"""
+
+# Steps that are counted for that, on a device and to see that all of it runs.
+COUNTED, DRY_COUNTED = 400, 4
 
 # A product and a convolution large enough to fill the device.
 PEAK_SIZES = {"cuda": (8192, 128), "cpu": (1024, 24)}
@@ -160,14 +167,13 @@ def measure(size: int, preset: PresetName, device: torch.device, limit: float) -
     sample_rate = size**3 / best_time(rungs[-1].sample, device)
     # Fitting takes the operator forwards, and backwards to its weights and to its inputs.
     each = operations(rungs[-1])
-    fitting = torch.bfloat16 if gains_from_bfloat16(device) else torch.float32
     return Row(
         size,
         preset,
         [seconds_to(rungs, goal) for goal in GOALS],
         rungs[-1].info["psnr_between"],
         fit_rate,
-        3 * each * fit_rate / peak_rate(device, fitting),
+        3 * each * fit_rate / peak_rate(device, torch.float32),
         sample_rate,
         each * sample_rate / peak_rate(device, torch.float32),
         gibibytes(device),
@@ -179,6 +185,15 @@ def together(count: int, preset: PresetName, device: torch.device) -> float:
     images = [phantom(SMALL) * (1 + 0.1 * i) for i in range(count)]
     config = FitConfig(preset=preset, steps=SMALL_STEPS, device=device.type)
     return timed(lambda: fit_many(images, config), device) / count
+
+
+def step_seconds(size: int, config: FitConfig, count: int) -> float:
+    """Wall-clock seconds of a further step: those before it, and a program's making, left out."""
+    image, found = phantom(size), []
+    for steps in (count // 2, count // 2, count):
+        taken = fit(image, replace(config, steps=steps)).info
+        found.append(taken["seconds"])
+    return float(found[2] - found[1]) / (count - count // 2)
 
 
 def cells(row: Row) -> list[str]:
@@ -216,6 +231,14 @@ def report_of(found: dict[str, Any], folder: Path) -> Report:
 
 def _add_asked(report: Report, found: dict[str, Any]) -> None:
     """The tables of what is asked beside fits, of the devices that were asked."""
+    steps = [
+        [name, size, preset, *[f"{1e3 * each:.2f}" for each in both]]
+        for name, on in found.items()
+        for preset, size, *both in on.get("compiled", [])
+    ]
+    if steps:
+        report.text(COMPILED_NOTES)
+        report.table(["device", "volume", "preset", "as it is", "compiled"], steps, text=3)
     some = {name: on for name, on in found.items() if "asked" in on}
     if not some:
         return
@@ -288,6 +311,18 @@ def measured(device: torch.device, arguments: argparse.Namespace) -> dict[str, A
         for size in arguments.sizes or usual
         for preset in arguments.presets
     ]
+    size, count = max(arguments.sizes or usual), DRY_COUNTED if dry else COUNTED
+    compiled = [
+        (
+            preset,
+            f"{size}³",
+            *[
+                step_seconds(size, FitConfig(preset, device=device.type, compiled=each), count)
+                for each in (False, True)
+            ],
+        )
+        for preset in arguments.presets
+    ]
     return {
         "command": command(),
         "torch": torch.__version__,
@@ -296,6 +331,7 @@ def measured(device: torch.device, arguments: argparse.Namespace) -> dict[str, A
         "together": [together(count, "balanced", device) for count in AT_ONCE[: 1 + 2 * (not dry)]],
         "asked": [asdict(each) for each in asked(device, ASKED["dry" if dry else device.type])],
         "compared": compared(device),
+        "compiled": compiled,
     }
 
 
