@@ -119,8 +119,8 @@ class FitConfig:
         seed: seed of the start and of the places looked at.
         device: "auto", "cpu" or "cuda".
         compiled: make a program of a step by ``torch.compile`` before the first: 5 to 10 s of a
-            processor, that pay where a fit takes thousands of steps, of .5 to .7 of their time
-            (docs/measured/steps.md). On CUDA it is captured in a graph. Takes a C++ compiler.
+            processor, that pay where a fit takes thousands of steps (docs/measured/steps.md). On
+            CUDA it is captured in a graph. Takes a C++ compiler.
         degree: degree of the spline of preset "exact", 3 or 5.
 
     Raises:
