@@ -34,9 +34,10 @@ SHAPES = {1: (30,), 2: (13, 12), 3: (8, 7, 9)}
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores at fewer places."""
+def _quick_and_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores at fewer places; in full precision, whose rounding the law can bear."""
     monkeypatch.setattr(descent, "BETWEEN_PLACES", 2_000)
+    monkeypatch.setattr(fitting, "gains_from_bfloat16", lambda device: False)
 
 
 def walks(count: int, shape: tuple[int, ...], channels: int = 1) -> list[Tensor]:
