@@ -8,7 +8,7 @@ convolutions do so unless they are told, and bfloat16 on some processors.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -60,41 +60,57 @@ class _AsWritten(AbstractContextManager[None]):
     """
 
     def __init__(self) -> None:
-        self.lock, self.within = threading.Lock(), 0
-        self.met: list[tuple[Any, Any]] = []
+        self.lock, self.within, self.back = threading.Lock(), 0, ExitStack()
 
     def __enter__(self) -> None:
         with self.lock:
             if self.within == 0:
-                self.met = [(part, getattr(part, SETTING)) for part in _shortening()]
-                for part, _ in self.met:
-                    setattr(part, SETTING, EXACT)
+                self.back = _put_right()
             self.within += 1
 
     def __exit__(self, *error: object) -> None:
         with self.lock:
             self.within -= 1
             if self.within == 0:
-                for part, setting in self.met:
-                    setattr(part, SETTING, setting)
+                self.back.close()
+
+
+def _put_right() -> ExitStack:
+    """Put right what is set to shorten single precision; what puts it back again."""
+    back, products = ExitStack(), _read(torch.get_float32_matmul_precision)
+    if products not in ("highest", None):
+        torch.set_float32_matmul_precision("highest")
+        back.callback(torch.set_float32_matmul_precision, products)
+    for part, name, exact in _parts():
+        met = getattr(part, name)
+        if met not in (exact, "none"):
+            setattr(part, name, exact)
+            back.callback(setattr, part, name, met)
+    return back
+
+
+def _parts() -> Iterator[tuple[Any, str, object]]:
+    """Parts of torch that may shorten it, by the settings that can be read: torch minds a mix."""
+    backends: Any = torch.backends
+    older, newer = ("allow_tf32", False), ("fp32_precision", "ieee")
+    if _read(lambda: backends.cudnn.allow_tf32) is None:
+        yield backends.cudnn.conv, *newer
+        yield backends.cudnn.rnn, *newer
+    else:
+        yield backends.cudnn, *older
+    if hasattr(backends, "fp32_precision"):
+        for part in (backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv):
+            yield part, *newer
+    else:  # before torch 2.9
+        yield backends.cuda.matmul, *older
+
+
+def _read(setting: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """A setting as older torch has it; None where the newer ones say what it cannot."""
+    try:
+        return setting()
+    except RuntimeError:
+        return None
 
 
 _AS_WRITTEN = _AsWritten()
-
-# How torch is told, since 2.9 and before.
-SETTING, EXACT = (
-    ("fp32_precision", "ieee")
-    if hasattr(torch.backends, "fp32_precision")
-    else ("allow_tf32", False)
-)
-
-
-def _shortening() -> list[Any]:
-    """Parts of torch that take something shorter for single precision."""
-    backends: Any = torch.backends
-    parts: list[Any] = [backends.cuda.matmul]
-    if SETTING == "allow_tf32":
-        parts.append(backends.cudnn)
-    else:
-        parts += [backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]
-    return [part for part in parts if getattr(part, SETTING) not in (EXACT, "none")]

@@ -39,7 +39,24 @@ def test_nothing_shortens_products_within(short: list[str]) -> None:
     assert {"tf32", "bf16"} <= set(short)
     with full_precision():
         assert set(settings()) <= {"ieee", "none"}
+        assert torch.get_float32_matmul_precision() == "highest"
     assert settings() == short
+    assert torch.get_float32_matmul_precision() == "medium"
+
+
+@pytest.mark.parametrize("told", ["medium", "highest"])
+def test_settings_of_older_torch_can_be_read_within_and_after(told: str) -> None:
+    def read() -> tuple[bool, bool]:
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    torch.set_float32_matmul_precision(told)
+    try:
+        before = read()
+        with full_precision():
+            assert read() == (False, False)
+        assert read() == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_what_was_set_comes_back_after_an_error_and_from_within_another(short: list[str]) -> None:
@@ -73,6 +90,22 @@ def test_the_last_of_several_threads_puts_it_back(short: list[str]) -> None:
     leave.set()
     thread.join()
     assert settings() == short
+
+
+def test_the_newer_settings_are_put_right_too(short: list[str]) -> None:
+    del short
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # from here on the older cannot be read
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    before = settings()
+    try:
+        with full_precision():
+            assert set(settings()) <= {"ieee", "none"}
+        assert settings() == before
+    finally:
+        torch.backends.cudnn.rnn.fp32_precision = "tf32"
 
 
 def test_where_nothing_is_shortened_nothing_is_touched() -> None:
