@@ -17,18 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oinr_monai.fields.family import FamilyField, displaced
+from oinr_monai.fields.spline import SplineField
+from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.precision import full_precision
-from oinr_monai.grids.splines import CubicInterpolant
+from oinr_monai.grids.splines import CubicInterpolant, interpolating_coefficients
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.images.meta import inherit
 from oinr_monai.images.metrics import mean_square, peak_ratio
 from oinr_monai.images.stack import scans_alike
+from oinr_monai.motion.middle import to_middle
 from oinr_monai.representation.family import Family, weights_at
 from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
-from .alignment import Alignment
 from .descent import Descent, Watch, adam
 from .device import chosen_device, seeded
 from .handlers import BestWeights, Clock
@@ -120,11 +122,10 @@ class _FamilyFit(Descent):
         self.device = chosen_device(config.device)
         z = torch.stack([self.scale.standardise(image) for image in self.stack])
         self.span = float(z.max() - z.min())
-        alignment = Alignment() if motion else None
         with seeded(config.seed):
-            self.field = build_family(self.grid, z.shape[1], config, len(z), alignment)
-        if alignment is not None:
-            self._align(alignment, z)
+            self.field = build_family(self.grid, z.shape[1], config, len(z), motion=motion)
+        if motion:
+            self._align(z)
         self.field.to(self.device)
         self.truths = [CubicInterpolant(image.to(self.device)) for image in z]
         self.rows = min(ROWS, len(z))
@@ -143,18 +144,19 @@ class _FamilyFit(Descent):
     def family(self) -> FamilyField:
         return cast("FamilyField", self.field.encoding)
 
-    def _align(self, alignment: Alignment, z: Tensor) -> None:
-        spacing = self.grid.spacing.tolist()
+    def _align(self, z: Tensor) -> None:
+        spacing = self.grid.spacing.float().view(-1, *[1] * self.grid.spatial_dims)
+        for motion, moved in zip(self.family.motions, self._displacements(z), strict=True):
+            _put(cast("SplineField", motion), moved * spacing, self.grid)
+
+    def _displacements(self, z: Tensor) -> Tensor:
+        """Where each member lies from the middle of all (M, D, *spatial), in voxels."""
         if self.times is None:
-            (found,) = alignment.motions(z[None].to(self.device), spacing)
-            coefficients = [each.coefficients for each in found]
-        else:
-            pairs = torch.stack([z[:-1], z[1:]], dim=1).to(self.device)
-            steps = [b.coefficients - a.coefficients for a, b in alignment.motions(pairs, spacing)]
-            sums = torch.stack([torch.zeros_like(steps[0]), *steps]).cumsum(dim=0)
-            coefficients = list(sums - sums.mean(dim=0))
-        for motion, found_ones in zip(self.family.motions, coefficients, strict=True):
-            motion.get_parameter("coefficients").data.copy_(found_ones)
+            return to_middle(z)
+        pairs = [to_middle(z[i : i + 2]) for i in range(len(z) - 1)]
+        steps = torch.stack([there - here for here, there in pairs])
+        sums = torch.cat([torch.zeros_like(steps[:1]), steps]).cumsum(dim=0)
+        return sums - sums.mean(dim=0)
 
     # ---- what a step sees -----------------------------------------------------------------------
 
@@ -265,6 +267,16 @@ def _answers(field: NeuralField, lattice: Positions, weights: Sequence[list[floa
     family = cast("FamilyField", field.encoding)
     blends = [NeuralField(family.blend(row), field.network, field.spacing) for row in weights]
     return torch.stack([blend(lattice)[0] for blend in blends])
+
+
+def _put(motion: SplineField, moved: Tensor, grid: Grid) -> None:
+    """Make a motion the spline through displacements (D, *grid.shape) in mm, at its knots."""
+    for axis, (n, h) in enumerate(zip(grid.shape, grid.spacing.tolist(), strict=True)):
+        # Those in the domain and the one after it; they lie at voxels.
+        places = torch.arange(motion.coefficients.shape[1 + axis] - 2) * motion.knot_spacing[axis]
+        moved = moved.index_select(1 + axis, (places / h).round().long().clamp(max=n - 1))
+    coefficients = interpolating_coefficients(moved, halo=1)
+    motion.coefficients.data.copy_(coefficients)
 
 
 def _checked_times(times: Sequence[float] | None, count: int) -> tuple[float, ...] | None:

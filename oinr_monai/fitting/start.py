@@ -25,11 +25,13 @@ from oinr_monai.representation.operator_field import OperatorField
 from oinr_monai.representation.registry import check_savable
 from oinr_monai.representation.representation import Representation
 
-from .alignment import Alignment
 from .device import seeded
 from .presets import CHANNELS, FitConfig, Preset, begins_closed, preset_of
 
 __all__ = ["begin", "build_family", "build_field"]
+
+# Distance between the knots of a family's motions, in voxels. Chosen by hand.
+MOTION_KNOTS = 4
 
 
 def begin(
@@ -157,7 +159,7 @@ def build_field(grid: Grid, out_channels: int, config: FitConfig) -> OperatorFie
 
 
 def build_family(
-    grid: Grid, out_channels: int, config: FitConfig, members: int, motion: Alignment | None
+    grid: Grid, out_channels: int, config: FitConfig, members: int, *, motion: bool
 ) -> NeuralField:
     """The untrained field of ``members`` images on ``grid``, at their equal blend.
 
@@ -179,7 +181,7 @@ def build_family(
     family = FamilyField(
         **{name: spline[name] for name in ("extent", "knot_spacing", "channels", "margin")},
         members=members,
-        motion_spacing=None if motion is None else [motion.knots * h for h in spacing],
+        motion_spacing=[MOTION_KNOTS * h for h in spacing] if motion else None,
     )
     return NeuralField(family, operator, spacing)
 

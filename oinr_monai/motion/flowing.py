@@ -100,10 +100,21 @@ class Flow:
                 break
         return here.coefficients
 
-    def _reached(self, coefficients: Tensor) -> Reached:
-        moved = exponential(self.mesh.dense(coefficients) / self._spacing)
+    def moved(self, coefficients: Tensor) -> Tensor:
+        """Displacements (D, *places), in voxels of the level, of a velocity (D, *knots)."""
+        return exponential(self.mesh.dense(coefficients) / self._spacing)
+
+    def shown(self, moved: Tensor) -> Tensor:
+        """The moving image (C, *places) where displacements (D, *places) take the places."""
+        return self.level.moving.jets(self._voxels(moved))[0]
+
+    def _voxels(self, moved: Tensor) -> Tensor:
         linear, shift = self._to_moving
-        voxels = (self.level.indices + moved.movedim(0, -1)) @ linear.T + shift
+        return (self.level.indices + moved.movedim(0, -1)) @ linear.T + shift
+
+    def _reached(self, coefficients: Tensor) -> Reached:
+        moved = self.moved(coefficients)
+        voxels = self._voxels(moved)
         values, slopes = self.level.moving.jets(voxels)
         # What leaves the moving image is not compared with the continuation of its border.
         weight = self.level.weight * self.level.moving.inside(voxels)
@@ -116,8 +127,7 @@ class Flow:
         """How the values change with the place before the flow (D, C, *places), per mm."""
         linear, _ = self._to_moving
         by_place = torch.einsum("ij,ic...->jc...", linear, here.slopes)
-        dims = tuple(range(1, here.moved.ndim))
-        bent = torch.stack(torch.gradient(here.moved, dim=dims), dim=1)
+        bent = torch.stack([_slope(here.moved, d) for d in range(1, here.moved.ndim)], dim=1)
         by_place = by_place + torch.einsum("ij...,ic...->jc...", bent, by_place)
         return by_place / self._spacing[:, None]
 
@@ -143,6 +153,14 @@ class Flow:
             if onward.total < here.total:
                 return onward
         return here
+
+
+def _slope(moved: Tensor, axis: int) -> Tensor:
+    # A single place along an axis has none.
+    if moved.shape[axis] == 1:
+        return torch.zeros_like(moved)
+    (slope,) = torch.gradient(moved, dim=axis)
+    return slope
 
 
 def exponential(velocity: Tensor) -> Tensor:

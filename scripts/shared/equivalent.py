@@ -82,13 +82,6 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         0,
     ): "PyWavelets makes both filters of a pair equally long",
     (
-        "oinr_monai/fitting/alignment.py",
-        "_in_mm",
-        "True",
-        "False",
-        1,
-    ): ONE_LENGTH,
-    (
         "oinr_monai/representation/neural_field.py",
         "few_threads",
         "64",
