@@ -26,8 +26,8 @@ __all__ = ["to_middle"]
 # Places at which images are compared, at most. Chosen by hand.
 PLACES = 65_536
 
-# Distance between knots and weight of the bending energy, in places. Chosen on slices of a T1, a
-# label map, MNI152, MR_Gd and CT_AVM.
+# Distance between knots and weight of the bending energy, in places. The weight, the similarity and
+# the rounds were chosen on slices of a T1, a label map, MNI152, MR_Gd and CT_AVM.
 KNOTS, STIFFNESS = 4.0, 6.0
 
 # Smoothing and distance of what is looked at, in places: one level after the other, and those that

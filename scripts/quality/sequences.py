@@ -1,18 +1,18 @@
 """Held-out frames and slices: one operator for a series against interpolation along time.
 
-python -m scripts.quality.sequences [--data DIR] [--preset balanced] [--only NAME ...]
+python -m scripts.quality.sequences [--data DIR] [--only SERIES ...] [--methods METHOD ...]
 
 Every third frame or slice is kept, as published, and those between are predicted. Real series: the
 functional scan and the EPI volume that nibabel ships, the MNI152 template that nilearn ships, and,
-where DIR holds them, pcasl, MR_Gd and CT_AVM. Writes
-docs/measured/sequences.{csv,md,png} and blends.png beside it.
+where DIR holds them, pcasl, MR_Gd and CT_AVM. Writes docs/measured/sequences.{csv,md,png} and
+blends.png beside it; a row that is not measured again stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,15 +84,23 @@ RECIPES = {
 }
 
 
-def measure(series: Real, preset: PresetName) -> Iterator[tuple[Outcome, Tensor]]:
-    """Run every method on one series."""
+# What the picture shows of a slice.
+DRAWN = ["linear in time", "fit_family"]
+
+
+def measure(
+    series: Real, preset: PresetName, methods: Sequence[str]
+) -> Iterator[tuple[Outcome, Tensor]]:
+    """Run methods on one series."""
     truth = series.frames[series.held_out]
     tiny = series.frames[0].numel() < 1_000
     small = series.frames[series.kept].numel() < 300_000
     for name, method in {**METHODS, **(RECIPES if tiny else {})}.items():
-        started = time.perf_counter()
+        if name not in methods:
+            continue
+        started = time.process_time()
         found = method(series, SMALL if small else FitConfig(preset=preset))
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         score = psnr(found.transpose(0, 1), series.whole.transpose(0, 1)[:, series.held_out])
         # Slices and thin volumes are scored slice by slice.
         planes = [
@@ -128,11 +136,11 @@ HEAD = ("series", "predicted", "method", "PSNR (dB)", "SSIM", "seconds")
 
 
 def write(outcomes: list[Outcome], preset: str, report: Report) -> None:
-    """Write page and CSV, these outcomes in the place of the same series' last ones."""
-    new = {outcome.series for outcome in outcomes}
-    old = read_rows(report.path("csv"), Outcome)
-    outcomes = [*(o for o in old if o.series not in new), *outcomes]
-    report.made(without=["--only"])
+    """Write page and CSV, these outcomes in the place of the last ones of series and method."""
+    rows = {(o.series, o.method): o for o in read_rows(report.path("csv"), Outcome)}
+    rows |= {(o.series, o.method): o for o in outcomes}
+    outcomes = list(rows.values())
+    report.made("seconds of the process, in several runs.", without=["--only", "--methods"])
     report.text(NOTES.format(preset=preset))
     report.table(HEAD, map(cells_of, outcomes), text=3)
     report.heading("Reading")
@@ -169,7 +177,7 @@ def draw(path: Path, rows: dict[str, tuple[Real, dict[str, Tensor]]]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = ["linear in time", "fit_family"]
+    names = DRAWN
     figure, axes = plt.subplots(len(rows), 5, figsize=(11, 2.6 * len(rows)), squeeze=False)
     for row, (series, found) in zip(axes, rows.values(), strict=True):
         middle = len(series.held_out) // 2
@@ -225,6 +233,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the optional volumes")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--only", nargs="+", help="parts of names of series")
+    known = [*METHODS, *RECIPES]
+    parser.add_argument("--methods", nargs="+", choices=known, default=known)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=MEASURED)
     arguments = parser.parse_args()
@@ -235,15 +245,15 @@ def main() -> None:
         if arguments.only and not any(part in series.name for part in arguments.only):
             continue
         found = {}
-        for outcome, prediction in measure(series, arguments.preset):
+        for outcome, prediction in measure(series, arguments.preset, arguments.methods):
             outcomes.append(outcome)
             found[outcome.method] = prediction
-        if series.kind == "slices":
+            report = Report("sequences", "Held-out frames and slices", arguments.output)
+            write(outcomes, arguments.preset, report)
+        if series.kind == "slices" and found.keys() >= set(DRAWN):
             shown[series.name] = (series, found)
-    report = Report("sequences", "Held-out frames and slices", arguments.output)
-    write(outcomes, arguments.preset, report)
     if shown:
-        draw(report.path("png"), shown)
+        draw(arguments.output / "sequences.png", shown)
         draw_blends(arguments.output / "blends.png", arguments.preset)
 
 
