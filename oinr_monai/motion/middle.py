@@ -42,7 +42,7 @@ ROUNDS, SMALL = 4, 0.05
 
 # Part of the disagreement that may be left without looking farther, and what is far better. Chosen
 # by hand.
-WELL, FAR_BETTER = 0.1, 0.5
+WELL, FAR_BETTER = 0.01, 0.5
 
 # Distance, in voxels, and disagreement below which images are taken to agree, for taking back.
 # Chosen by hand.
