@@ -107,7 +107,7 @@ class SliceDescent(Descent):
         self.average = copy.deepcopy(self.operator).requires_grad_(False)
         self.averaging = Averaging(self.operator, self.average, MEMORY)
         self.reduced = gains_from_bfloat16(self.device)
-        clock = Clock(*config.budget(), started=started)
+        clock = Clock(*config.budget(self.carried), started=started)
         self.due = list(RENEWALS) if view.renews else []
         optimizer = OrthogonalMomentum(self.operator, CARRIED_RATE if self.carried else RATE)
         best = BestWeights(self.average, self._score, clock, times=SCORES)
