@@ -301,6 +301,7 @@ def register_cohort(
         bool,
         typer.Option("--mutual-information", help="For images of different kinds; no deformation."),
     ] = False,
+    device: Device = "auto",
 ) -> Task:
     """Move each image, and its label map of column labels, onto one that stays.
 
@@ -313,7 +314,8 @@ def register_cohort(
 
     read_grid(fixed)
     with options("model", "similarity"):
-        config = RegisterConfig(model, MutualInformation() if kinds else None)
+        similarity = MutualInformation() if kinds else None
+        config = RegisterConfig(model, similarity, device=device_of(device))
     return RegisterTask(fixed.absolute(), config)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import about, options, show
-from .inputs import check_grid
-from .options import IMAGE_SUFFIXES, Json, Output, Overwrite, Report
+from .inputs import check_grid, device_of
+from .options import IMAGE_SUFFIXES, Device, Json, Output, Overwrite, Report
 from .outputs import check_output, check_result
 from .pages import check_page, write_page
 from .tables import read_rows
@@ -71,6 +71,7 @@ def register(  # noqa: PLR0913
         Path | None, typer.Option(metavar="FILE", help="Keep its inverse, from MOVING to FIXED.")
     ] = None,
     report: Report = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -92,7 +93,8 @@ def register(  # noqa: PLR0913
     from oinr_monai.motion.warp import warp_image
 
     with options("model", "similarity"):
-        config = RegisterConfig(model, MutualInformation() if kinds else None)
+        similarity = MutualInformation() if kinds else None
+        config = RegisterConfig(model, similarity, device=device_of(device))
     images = [read_image(path) for path in (fixed, moving)]
     grids = [check_grid(*each) for each in zip((fixed, moving), images, strict=True)]
     check_result(output, len(images[1]), grids[0], images[1].meta)

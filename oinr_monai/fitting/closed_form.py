@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.samples import Samples
 from oinr_monai.grids.tiles import slabs
 from oinr_monai.images.intensity import IntensityScale
@@ -24,7 +25,6 @@ from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
 from oinr_monai.representation.sampled_field import SampledField
 
-from .device import chosen_device
 from .presets import FitConfig
 
 __all__ = ["box_scores", "closed_form"]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Positions
 from oinr_monai.grids.precision import full_precision
@@ -30,7 +31,7 @@ from oinr_monai.representation.representation import Representation
 from .closed_form import closed_form
 from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
-from .device import chosen_device, compiled, rests
+from .device import compiled, rests
 from .handlers import BestOfEach, Clock
 from .interrupts import learning
 from .objective import ImageObjective

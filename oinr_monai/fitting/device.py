@@ -16,7 +16,7 @@ from torch import Tensor
 
 from oinr_monai.grids.precision import REDUCING
 
-__all__ = ["chosen_device", "compiled", "fuses", "gains_from_bfloat16", "rests", "seeded"]
+__all__ = ["compiled", "fuses", "gains_from_bfloat16", "rests", "seeded"]
 
 P = ParamSpec("P")
 
@@ -30,19 +30,6 @@ ISOLATED: dict[str, Any] = {
 
 # Steps on a device that are drawn at once, and between two looks at what comes of them. By hand.
 STEPS_AWAY = 50
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda" means here.
-
-    Raises:
-        ValueError: if it is CUDA where there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f'device must be "auto" or "cpu" on a machine without CUDA, got {name!r}')
-    return torch.device(name)
 
 
 def compiled(work: Callable[P, Tensor], device: torch.device) -> Callable[P, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from oinr_monai.fields.family import FamilyField, displaced
 from oinr_monai.fields.spline import SplineField
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice, Positions
 from oinr_monai.grids.precision import full_precision
@@ -32,7 +33,7 @@ from oinr_monai.representation.neural_field import NeuralField, few_threads
 from oinr_monai.representation.representation import Representation
 
 from .descent import Descent, Watch, adam
-from .device import chosen_device, seeded
+from .device import seeded
 from .handlers import BestWeights, Clock
 from .interrupts import learning
 from .presets import FitConfig, budget, places_of

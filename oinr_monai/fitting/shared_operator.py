@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from oinr_monai.fields.spline import SplineField
 from oinr_monai.grids.checks import check_positive
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.identity import digest_of_image
@@ -37,7 +38,7 @@ from oinr_monai.representation.neural_field import NeuralField
 from oinr_monai.representation.representation import Representation
 
 from .descent import Descent, Watch
-from .device import chosen_device, seeded
+from .device import seeded
 from .handlers import Clock, LastWeights
 from .interrupts import learning
 from .modulation import answers, centres, descend_coefficients, truth

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.grid import Grid
 from oinr_monai.grids.positions import Lattice
 from oinr_monai.grids.precision import full_precision
@@ -27,7 +28,7 @@ from oinr_monai.representation.representation import Representation
 from .closed_form import closed_form
 from .closed_start import begin_closed
 from .descent import Descent, Watch, adam, answer, weighted_mse
-from .device import chosen_device, compiled, gains_from_bfloat16, rests
+from .device import compiled, gains_from_bfloat16, rests
 from .handlers import BestWeights, Clock
 from .interrupts import learning
 from .objective import ImageObjective, Objective

@@ -81,7 +81,7 @@ class Flow:
 
     @cached_property
     def _spacing(self) -> Tensor:
-        spacing = self.level.grid.spacing.float()
+        spacing = self.level.grid.spacing.to(self.level.weight)
         return spacing.view(-1, *[1] * len(spacing))
 
     def solve(self, coefficients: Tensor, steps: int, enough: float) -> Tensor:
@@ -138,7 +138,7 @@ class Flow:
         # The rows of the Jacobian, one a channel, times the root of the curvature.
         rows = by_place * pull.curvature.sqrt()
         diagonal = mesh.spread(rows.square().sum(dim=1))
-        diagonal = diagonal + two * mesh.stiffness
+        diagonal = diagonal + two * mesh.stiffness.to(diagonal)
         held = HELD * diagonal.mean()
 
         def curved(change: Tensor) -> Tensor:
@@ -180,8 +180,8 @@ def exponential(velocity: Tensor) -> Tensor:
     longest = float(velocity.abs().max())
     squarings = max(math.ceil(math.log2(max(longest, 1e-9) / STRAIGHT)), 0)
     shape = velocity.shape[1:]
-    scale = 2 / torch.tensor([max(n - 1.0, 1.0) for n in shape])
-    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
+    scale = 2 / torch.tensor([max(n - 1.0, 1.0) for n in shape]).to(velocity)
+    axes = [torch.arange(n).to(velocity) for n in shape]
     still = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
     def at(vectors: Tensor, moved: Tensor) -> Tensor:

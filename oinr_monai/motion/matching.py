@@ -70,8 +70,8 @@ def match_pose(
     for _ in range(STEPS):
         if math.isinf(here.unlikeness):
             break
-        matrix = (slopes * here.curvature.flatten()) @ slopes.T
-        force = slopes @ here.slope.flatten().double()
+        matrix = ((slopes * here.curvature.flatten()) @ slopes.T).cpu()
+        force = (slopes @ here.slope.flatten().double()).cpu()
         tried, (after, onward), damping = matching.downhill(motion, here, matrix, force, damping)
         gain = here.unlikeness - after.unlikeness
         if gain > 0:
@@ -98,13 +98,13 @@ class Matching:
     @cached_property
     def _centre(self) -> Tensor:
         """Centre of the fixed places that count, in mm."""
-        weight = self.level.weight.double().flatten()
+        weight = self.level.weight.cpu().double().flatten()
         return weight @ self.level.grid.points().flatten(0, -2) / weight.sum()
 
     @cached_property
     def _reach(self) -> float:
         """Root of their mean squared distance from it, in mm."""
-        weight = self.level.weight.double().flatten()
+        weight = self.level.weight.cpu().double().flatten()
         about = self.level.grid.points().flatten(0, -2) - self._centre
         return max(float(weight @ about.square().sum(dim=1) / weight.sum()) ** 0.5, 1e-6)
 
@@ -139,8 +139,8 @@ class Matching:
         values, slopes = level.moving.jets(voxels)
         # About the centre before rounding to float32, as a scanner's origin may be far away.
         centre = moving.to_voxel(motion.at(self._centre[None]))[0]
-        about = (voxels.double() - centre) @ moving.matrix.T
+        about = (voxels.double() - centre.to(voxels.device)) @ moving.matrix.T.to(voxels.device)
         tangents = self.freedom.tangents(about.float(), self._reach)
-        per_mm = torch.einsum("dj,dc...->jc...", torch.linalg.inv(moving.matrix).float(), slopes)
+        per_mm = torch.einsum("dj,dc...->jc...", torch.linalg.inv(moving.matrix).to(slopes), slopes)
         found = torch.einsum("pj...,jc...->pc...", tangents, per_mm)
         return self.similarity.pull(level.fixed, values, weight), found.flatten(1).double()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +96,12 @@ class Looked:
         own = sum(found[1 + d] * x for d, x in enumerate(self._about(_indices(self.grid))))
         self._jets = torch.cat([found, own[None]]).flatten(0, 1)[None]
 
+    def to(self, device: torch.device) -> Self:
+        """The same image on a device, where it is looked at."""
+        there = copy.copy(self)
+        there._last, there._jets = self._last.to(device), self._jets.to(device)
+        return there
+
     def _about(self, voxels: Tensor) -> Tensor:
         # Voxel indices (D, *places) from the middle, where float32 has the most digits.
         return (voxels - self._last / 2).movedim(-1, 0)
@@ -141,10 +149,16 @@ class Level:
             weight = (weight > 0.5).float()
         return cls(grid, fixed, weight, Looked(pair.moving, pair.moving_grid, scale))
 
+    def to(self, device: torch.device) -> Level:
+        """The same images on a device, where they are compared."""
+        return Level(
+            self.grid, self.fixed.to(device), self.weight.to(device), self.moving.to(device)
+        )
+
     @cached_property
     def indices(self) -> Tensor:
         """Voxel indices (*grid.shape, D) of the places."""
-        return _indices(self.grid)
+        return _indices(self.grid).to(self.weight)
 
     def to_moving(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """The map of world places by a homogeneous matrix, between voxels of the two grids.
@@ -154,7 +168,8 @@ class Level:
         """
         dims = self.grid.spatial_dims
         whole = torch.linalg.inv(_square(self.moving.grid)) @ matrix @ _square(self.grid)
-        return whole[:dims, :dims].float(), whole[:dims, dims].float()
+        whole = whole.to(self.weight)
+        return whole[:dims, :dims], whole[:dims, dims]
 
 
 def _indices(grid: Grid) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from oinr_monai.grids.checks import check_one_of, check_positive
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.precision import full_precision
 
 from .affine import AffineMotion
@@ -73,6 +74,7 @@ class RegisterConfig:
         knots: distance between the knots of the flow in mm; three places if None.
         stiffness: weight of the flow's bending energy against the unlikeness, in mm²; the square of
             the distance between places if None, so that an answer does not depend on the unit.
+        device: where images are compared: "auto", "cpu" or "cuda". The motion is on the CPU.
 
     Raises:
         ValueError: if the model is another, or a number is not positive.
@@ -86,6 +88,7 @@ class RegisterConfig:
     similarity: Similarity | None = None
     knots: float | None = None
     stiffness: float | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         check_one_of("model", self.model, MODELS)
@@ -151,15 +154,15 @@ def register(
 def _pose(pair: ImagePair, config: RegisterConfig, start: AffineMotion | None) -> AffineMotion:
     similarity = config.similarity or LocalCorrelation(WIDE)
     freedom: Freedom = RigidBody() if config.model == "rigid" else AnyMatrix()
-    scales = _pose_scales(pair, config)
-    level = Level.of(pair, scales[0])
+    scales, device = _pose_scales(pair, config), chosen_device(config.device)
+    level = Level.of(pair, scales[0]).to(device)
     motion = best_start(pair, level, similarity) if start is None else start
     if math.isinf(unlikeness(level, motion, similarity)):
         raise ValueError(
             "start must bring fixed onto moving, got one that leaves them beside each other"
         )
     for scale in scales:
-        level = Level.of(pair, scale)
+        level = Level.of(pair, scale).to(device)
         motion = match_pose(level, motion, freedom, similarity, ROUGHLY).motion
     if config.model != "deformable":
         motion = match_pose(level, motion, freedom, similarity, CLOSELY).motion
@@ -191,15 +194,17 @@ def _flow(pair: ImagePair, pose: AffineMotion, config: RegisterConfig) -> Veloci
     similarity = config.similarity or LocalCorrelation()
     finest = _finest(pair, FLOW_PLACES)
     knots, stiffness = config.knots or KNOTS * finest, config.stiffness or finest**2
-    level = Level.of(pair, ViewScale(SMOOTH * finest, finest))
+    device = chosen_device(config.device)
+    level = Level.of(pair, ViewScale(SMOOTH * finest, finest)).to(device)
     mesh = mesh_over(pair.fixed_grid, 2 * knots, level.grid)
-    still = torch.zeros(mesh.dims, *mesh.knots.shape)
+    still = torch.zeros(mesh.dims, *mesh.knots.shape, device=device)
     flow = Flow(level, mesh, pose, similarity, stiffness)
-    halved, coefficients = mesh.refined(flow.solve(still, FLOW_STEPS, FLOW_ENOUGH))
-    level = Level.of(pair, ViewScale(0.0, finest))
+    halved, coefficients = mesh.refined(flow.solve(still, FLOW_STEPS, FLOW_ENOUGH).cpu())
+    level = Level.of(pair, ViewScale(0.0, finest)).to(device)
     mesh = Mesh(halved.knots, level.grid)
     flow = Flow(level, mesh, pose, similarity, stiffness)
-    return Velocity(mesh.spline(flow.solve(coefficients, FLOW_STEPS, FLOW_ENOUGH)))
+    found = flow.solve(coefficients.to(device), FLOW_STEPS, FLOW_ENOUGH)
+    return Velocity(mesh.spline(found.cpu()))
 
 
 def _warn(left: float) -> None:

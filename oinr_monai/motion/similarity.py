@@ -237,9 +237,9 @@ class MutualInformation(Similarity):
         step = ((high - low) / (self.bins - 4)).clamp_min(1e-12)
         at = (flat - low) / step + 1.5
         cell = at.floor().clamp(1, self.bins - 3)
-        near = cell.long()[:, None] - 1 + torch.arange(4)
+        near = cell.long()[:, None] - 1 + torch.arange(4, device=cell.device)
         tables = []
         for order in (0, 1):
-            table = torch.zeros(len(flat), self.bins)
+            table = flat.new_zeros(len(flat), self.bins)
             tables.append(table.scatter_(1, near, bspline_weights(at - cell, order)))
         return tables[0], tables[1], step

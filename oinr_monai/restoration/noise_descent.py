@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from oinr_monai.fitting.descent import Descent
-from oinr_monai.fitting.device import chosen_device, rests
+from oinr_monai.fitting.device import rests
 from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.images.intensity import IntensityScale
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation

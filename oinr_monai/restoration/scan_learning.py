@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from oinr_monai.fitting.checkpoint import fingerprint
 from oinr_monai.fitting.descent import Descent
-from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16
+from oinr_monai.fitting.device import gains_from_bfloat16
 from oinr_monai.fitting.handlers import BestWeights, Clock
 from oinr_monai.grids.checks import check_positive
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.precision import precision
 from oinr_monai.images.metrics import peak_ratio
 from oinr_monai.images.scans import checked_scans

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from oinr_monai.fitting.device import chosen_device
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation

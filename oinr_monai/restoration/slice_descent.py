@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from oinr_monai.fitting.descent import Descent
-from oinr_monai.fitting.device import chosen_device, gains_from_bfloat16, seeded
+from oinr_monai.fitting.device import gains_from_bfloat16, seeded
 from oinr_monai.fitting.handlers import BestWeights, Clock
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.grids.precision import precision
 from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.intensity import IntensityScale

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from oinr_monai import FitConfig, Grid, Representation, fit, fit_many
-from oinr_monai.fitting.device import chosen_device
 from oinr_monai.fitting.presets import PresetName, places_of
+from oinr_monai.grids.device import chosen_device
 from oinr_monai.operators.operator import LocalOperator
 from scripts.shared.device_jobs import Asked, Sizes, asked, compared, timed
 from scripts.shared.phantom import phantom
@@ -45,7 +45,7 @@ ASKED = {
 
 ASKED_NOTES = """
 What is asked beside fits, the second time. Of the bandwidth of a copy, what it would take to read
-and write the answer once. Registration and reconstruction work on the CPU wherever they are asked.
+and write the answer once. Reconstruction works on the CPU wherever it is asked.
 """
 
 COMPILED_NOTES = """

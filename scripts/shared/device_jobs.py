@@ -173,8 +173,8 @@ def asked(device: torch.device, sizes: Sizes) -> list[Asked]:
             "registration",
             cube,
             small.numel(),
-            lambda: register(small, moved, RegisterConfig()),
-            "cpu",
+            lambda: register(small, moved, RegisterConfig(device=kind)),
+            kind,
         ),
         (
             "reconstruction",

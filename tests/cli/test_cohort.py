@@ -278,8 +278,10 @@ def test_the_engine_is_the_one_that_was_asked_for(
     ("line", "task"),
     [
         (
-            "register --fixed scans/0.nii.gz --model rigid --mutual-information",
-            RegisterTask(Path("scans/0.nii.gz"), RegisterConfig("rigid", MutualInformation())),
+            "register --fixed scans/0.nii.gz --model rigid --mutual-information --device cpu",
+            RegisterTask(
+                Path("scans/0.nii.gz"), RegisterConfig("rigid", MutualInformation(), device="cpu")
+            ),
         ),
         (
             "reconstruct --slice-thickness 4 --spacing 2 --seconds 9",
