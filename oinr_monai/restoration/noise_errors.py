@@ -27,6 +27,7 @@ from .error_samples import Smoothing, neighbour_correlation
 from .error_scale import FLOOR, ErrorScale
 from .local_energy import bend, log_root, slope, window_mean
 from .restored import LEVEL, Errors
+from .stein import noisy_places
 
 __all__ = ["NoiseErrors"]
 
@@ -127,9 +128,7 @@ def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _places(noisy: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return torch.arange(noisy.numel())
-    return mask.expand_as(noisy).flatten().nonzero()[:, 0]
+    return noisy_places(noisy, mask).expand_as(noisy).flatten().nonzero()[:, 0]
 
 
 def _risk(noisy: Tensor, answer: Tensor, clean: Cleaned, probe: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from oinr_monai.scanner.smooth_noise import smooth_noise
 from .carried_denoising import Adapted
 from .low_rank import low_rank
 from .pose import Pose
-from .stein import STEP
+from .stein import STEP, noisy_places
 
 if TYPE_CHECKING:
     from oinr_monai.images.scans import Scan
@@ -105,7 +105,7 @@ class _Both:
         seed: int,
     ) -> None:
         self.noisy, self.smoothing, self.start = noisy, smoothing, start
-        self.counted, self.device = counted, device
+        self.counted, self.device = noisy_places(noisy, counted), device
         generator = torch.Generator().manual_seed(seed)
         self.probe = smooth_noise(noisy.shape, smoothing, generator)
         self.probed = noisy + STEP * self.probe
@@ -133,4 +133,4 @@ class _Both:
     def _risk(self, frames: Sequence[int], clean: Tensor, probed: Tensor) -> float:
         noisy, probe = (each[list(frames)] for each in (self.noisy, self.probe))
         each = (clean - noisy).square() - 1 + 2 * probe * (probed - clean) / STEP
-        return float(each.mean() if self.counted is None else each[:, self.counted].mean())
+        return float(each[:, self.counted].mean())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oinr_monai.scanner.smooth_noise import smooth_noise
 
-__all__ = ["Drawn", "Patches", "risk"]
+__all__ = ["Drawn", "Patches", "noisy_places", "risk"]
 
 
 # The step of the divergence in units of the noise; chosen by hand.
@@ -78,7 +78,7 @@ class Patches:
         self.samples, self.halo = torch.from_numpy(around), halo
         self.sigma, self.smoothing = sigma, smoothing
         side = round(places ** (1 / dims))
-        where = torch.ones(samples.shape[1:], dtype=torch.bool) if mask is None else mask
+        where = noisy_places(samples, mask)
         held = _blocks(where.shape, torch.Generator().manual_seed(seed))
         self.learnt, self.held = (where & ~held).float(), (where & held).float()
         low, high = where.nonzero().amin(0).tolist(), (where.nonzero().amax(0) + 1).tolist()
@@ -120,6 +120,29 @@ class Patches:
         centre = (slice(None), *[slice(self.halo, self.halo + n) for n in self.size])
         pair = torch.stack([noisy, noisy + STEP * self.sigma * probe])
         return pair, (noisy[centre], probe[centre], self.sigma, weight)
+
+
+def noisy_places(samples: Tensor, mask: Tensor | None) -> Tensor:
+    """Where samples (C, *spatial) that count differ from a neighbour, as a mask (*spatial).
+
+    What was blanked, as around a brain without its skull, has no noise that could be taken out, and
+    would make every estimate of what is left of it too small.
+
+    Args:
+        samples: the image.
+        mask: what counts of it; all if None. Where that leaves nothing, it is the answer.
+
+    Example:
+        >>> noisy_places(torch.tensor([[0.0, 0.0, 0.0, 2.0, 1.0]]), None).tolist()
+        [False, False, True, True, True]
+    """
+    found = torch.zeros(samples.shape[1:], dtype=torch.bool)
+    for axis, size in enumerate(found.shape):
+        steps = samples.diff(dim=axis + 1).ne(0).any(dim=0)
+        found.narrow(axis, 0, size - 1).logical_or_(steps)
+        found.narrow(axis, 1, size - 1).logical_or_(steps)
+    counted = torch.ones_like(found) if mask is None else mask
+    return counted & found if bool((counted & found).any()) else counted
 
 
 def _blocks(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -254,3 +254,16 @@ def test_a_curve_becomes_two_more_layers_of_the_operator(generator: torch.Genera
         tail = with_tail(operator, lambda z: (z.square() + 0.3).sqrt(), reach=4.0)
         wanted = (operator(field).square() + 0.3).sqrt()
         torch.testing.assert_close(tail(field), wanted, rtol=0, atol=1e-4)
+
+
+def test_what_was_blanked_does_not_count_in_the_risk() -> None:
+    x = torch.linspace(-2, 2, 24)
+    clean = torch.exp(-(x[:, None, None] ** 2) - x[:, None] ** 2 - x**2)[None]
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy[:, :12] = 0
+    inside = torch.zeros(24, 24, 24)
+    inside[12:] = 1
+    config = DenoiseConfig(GaussianNoise(0.1))
+    whole, told = denoise(noisy, config), denoise(noisy, config, mask=inside)
+    assert whole.info["risk"] == pytest.approx(told.info["risk"], abs=0.1)
+    assert whole.info["risk"] > -0.1
