@@ -49,6 +49,10 @@ def report(  # noqa: PLR0913
         Path | None,
         typer.Option(metavar="MAP", help="Shares that --share wrote beside the answer."),
     ] = None,
+    hidden: Annotated[
+        Path | None,
+        typer.Option(metavar="MAP", help="Contrasts that --hidden wrote beside the answer."),
+    ] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -57,7 +61,7 @@ def report(  # noqa: PLR0913
 
     One HTML file of a few megabytes, that needs no network and nothing beside it.
     """
-    maps = {"--error-map": error_map, "--share": share}
+    maps = {"--error-map": error_map, "--share": share, "--hidden": hidden}
     inputs = [None if answer.is_dir() else answer, image, moving, *maps.values()]
     check_page(output, inputs, overwrite)
     is_answer = not answer.is_dir() and answer.suffix.lower() != ".oinr" and moving is None
@@ -89,8 +93,8 @@ def _page(
 
     with about(answer):
         better = fit(_read(answer), FitConfig(preset="exact", device=device))
-    named = {"error": maps["--error-map"], "share": maps["--share"]}
-    layers = {name: _read(path) for name, path in named.items() if path is not None}
+    named = {"--error-map": "error", "--share": "share", "--hidden": "hidden"}
+    layers = {named[option]: _read(path) for option, path in maps.items() if path is not None}
     return page_of_answer(better, _read(image), answer.name, layers)
 
 

@@ -25,7 +25,7 @@ from .options import (
 )
 from .pages import check_page, page_of_answer, write_page
 from .target import Belonging, Deidentify, Dicom, Target
-from .trust import ErrorMap, Samples, Share, Trust
+from .trust import ErrorMap, Hidden, Samples, Share, Trust
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -114,6 +114,7 @@ def super_resolve(  # noqa: PLR0913
     ] = None,
     error_map: ErrorMap = None,
     share: Share = None,
+    hidden: Hidden = None,
     samples: Samples = 0,
     report: Report = None,
     uid: SeriesUid = None,
@@ -135,7 +136,7 @@ def super_resolve(  # noqa: PLR0913
     suffixes = (*IMAGE_SUFFIXES, ".oinr")
     inputs = [*images, guide]
     target = Target.of(output, belonging, suffixes, inputs, overwrite)
-    maps = {"--error-map": error_map, "--share": share}
+    maps = {"--error-map": error_map, "--share": share, "--hidden": hidden}
     trust = Trust.of(maps, samples, output, inputs, overwrite)
     _check_alone(images, guide, trust.option)
     asked_noise = _noise(noise, sigma, len(images), trust.option)

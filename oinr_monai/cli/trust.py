@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oinr_monai.grids.grid import Grid
     from oinr_monai.restoration.restored import Restored
 
-__all__ = ["ErrorMap", "Samples", "Share", "Trust"]
+__all__ = ["ErrorMap", "Hidden", "Samples", "Share", "Trust"]
 
 ErrorMap = Annotated[
     Path | None,
@@ -28,6 +28,11 @@ ErrorMap = Annotated[
 Share = Annotated[
     Path | None,
     typer.Option(metavar="MAP", help="Write which part of what is shown the operator added."),
+]
+
+Hidden = Annotated[
+    Path | None,
+    typer.Option(metavar="MAP", help="Write what contrast a small lesion may hide at each place."),
 ]
 
 Samples = Annotated[
@@ -104,14 +109,18 @@ class Trust:
         Returns:
             Maps of the first frame, as a page calls them; the half widths though not asked for.
         """
-        from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
+        from oinr_monai.restoration.restored import HALF_WIDTH, HIDDEN, SHARE
 
         frames = {"error": [each.half_width() for each in found]}
-        if "--share" in self.maps:
-            frames["share"] = [each.share() for each in found]
-        said = {"--error-map": ("error", HALF_WIDTH), "--share": ("share", SHARE)}
+        said = {
+            "--error-map": ("error", HALF_WIDTH),
+            "--share": ("share", SHARE),
+            "--hidden": ("hidden", HIDDEN),
+        }
         for option, target in self.maps.items():
             name, words = said[option]
+            if name != "error":
+                frames[name] = [getattr(each, name)() for each in found]
             target.write(_together(frames[name]), words)
         self._draw(found, seed)
         return {name: each[0] for name, each in frames.items() if each}

@@ -36,6 +36,7 @@ BESIDE = """
 TRUST_KEYS = {
     "error_keys": ("half_width", "half widths of 90 % intervals"),
     "share_keys": ("share", "share of the operator"),
+    "hidden_keys": ("hidden", "contrast that a small ball may hide"),
 }
 
 MAP = """

@@ -74,7 +74,7 @@ class SuperResolveOINR(Transform):
     """
 
     backend = BACKEND
-    trust_keys = ("error_keys", "share_keys")
+    trust_keys = ("error_keys", "share_keys", "hidden_keys")
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from oinr_monai.fitting.single import fit
 from oinr_monai.grids.grid import Grid
 from oinr_monai.representation.representation import Representation
 from oinr_monai.representation.sampled_field import SampledField
-from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
+from oinr_monai.restoration.restored import HALF_WIDTH, HIDDEN, SHARE
 
 from .figures import busiest, curves, zooms
 from .page import Page
@@ -91,6 +91,7 @@ def report_of_answer(
     error: MetaTensor | None = None,
     warnings: Sequence[str] = (),
     share: MetaTensor | None = None,
+    hidden: MetaTensor | None = None,
 ) -> Page:
     """A page on an image that was made better: before, after, and what changed.
 
@@ -102,6 +103,7 @@ def report_of_answer(
         error: how far the answer is to be trusted, in the image's units, on the answer's grid.
         warnings: what to beware of, a sentence each.
         share: which part of it an operator added, from 0 to 1, on the answer's grid.
+        hidden: contrast that a small ball may hide, in the image's units, on the answer's grid.
 
     Example:
         >>> image = MetaTensor(torch.rand(1, 6, 7, 8), affine=torch.eye(4))
@@ -123,7 +125,7 @@ def report_of_answer(
         "difference": MetaTensor(seen.as_tensor() - plain.as_tensor(), affine=grid.affine),
         "gradient magnitude, per mm": _steepness(answer, grid),
     }
-    for name, known in ((HALF_WIDTH, error), (SHARE, share)):
+    for name, known in ((HALF_WIDTH, error), (SHARE, share), (HIDDEN, hidden)):
         if known is not None:
             layers[name] = fit(known, FitConfig(preset="exact")).sample(grid)
     look(page, layers)
@@ -219,7 +221,7 @@ def _layer(name: str, image: MetaTensor) -> Layer:
     volume = MetaTensor(plain if dims == 3 else plain[..., None], affine=affine)
     if name in OVER:
         return Layer(name, volume, *OVER[name], over=True)
-    if name != "difference":
+    if name not in ("difference", HIDDEN):
         return Layer(name, volume)
     most = float(plain.abs().max()) or 1.0
     return Layer(name, volume, SIGNED, (-most, most))

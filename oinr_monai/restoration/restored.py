@@ -15,7 +15,7 @@ from torch import Tensor
 from oinr_monai.images.meta import inherit
 from oinr_monai.representation.representation import Representation
 
-__all__ = ["HALF_WIDTH", "LEVEL", "SHARE", "Errors", "Restored"]
+__all__ = ["HALF_WIDTH", "HIDDEN", "LEVEL", "SHARE", "Errors", "Restored"]
 
 # Part of the places whose truth an interval covers, if nothing else is asked for.
 LEVEL = 0.9
@@ -25,6 +25,9 @@ HALF_WIDTH = "half width of the 90 % interval"
 
 # What a map of shares says of itself.
 SHARE = "share of the operator"
+
+# What a map of hidden contrast says of itself.
+HIDDEN = "contrast that a small ball may hide"
 
 
 class Errors(ABC):
@@ -45,6 +48,14 @@ class Errors(ABC):
             ValueError: if what it was made of does not tell, as that of slices does.
         """
         raise ValueError("share must be asked of thick slices made finer, got another answer")
+
+    def hidden(self) -> Tensor:
+        """Contrast (C, *grid.shape) that a small ball at each place may hide.
+
+        Raises:
+            ValueError: if it was not slices that were made finer.
+        """
+        raise ValueError("hidden must be asked of thick slices made finer, got another answer")
 
     @abstractmethod
     def statement(self) -> dict[str, Any]:
@@ -123,6 +134,30 @@ class Restored:
         """
         image = self.answer.grid.to_image(self.errors.share())
         return inherit(image, self.answer, values=False)
+
+    def hidden(self) -> MetaTensor:
+        """Contrast (1, *grid.shape) that a small ball at each place may hide, of either sign.
+
+        The contrast to its surroundings that a ball about as wide as from slice to slice would
+        need, to have left in the slices what they hold around that place; half of such balls are
+        shown at less than .7 of their contrast. Anatomy leaves the like: what the map has at most
+        of a scan's places is what it has by chance, and what stands out is worth a look at the
+        slices themselves.
+
+        Raises:
+            ValueError: if it was not slices that were made finer.
+
+        Example:
+            >>> from oinr_monai import Grid, SuperResolveConfig, super_resolve_trusted
+            >>> grid = Grid((24, 24, 6), torch.diag(torch.tensor([1.0, 1.0, 4.0, 1.0])))
+            >>> thick = torch.randn(1, 24, 24, 6, generator=torch.Generator().manual_seed(0))
+            >>> thick[0, 11:14, 11:14, 2:4] += 9
+            >>> found = super_resolve_trusted(grid.to_image(thick), SuperResolveConfig(steps=0))
+            >>> hidden = found.hidden()
+            >>> [int(i) for i in (hidden == hidden.max()).nonzero()[0, 1:3]]
+            [12, 12]
+        """
+        return inherit(self.answer.grid.to_image(self.errors.hidden()), self.answer, values=False)
 
     def samples(self, count: int, seed: int = 0) -> Iterator[MetaTensor]:
         """Images (C, *grid.shape) that the truth may be, one after the other.

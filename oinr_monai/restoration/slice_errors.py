@@ -22,6 +22,7 @@ from .restored import LEVEL, Errors
 from .slice_descent import SliceDescent
 from .slice_gap import Gap, blurred_once_more, noise_of_pairs, without_noise
 from .slice_noise import quiet_noise
+from .small_balls import SmallBalls
 from .views import Slices
 
 __all__ = ["SliceErrors"]
@@ -90,6 +91,17 @@ class SliceErrors(Errors):
         thick, spacing = float(self.view.grid.spacing[2]), self.view.lattice.spacing.tolist()
         guess = self.view.guess(self.descent.coarse)
         return self._asked(operator_share(guess, self.unseen, boxes(thick, spacing)))
+
+    @torch.no_grad()
+    def hidden(self) -> Tensor:
+        """Contrast (1, *grid.shape) that a small ball at each place may hide."""
+        return self._scaled(self._balls.contrast(self.descent.coarse))
+
+    @property
+    def _balls(self) -> SmallBalls:
+        return SmallBalls(
+            self.view.profile, self.view.factor[2], self.view.lattice.spacing.tolist()
+        )
 
     def _squared_width(self, level: float) -> Tensor:
         # Of half widths on the lattice, without what noise adds to them.

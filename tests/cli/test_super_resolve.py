@@ -229,15 +229,15 @@ def test_super_resolve_maps_its_errors(
     run: Callable[..., Any], refused: Callable[..., str], axial: Path, thick: list[Path]
 ) -> None:
     output, errors = axial.with_name("fine.nii.gz"), axial.with_name("errors.nii.gz")
-    shares = axial.with_name("shares.nii.gz")
-    maps = ("--error-map", errors, "--share", shares)
+    shares, hidden = axial.with_name("shares.nii.gz"), axial.with_name("hidden.nii.gz")
+    maps = ("--error-map", errors, "--share", shares, "--hidden", hidden)
     done = run("super-resolve", axial, "-o", output, *QUICK, *maps)
     assert done["trust"]["gap"] > 0
     widths = load_values(errors)
     assert widths.shape == load_values(output).shape
     assert widths.min() > 0
     parts = load_values(shares)
-    assert parts.shape == widths.shape
+    assert parts.shape == load_values(hidden).shape == widths.shape
     assert 0 <= parts.min() < parts.max() < 1
     twice = (*maps[:2], "--share", errors)
     reason = refused("super-resolve", axial, "-o", output.with_name("new.nii.gz"), *twice)

@@ -64,11 +64,14 @@ def test_super_resolve_is_the_function(volume: MetaTensor) -> None:
 
 def test_maps_come_beside_the_answer(volume: MetaTensor) -> None:
     thick, config = simulate_slices(volume, 4.0), SuperResolveConfig(steps=0)
-    twin = SuperResolveOINRd("a", config, output_keys="b", error_keys="c", share_keys="d")
+    twin = SuperResolveOINRd(
+        "a", config, output_keys="b", error_keys="c", hidden_keys="e", share_keys="d"
+    )
     found = twin({"a": thick})
     wanted = super_resolve_trusted(thick, config)
     assert torch.equal(found["c"], wanted.half_width())
     assert torch.equal(found["d"], wanted.share())
+    assert torch.equal(found["e"], wanted.hidden())
     torch.testing.assert_close(found["b"], wanted.answer.sample(), rtol=0, atol=1e-6)
     assert found["a"] is thick
     noisy, quick = volume[..., 0], DenoiseConfig(GaussianNoise(0.3), steps=3)

@@ -22,7 +22,7 @@ from oinr_monai.report.answers import (
 )
 from oinr_monai.report.figures import BINS, PIXELS, WIDTH, Plane, busiest, curves, spectrum, zooms
 from oinr_monai.representation.representation import Representation
-from oinr_monai.restoration.restored import HALF_WIDTH, SHARE
+from oinr_monai.restoration.restored import HALF_WIDTH, HIDDEN, SHARE
 
 pytest.importorskip("nilearn")
 
@@ -144,9 +144,9 @@ def test_what_is_on_a_page(exact: Representation, image: MetaTensor) -> None:
     assert "<button>difference</button>" in both
     assert "<h1>Mine</h1>" in both
     assert "at the voxels" in both
-    both = {"error": image, "share": image}
-    answer = report_of_answer(exact, image, "Title", {"more": 3.0}, **both).html()
-    for name in ("answer", "input, by a spline", "difference", HALF_WIDTH, SHARE):
+    maps = {"error": image, "share": image, "hidden": image}
+    answer = report_of_answer(exact, image, "Title", {"more": 3.0}, **maps).html()
+    for name in ("answer", "input, by a spline", "difference", HALF_WIDTH, SHARE, HIDDEN):
         assert f"<button>{name}</button>" in answer
     assert "<tr><th>more</th><td>3</td></tr>" in answer
 

@@ -145,7 +145,7 @@ def test_the_command(
     line = ["report", str(tmp_path / made), "-o", str(output), "--json"]
     assert main([*line, "--image", str(tmp_path / "scan.nii.gz")]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"] == output.stat().st_size < 8e6
-    for option, name in (("--error-map", "half width of the 90 %"), ("--share", "share of the")):
+    for option, name in (("--error-map", "half width of the 90 %"), ("--hidden", "small ball")):
         mapped = main([*line, "--image", str(tmp_path / "scan.nii.gz"), option, line[1]])
         assert (mapped, name in output.read_text()) == (
             (0, True) if made == "answer.nii.gz" else (2, False)

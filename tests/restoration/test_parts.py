@@ -335,6 +335,8 @@ def test_samples_are_the_answer_with_errors(restored: Restored) -> None:
 def test_only_slices_tell_a_share(restored: Restored) -> None:
     with pytest.raises(ValueError, match="share must be asked of thick slices made finer"):
         restored.share()
+    with pytest.raises(ValueError, match="hidden must be asked of thick slices made finer"):
+        restored.hidden()
 
 
 def test_a_measure_lies_within_what_samples_scatter(restored: Restored) -> None:

@@ -277,8 +277,9 @@ def test_the_share_of_the_operator_is_its_part_of_the_energy():
     assert int(near.sum()) == 15
 
 
-def test_a_share_has_no_units_and_no_orientation(found, thick):
-    share = found.share()
+def test_shares_and_hidden_contrast_are_the_same_in_all_units_and_poses(found, thick):
+    share, hidden = found.share(), found.hidden().as_tensor()
+    assert hidden.shape == share.shape
     assert share.shape == found.half_width().shape
     assert 0 <= float(share.min()) < 0.02 < float(share.max()) < 1
     for order in ((2, 0, 1), (0, 2, 1)):
@@ -287,6 +288,7 @@ def test_a_share_has_no_units_and_no_orientation(found, thick):
         affine[:, 3] += (turned.shape[1] - 1) * affine[:, 0]
         affine[:, 0] *= -1
         image = MetaTensor((500 + 3 * turned).contiguous(), affine=affine)
-        other = super_resolve_trusted(image, AT_ONCE).share().as_tensor()
-        wanted = share.as_tensor().permute(0, *[d + 1 for d in order]).flip(1)
-        torch.testing.assert_close(other, wanted, rtol=0, atol=2e-3)
+        other = super_resolve_trusted(image, AT_ONCE)
+        wanted = [each.permute(0, *[d + 1 for d in order]).flip(1) for each in (share, hidden)]
+        torch.testing.assert_close(other.share(), wanted[0], rtol=0, atol=2e-3)
+        torch.testing.assert_close(other.hidden() / 3, wanted[1], rtol=0, atol=1e-2)
