@@ -139,10 +139,9 @@ class Restored:
         """Contrast (1, *grid.shape) that a small ball at each place may hide, of either sign.
 
         The contrast to its surroundings that a ball about as wide as from slice to slice would
-        need, to have left in the slices what they hold around that place; half of such balls are
-        shown at less than .7 of their contrast. Anatomy leaves the like: what the map has at most
-        of a scan's places is what it has by chance, and what stands out is worth a look at the
-        slices themselves.
+        need, to have left in the slices what they hold around that place, whether the answer shows
+        it or not. Anatomy leaves the like: what stands out from the rest of the map is worth a look
+        at the slices themselves.
 
         Raises:
             ValueError: if it was not slices that were made finer.

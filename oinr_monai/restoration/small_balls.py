@@ -29,12 +29,15 @@ from .pairs import AxisModel
 
 __all__ = ["SmallBalls"]
 
-# Diameters of the balls, over the spacing of the slices.
-SIZES = (0.7, 1.0, 1.4)
+# Diameters of the balls, over the spacing of the slices, and what is added to the power of the
+# slices, over their variance. On five heads of random contrast, slices 3, 4 and 6 voxels thick, 90 %
+# of 175 erased balls were flagged at 10 % false alarms; with two sizes 89, with .005 and .02 90
+# and 87. Divided by the root of their mean square around each place, or less what the answer shows
+# there, the contrasts told fewer.
+SIZES, FLOOR = (0.7, 1.0, 1.4), 0.01
 
-# What is added to the power of the slices, over their variance; and bins of frequencies within the
-# slices up to the highest.
-FLOOR, BINS = 0.01, 16
+# Bins of frequencies within the slices up to the highest; by hand.
+BINS = 16
 
 # How far slices are mirrored at their borders, in slices.
 MIRRORED = 2
