@@ -30,10 +30,10 @@ from .pairs import AxisModel
 __all__ = ["SmallBalls"]
 
 # Diameters of the balls, over the spacing of the slices, and what is added to the power of the
-# slices, over their variance. On five heads of random contrast, slices 3, 4 and 6 voxels thick, 90 %
-# of 175 erased balls were flagged at 10 % false alarms; with two sizes 89, with .005 and .02 90
-# and 87. Divided by the root of their mean square around each place, or less what the answer shows
-# there, the contrasts told fewer.
+# slices, over their variance. On five heads of random contrast, slices 3, 4 and 6 voxels thick, 90
+# per cent of 175 erased balls were flagged at 10 per cent false alarms; with two sizes 89, with
+# .005 and .02 90 and 87. Divided by the root of their mean square around each place, or less what
+# the answer shows there, the contrasts told fewer.
 SIZES, FLOOR = (0.7, 1.0, 1.4), 0.01
 
 # Bins of frequencies within the slices up to the highest; by hand.
