@@ -99,6 +99,7 @@ PUBLIC = [
     "fit_many",
     "fit_occupancy",
     "fuse",
+    "fuse_trusted",
     "interpolate_slices",
     "isosurface",
     "jet_features",

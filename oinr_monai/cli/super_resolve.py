@@ -128,7 +128,7 @@ def super_resolve(  # noqa: PLR0913
 ) -> None:
     """Make thick slices isotropic, learning from them on, or fuse several stacks.
 
-    Stacks are fused by least squares, at once: no budget, no seed, nothing to resume. An output
+    Stacks are fused by least squares, at once: no budget, nothing to resume. An output
     REP.oinr keeps the answer as a function.
     """
     check_budget(steps, seconds)
@@ -138,7 +138,7 @@ def super_resolve(  # noqa: PLR0913
     target = Target.of(output, belonging, suffixes, inputs, overwrite)
     maps = {"--error-map": error_map, "--share": share, "--hidden": hidden}
     trust = Trust.of(maps, samples, output, inputs, overwrite)
-    _check_alone(images, guide, trust.option)
+    _check_alone(images, guide, trust)
     asked_noise = _noise(noise, sigma, len(images), trust.option)
     check_page(report, inputs, overwrite)
     from oinr_monai.grids.checks import per_axis
@@ -159,9 +159,9 @@ def super_resolve(  # noqa: PLR0913
     across = [_across(profile, thickness, grid, axis) for grid in grids]
     with kept(output, resume) as checkpoint:
         with about(images[0]):
-            trusted: list[Restored] = []
             if len(images) > 1:
-                found = _fused(volumes, grids, axis, across, chosen)
+                asked = _together(grids, axis, across, chosen)
+                found, trusted = _fused(volumes, trust, seed, asked)
             else:
                 sharp = None if guide is None else read_image(guide)
                 watch = {"checkpoint": checkpoint, "progress": not as_json and sys.stderr.isatty()}
@@ -178,13 +178,14 @@ def super_resolve(  # noqa: PLR0913
     show({"output": str(output), **place, **scores, **page}, as_json)
 
 
-def _check_alone(images: list[Path], guide: Path | None, trusts: str | None) -> None:
+def _check_alone(images: list[Path], guide: Path | None, trust: Trust) -> None:
     """Raise where options do not go together, or not with several stacks."""
-    for name in ("--guide" if guide is not None else None, trusts):
-        if name is not None and len(images) > 1:
+    alone = [name for name in trust.maps if name in ("--share", "--hidden")]
+    for name in [*([] if guide is None else ["--guide"]), *alone]:
+        if len(images) > 1:
             raise ValueError(f"{name} must go with one stack, got {len(images)}; leave it out")
-    if guide is not None and trusts is not None:
-        raise ValueError(f"--guide must be left out with {trusts}, which knows nothing of it")
+    if guide is not None and trust.option is not None:
+        raise ValueError(f"--guide must be left out with {trust.option}, which knows nothing of it")
 
 
 def _noise(
@@ -228,13 +229,23 @@ def _started(path: Path | None) -> CarriedOperator:
 
 
 def _fused(
-    volumes: list[MetaTensor],
+    volumes: list[MetaTensor], trust: Trust, seed: int, asked: dict[str, Any]
+) -> tuple[Representation, list[Restored]]:
+    from oinr_monai.restoration.fusion import fuse, fuse_trusted
+
+    if trust.option is None:
+        return fuse(volumes, **asked), []
+    found = fuse_trusted(volumes, seed=seed, **asked)
+    return found.answer, [found]
+
+
+def _together(
     grids: list[Grid],
     axis: int | None,
     profiles: list[SliceProfile | None],
     spacing: list[float] | None,
-) -> Representation:
-    from oinr_monai.restoration.fusion import fuse
+) -> dict[str, Any]:
+    """How several stacks are fused."""
     from oinr_monai.scanner.profiles import Boxcar
     from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
@@ -244,7 +255,7 @@ def _fused(
         for profile, grid, across in zip(profiles, grids, axes, strict=True)
     ]
     fine = None if spacing is None else fine_grid(grids[0], axes[0], spacing)
-    return fuse(volumes, axes=axes, profiles=known, grid=fine)
+    return {"axes": axes, "profiles": known, "grid": fine}
 
 
 def _across(

@@ -4,7 +4,7 @@ from .carried_denoiser import CarriedDenoiser
 from .carried_operator import CarriedOperator
 from .denoiser_learning import learn_denoising
 from .denoising import DenoiseConfig, add_photon_noise, denoise, denoise_trusted
-from .fusion import fuse
+from .fusion import fuse, fuse_trusted
 from .interpolation import interpolate_slices
 from .operator_learning import learn_super_resolution
 from .reconstruction import ReconstructConfig, Reconstruction, SlicePose, reconstruct
@@ -26,6 +26,7 @@ __all__ = [
     "denoise",
     "denoise_trusted",
     "fuse",
+    "fuse_trusted",
     "interpolate_slices",
     "learn_denoising",
     "learn_super_resolution",

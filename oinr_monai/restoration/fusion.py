@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import torch
@@ -27,36 +26,17 @@ from oinr_monai.grids.precision import full_precision
 from oinr_monai.images.arrays import plain_tensor
 from oinr_monai.images.identity import digest_of_image
 from oinr_monai.images.meta import inherit
-from oinr_monai.images.scans import checked_scans
 from oinr_monai.representation.exact import spline_representation
 from oinr_monai.representation.info import Info
 from oinr_monai.representation.representation import Representation
-from oinr_monai.scanner.forward_model import Composition, conjugate_gradients
 from oinr_monai.scanner.profiles import Boxcar, SliceProfile
-from oinr_monai.scanner.resampling import Resampling, share_axes
-from oinr_monai.scanner.slices import SliceStack, fine_grid, thickest_axis
+from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
-__all__ = ["fuse"]
+from .drawn_errors import DrawnErrors
+from .fused_stacks import Fusion, View, middle
+from .restored import Restored
 
-# Weights of smoothness to choose from, the smoothest first, about three apart; range and step are
-# chosen by hand, as is what follows.
-WEIGHTS = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4)
-
-# Part of the voxels that is held out while the weight is chosen.
-HELD_OUT = 0.05
-
-# Side of the block on which the weight is chosen, in voxels.
-BLOCK = 64
-
-# A slice counts where this part of it lies within the volume.
-COVERED = 0.99
-
-# Voxels of a stack around the volume that splines and profiles may need.
-MARGIN = 3
-
-# Iterations of a solution, and where it ends: the residual over the data's own, while the weight is
-# chosen and at last.
-STEPS, ROUGHLY, EXACTLY = 60, 1e-3, 1e-4
+__all__ = ["fuse", "fuse_trusted"]
 
 
 @full_precision()
@@ -101,6 +81,85 @@ def fuse(
         (8, 8, 8)
     """
     started = time.monotonic()
+    task, block = _tasks(images, axes, profiles, grid, start)
+    weight, error = block.best_weight()
+    return _fused(images, task, weight, error, started)
+
+
+@full_precision()
+def fuse_trusted(
+    images: Sequence[Tensor | np.ndarray],
+    *,
+    axes: Sequence[int] | None = None,
+    profiles: Sequence[SliceProfile] | None = None,
+    grid: Grid | None = None,
+    start: Representation | None = None,
+    seed: int = 0,
+) -> Restored:
+    r"""Fuse stacks of thick slices, as :func:`fuse` does, and say how far to trust the volume.
+
+    Volumes are taken for Gaussian, as rough around each place as the answer is there, and errors
+    are drawn as likely as they are then (perturb and MAP): with n and w white and of the size of
+    the noise, and R the local roughness over the usual,
+
+    .. math:: \Big(\sum_s A_s^\top A_s + \lambda L R^{-2} L\Big) e
+              = \sum_s A_s^\top n_s + \sqrt{\lambda} \, L R^{-1} w .
+
+    Each stack is then predicted from the others, in the middle of the volume, and all is made as
+    much wider or narrower as those predictions were off (split-conformal).
+
+    Args:
+        images: the stacks, two at least, as for :func:`fuse`.
+        axes: as for :func:`fuse`.
+        profiles: as for :func:`fuse`.
+        grid: as for :func:`fuse`.
+        start: as for :func:`fuse`.
+        seed: of what is drawn to find the widths.
+
+    Returns:
+        The volume, and its intervals. ``answer.info["trust"]`` says what they were learned from.
+
+    Raises:
+        ValueError: as :func:`fuse`, and if there are fewer than two stacks.
+
+    References:
+        Papandreou and Yuille, "Gaussian sampling by local perturbations", NeurIPS 2010.
+
+    Example:
+        >>> from monai.data import MetaTensor
+        >>> spacing = torch.tensor([1.0, 1.0, 4.0, 1.0])
+        >>> images = [MetaTensor(torch.rand(1, 8, 8, 2), affine=torch.diag(spacing)),
+        ...           MetaTensor(torch.rand(1, 8, 2, 8), affine=torch.diag(spacing[[0, 2, 1, 3]]))]
+        >>> fuse_trusted(images).half_width().shape
+        torch.Size([1, 8, 8, 8])
+    """
+    if len(images) < 2:
+        raise ValueError(f"images must be two stacks or more for error bars, got {len(images)}")
+    started = time.monotonic()
+    task, block = _tasks(images, axes, profiles, grid, start)
+    weight, error = block.best_weight()
+    answer = _fused(images, task, weight, error, started)
+    volume = answer.sample().as_tensor()
+    calm = task.calm(volume)
+    noise = task.noise(weight, calm, volume)
+    errors = DrawnErrors(
+        lambda generator: task.drawn(weight, calm, noise, generator),
+        block.scores(weight, noise, torch.Generator().manual_seed(seed)),
+        {"learned_from": "each stack, predicted from the others", "noise": noise},
+        seed,
+    )
+    answer.info |= {"trust": errors.statement()}
+    return Restored(answer, errors)
+
+
+def _tasks(
+    images: Sequence[Tensor | np.ndarray],
+    axes: Sequence[int] | None,
+    profiles: Sequence[SliceProfile] | None,
+    grid: Grid | None,
+    start: Representation | None,
+) -> tuple[Fusion, Fusion]:
+    """The whole, and its middle, which shows what weight is best and takes less time."""
     grids = [Grid.from_image(image) for image in images]
     _check(images, grids, axes, profiles)
     axes = [thickest_axis(each) for each in grids] if axes is None else axes
@@ -109,21 +168,30 @@ def fuse(
     grid = grid or _finest(grids, axes)
     check_room(grid.shape, len(images[0]))
     stacks = list(zip(images, grids, axes, profiles, strict=True))
-    task = _Fusion([_View(*stack, grid) for stack in stacks], grid, start)
+    task = Fusion([View(*stack, grid) for stack in stacks], grid, start)
     if not task.reached:
         raise ValueError("images must all reach the volume, got one that lies outside it")
-    block = _Fusion([_View(*stack, _block(grid)) for stack in stacks], _block(grid), start)
-    weight, error = (block if block.reached else task).best_weight()
+    block = Fusion([View(*stack, middle(grid)) for stack in stacks], middle(grid), start)
+    return task, block if block.reached else task
+
+
+def _fused(
+    images: Sequence[Tensor | np.ndarray],
+    task: Fusion,
+    weight: float,
+    error: float,
+    started: float,
+) -> Representation:
+    pairs = [(plain_tensor(image), Grid.from_image(image)) for image in images]
     volume = task.solve(weight)
-    pairs = zip(images, grids, strict=True)
     info = Info(
-        image="+".join(digest_of_image([plain_tensor(i)], each) for i, each in pairs),
+        image="+".join(digest_of_image([image], grid) for image, grid in pairs),
         stacks=len(images),
         weight=weight,
         held_out=error,
         seconds=round(time.monotonic() - started, 3),
     )
-    return inherit(spline_representation(volume, grid, info), images[0])
+    return inherit(spline_representation(volume, task.grid, info), images[0])
 
 
 def _check(
@@ -148,146 +216,3 @@ def _finest(grids: Sequence[Grid], axes: Sequence[int]) -> Grid:
     spacing = grids[0].spacing.tolist()
     spacing[axes[0]] = finest
     return fine_grid(grids[0], axes[0], spacing)
-
-
-def _block(grid: Grid) -> Grid:
-    """The middle of the volume, which shows what weight is best and takes less time."""
-    start = [max(size - BLOCK, 0) // 2 for size in grid.shape]
-    return grid.crop(start, [a + min(n, BLOCK) for a, n in zip(start, grid.shape, strict=True)])
-
-
-class _View:
-    """One stack: its samples, its forward model, and which of its voxels the volume covers."""
-
-    def __init__(
-        self,
-        image: Tensor | np.ndarray,
-        stack: Grid,
-        axis: int,
-        profile: SliceProfile,
-        grid: Grid,
-    ) -> None:
-        plain = checked_scans([image], None)[0].image
-        start, stop = _box(stack, grid)
-        plain = plain[(slice(None), *(slice(i, j) for i, j in zip(start, stop, strict=True)))]
-        self.samples = plain
-        stack = stack.crop(start, stop)
-        spacing = stack.spacing.tolist()
-        spacing[axis] = min(float(grid.spacing.min()), spacing[axis])
-        fine = fine_grid(stack, axis, spacing)
-        slices = SliceStack(fine, stack, axis, profile)
-        self.model = Composition(_resampling(grid, fine), slices)
-        covered = slices.forward(_within(fine, grid)[None].to(self.samples))
-        self.counts = covered > COVERED
-        self.stack = stack
-
-    def interpolated(self, samples: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        """The spline of the samples on ``grid``, and where it has data."""
-        within = _within(grid, self.stack)[None].to(samples)
-        return _resampling(self.stack, grid).forward(samples) * within, within
-
-
-def _box(stack: Grid, grid: Grid) -> tuple[list[int], list[int]]:
-    """First and last (exclusive) voxels of a stack that a volume may need, one at least."""
-    ends = [(-0.5, size - 0.5) for size in grid.shape]
-    corners = torch.tensor(list(product(*ends)), dtype=torch.float64)
-    voxels = stack.to_voxel(grid.to_world(corners))
-    low, high = voxels.amin(dim=0).floor().tolist(), voxels.amax(dim=0).ceil().tolist()
-    start = [min(max(int(a) - MARGIN, 0), n - 1) for a, n in zip(low, stack.shape, strict=True)]
-    sizes = zip(high, start, stack.shape, strict=True)
-    return start, [min(max(int(b) + MARGIN + 1, a + 1), n) for b, a, n in sizes]
-
-
-def _resampling(source: Grid, target: Grid) -> Resampling:
-    # Point by point, cubic takes 8 times as long as linear.
-    return Resampling(source, target, 3 if share_axes(source, target) else 1)
-
-
-def _within(grid: Grid, other: Grid) -> Tensor:
-    """Which voxel centres of a grid lie within the cells of another, (*grid.shape)."""
-    voxels = other.to_voxel(grid.points())
-    sizes = torch.tensor([float(size) for size in other.shape], dtype=torch.float64)
-    return ((voxels > -0.5 - 1e-6) & (voxels < sizes - 0.5 + 1e-6)).all(dim=-1)
-
-
-class _Fusion:
-    """Least squares of all views. What is sought is what to add to ``base``."""
-
-    def __init__(self, views: Sequence[_View], grid: Grid, start: Representation | None) -> None:
-        self.views, self.grid = views, grid
-        self.curvature = Curvature(grid)
-        first = views[0].samples
-        # Models keep constants, so that a mean can be set aside; the solver then sees contrast.
-        self.base = first.new_full((len(first), *grid.shape), float(first.double().mean()))
-        if start is not None:
-            self.base = start.sample(grid).as_tensor().to(first)
-        self.wanted = [v.samples - v.model.forward(self.base) for v in views]
-        self.guess = torch.zeros_like(self.base) if start is not None else self._mean_spline()
-
-    @property
-    def reached(self) -> bool:
-        """Whether every stack has voxels within the volume."""
-        return all(bool(view.counts.any()) for view in self.views)
-
-    def best_weight(self) -> tuple[float, float]:
-        """The weight with the smallest error at held-out voxels, and that error."""
-        generator = torch.Generator().manual_seed(0)
-        kept = [
-            v.counts & (torch.rand(v.counts.shape, generator=generator) > HELD_OUT).to(v.counts)
-            for v in self.views
-        ]
-        found, guess = [], self.guess
-        for weight in WEIGHTS:
-            guess = self._solution(weight, kept, guess, ROUGHLY)
-            found.append((self._error(guess, kept), weight))
-            if found[-1][0] > 1.02 * min(found)[0]:
-                break
-        error, weight = min(found)
-        return weight, error
-
-    def solve(self, weight: float) -> Tensor:
-        """The volume (C, *grid.shape)."""
-        counts = [v.counts for v in self.views]
-        return self.base + self._solution(weight, counts, self.guess, EXACTLY)
-
-    def _solution(
-        self, weight: float, counts: Sequence[Tensor], guess: Tensor, tolerance: float
-    ) -> Tensor:
-        each = list(zip(self.views, counts, self.wanted, strict=True))
-
-        def normal(x: Tensor) -> Tensor:
-            seen = sum(v.model.adjoint(v.model.forward(x) * c) for v, c, _ in each)
-            return seen + weight * self.curvature(self.curvature(x))
-
-        wanted = sum((v.model.adjoint(y * c) for v, c, y in each), torch.zeros_like(guess))
-        return conjugate_gradients(normal, wanted, guess, STEPS, tolerance)
-
-    def _error(self, x: Tensor, kept: Sequence[Tensor]) -> float:
-        squares, count = 0.0, 0
-        for view, wanted, keep in zip(self.views, self.wanted, kept, strict=True):
-            held_out = view.counts & ~keep
-            wrong = (view.model.forward(x) - wanted) * held_out
-            squares += float(wrong.double().square().sum())
-            count += int(held_out.sum()) * len(wanted)
-        return (squares / max(count, 1)) ** 0.5
-
-    def _mean_spline(self) -> Tensor:
-        pairs = [v.interpolated(y, self.grid) for v, y in zip(self.views, self.wanted, strict=True)]
-        total, count = (torch.stack(each).sum(dim=0) for each in zip(*pairs, strict=True))
-        return total / count.clamp_min(1)
-
-
-class Curvature:
-    """Minus the Laplacian, in units of the finest spacing, with no flow across the borders."""
-
-    def __init__(self, grid: Grid) -> None:
-        self.scales = (grid.spacing.min() / grid.spacing).square().tolist()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        total = torch.zeros_like(x)
-        for axis, scale in enumerate(self.scales, start=1):
-            size = x.shape[axis] - 1
-            step = scale * x.diff(dim=axis)
-            total.narrow(axis, 0, size).sub_(step)
-            total.narrow(axis, 1, size).add_(step)
-        return total

@@ -8,7 +8,7 @@ from torch import Tensor
 from oinr_monai.grids.grid import Grid
 from oinr_monai.scanner.forward_model import conjugate_gradients
 
-from .fusion import Curvature
+from .fused_stacks import Curvature
 from .moving_slices import Samples, Seen
 from .slice_poses import bright_enough, refined_poses, weighed
 

@@ -100,8 +100,8 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         0,
     ): SHORTER,
     (
-        "oinr_monai/restoration/fusion.py",
-        "_Fusion._error",
+        "oinr_monai/restoration/fused_stacks.py",
+        "Fusion._error",
         "True",
         "False",
         0,
@@ -129,7 +129,7 @@ CHANGES_NOTHING: dict[tuple[str, str, str, str, int], str] = {
         0,
     ): ALIKE,
     (
-        "oinr_monai/restoration/fusion.py",
+        "oinr_monai/restoration/fused_stacks.py",
         "_within",
         "voxels < sizes - 0.5 + 1e-06",
         "voxels <= sizes - 0.5 + 1e-06",

@@ -247,8 +247,20 @@ def test_super_resolve_maps_its_errors(
     assert "--error-map must be another file" in refused(*same)
     assert "must end in" in refused(*same[:-1], "map.txt")
     assert "is an input" in refused(*same[:-1], axial)
-    many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--error-map", "map.nii.gz")
-    assert "--error-map must go with one stack" in refused(*many)
+    many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--share", "map.nii.gz")
+    assert "--share must go with one stack" in refused(*many)
+
+
+def test_stacks_are_fused_with_error_bars(
+    run: Callable[..., Any], thick: list[Path], tmp_path: Path
+) -> None:
+    output, errors = tmp_path / "fused.nii.gz", tmp_path / "errors.nii.gz"
+    done = run("super-resolve", *thick, "-o", output, "--error-map", errors, "--samples", 1)
+    assert done["stacks"] == 3
+    assert done["trust"]["learned_from"].startswith("each stack")
+    widths, answer = load_values(errors), load_values(output)
+    assert widths.shape == answer.shape == load_values(tmp_path / "fused-1.nii.gz").shape
+    assert widths.min() > 0
 
 
 def test_super_resolve_draws_what_the_truth_may_be(
@@ -275,8 +287,6 @@ def test_super_resolve_draws_what_the_truth_may_be(
     )
     same = ("super-resolve", axial, "-o", "fine.nii.gz", "--samples", 1, "--error-map")
     assert "another file than -o, its samples" in refused(*same, "fine-1.nii.gz")
-    many = ("super-resolve", *thick, "-o", "fused.nii.gz", "--samples", 1)
-    assert "--samples must go with one stack" in refused(*many)
 
 
 def test_super_resolve_is_told_of_noise(
