@@ -171,16 +171,17 @@ def _pose(pair: ImagePair, config: RegisterConfig, start: AffineMotion | None) -
 
 
 def _pose_scales(pair: ImagePair, config: RegisterConfig) -> list[ViewScale]:
-    """From where the images are a dozen places wide to the finest, each half the one before.
-
-    A pose that a flow follows ends there; another is worth a last look without smoothing.
-    """
+    """A pose that a flow follows ends smoothed; another is worth a last look as the images are."""
     finest = _finest(pair, POSE_PLACES)
+    last = [] if config.model == "deformable" else [ViewScale(0.0, finest)]
+    return [*_smoothed_scales(pair, finest), *last]
+
+
+def _smoothed_scales(pair: ImagePair, finest: float) -> list[ViewScale]:
+    """From where the images are a dozen places wide to the finest, each half the one before."""
     widths = [e for e in pair.fixed_grid.extent.tolist() if e > 0]
     halvings = max(int(math.log2(max(min(widths) / COARSEST / finest, 1.0))), 0)
-    spacings = [finest * 2**k for k in range(halvings, -1, -1)]
-    last = [] if config.model == "deformable" else [ViewScale(0.0, finest)]
-    return [*(ViewScale(SMOOTH * each, each) for each in spacings), *last]
+    return [ViewScale(SMOOTH * finest * 2**k, finest * 2**k) for k in range(halvings, -1, -1)]
 
 
 def _finest(pair: ImagePair, places: int) -> float:
@@ -191,20 +192,23 @@ def _finest(pair: ImagePair, places: int) -> float:
 
 
 def _flow(pair: ImagePair, pose: AffineMotion, config: RegisterConfig) -> Velocity:
+    """Coarse to fine in what is looked at and in the knots, which end at their own distance."""
     similarity = config.similarity or LocalCorrelation()
     finest = _finest(pair, FLOW_PLACES)
     knots, stiffness = config.knots or KNOTS * finest, config.stiffness or finest**2
     device = chosen_device(config.device)
-    level = Level.of(pair, ViewScale(SMOOTH * finest, finest)).to(device)
-    mesh = mesh_over(pair.fixed_grid, 2 * knots, level.grid)
-    still = torch.zeros(mesh.dims, *mesh.knots.shape, device=device)
-    flow = Flow(level, mesh, pose, similarity, stiffness)
-    halved, coefficients = mesh.refined(flow.solve(still, FLOW_STEPS, FLOW_ENOUGH).cpu())
-    level = Level.of(pair, ViewScale(0.0, finest)).to(device)
-    mesh = Mesh(halved.knots, level.grid)
-    flow = Flow(level, mesh, pose, similarity, stiffness)
-    found = flow.solve(coefficients.to(device), FLOW_STEPS, FLOW_ENOUGH)
-    return Velocity(mesh.spline(found.cpu()))
+    scales = _smoothed_scales(pair, finest)
+    mesh = mesh_over(pair.fixed_grid, knots * 2 ** len(scales), pair.fixed_grid)
+    coefficients = torch.zeros(mesh.dims, *mesh.knots.shape)
+
+    def solved(scale: ViewScale) -> Tensor:
+        level = Level.of(pair, scale).to(device)
+        flow = Flow(level, Mesh(mesh.knots, level.grid), pose, similarity, stiffness)
+        return flow.solve(coefficients.to(device), FLOW_STEPS, FLOW_ENOUGH).cpu()
+
+    for scale in scales:
+        mesh, coefficients = mesh.refined(solved(scale))
+    return Velocity(mesh.spline(solved(ViewScale(0.0, finest))))
 
 
 def _warn(left: float) -> None:
