@@ -31,7 +31,7 @@ __all__ = ["RegisterConfig", "RegistrationNote", "register"]
 
 MODELS = ("rigid", "affine", "deformable")
 
-# Places of a level along the shortest axis, for the coarsest level of a pose. Chosen by hand.
+# Places along the shortest axis at the coarsest level of a pose and of a flow. Chosen by hand.
 COARSEST = 12
 
 # Places that are looked at closely, at most, by a pose and by a flow. Chosen by hand.
@@ -113,8 +113,8 @@ def register(
     """Find the motion from places of ``fixed`` to where they lie in ``moving``.
 
     First a pose, from the best of several guesses, coarse to fine by Gauss-Newton; then, for
-    ``deformable``, the velocity of a flow before it. Affines may be oblique or flipped: the answer
-    is in world mm and does not depend on how the voxels are stored.
+    ``deformable``, the velocity of a flow before it, coarse to fine in its knots too. Affines may
+    be oblique or flipped: the answer is in world mm and does not depend on how voxels are stored.
 
     Args:
         fixed: image (C, *spatial) in two or three dimensions, a MetaTensor for its affine.

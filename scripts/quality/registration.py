@@ -66,8 +66,8 @@ are given no mask. Seconds of the process, and on the clock; threads: {threads}.
 
 CAPTURE = """The head of MNI152 at 4 mm under flows that are known, with noise of 2 % of its
 maximum: how far the places move on average, where the head is brighter than a fifth of its maximum,
-and by how much they are missed, in mm. The flow is sought from the places as they are, without a
-pose. Knots of the flow that is sought are 12 mm apart.
+and by how much they are missed, in mm. `register` begins with the places as they are, and ends with
+knots 12 mm apart; the demons begin with an affine motion.
 """
 
 ALONE = """`register` by itself, deformable, on the first {few} of the pairs of hippocampi and on
