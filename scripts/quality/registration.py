@@ -291,9 +291,9 @@ def capture(report: Report, _: Path, __: str | None) -> None:
     table = report.table(["knots", "moved", "largest", "", "mean error", "median", "95 %", "s"])
     for apart, far in product(APART, FAR):
         truth = known_flow(grid, grid.points()[moving.as_tensor()[0] > bright][::101], apart, far)
-        fixed = warp_image(moving, truth, grid)
-        noise = torch.randn(fixed.shape, generator=torch.Generator().manual_seed(1))
-        fixed = fixed + bright / 10 * noise
+        still = warp_image(moving, truth, grid)
+        noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(1))
+        fixed = grid.to_image(still.as_tensor() + bright / 10 * noise)
         points = grid.points()[fixed.as_tensor()[0] > bright][::11]
         there = truth.at(points)
         moved = (there - points).norm(dim=1)
