@@ -13,6 +13,7 @@ from .inputs import check_grid, profile_of
 from .options import IMAGE_SUFFIXES, Json, Output, Overwrite, Report
 from .outputs import check_output
 from .pages import check_page, write_page
+from .trust import ErrorMap, Samples, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,8 @@ def reconstruct(  # noqa: PLR0913
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="After which no other round begins.")
     ] = None,
+    error_map: ErrorMap = None,
+    samples: Samples = 0,
     report: Report = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -64,6 +67,7 @@ def reconstruct(  # noqa: PLR0913
     check_output(output, (*IMAGE_SUFFIXES, ".oinr"), inputs, overwrite)
     if poses is not None:
         check_output(poses, (".csv",), inputs, overwrite)
+    trust = Trust.of({"--error-map": error_map}, samples, output, inputs, overwrite)
     check_page(report, inputs, overwrite)
     if masks and len(masks) != len(stacks):
         raise ValueError(f"--mask must be one for each STACK, got {len(masks)}")
@@ -87,11 +91,13 @@ def reconstruct(  # noqa: PLR0913
     if masks:
         known = [read_mask(*pair) for pair in zip(masks, images, strict=True)]
     with about(stacks[0]):
-        found = reconstruct_volume(images, config, masks=known, profiles=profiles)
+        errors = trust.option is not None
+        found = reconstruct_volume(images, config, masks=known, profiles=profiles, errors=errors)
     if output.suffix.lower() == ".oinr":
         found.volume.save(output)
     else:
         write_image(output, found.volume.sample(), "reconstructed")
+    trust.write([found.trusted] if errors else [], 0)
     if poses is not None:
         _write_poses(poses, found.poses)
 
@@ -109,6 +115,7 @@ def reconstruct(  # noqa: PLR0913
         "noise": found.noise,
         "seconds": found.volume.info["seconds"],
     }
+    told |= {"trust": found.volume.info["trust"]} if errors else {}
     kept = {} if poses is None else {"poses": str(poses)}
     show(told | kept | write_page(report, page), as_json)
 

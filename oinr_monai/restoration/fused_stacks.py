@@ -155,13 +155,6 @@ class Fusion:
         counts = [v.counts for v in self.views]
         return self.base + self._solution(weight, counts, self.guess, EXACTLY)
 
-    def calm(self, volume: Tensor) -> Tensor:
-        """How much less rough than elsewhere a volume is around each voxel (C, *grid.shape)."""
-        squares = self.curvature(volume - self.base).square()
-        near = window_mean(squares, [min(NEAR, n - 1 + n % 2) for n in self.grid.shape])
-        usual = squares.mean().clamp_min(1e-24)
-        return usual / (near + CALM * usual)
-
     def noise(self, weight: float, calm: Tensor, volume: Tensor) -> float:
         """Standard deviation of the noise that makes the stacks most likely, given the volume."""
         rest = volume - self.base
@@ -206,7 +199,7 @@ class Fusion:
             kept = [v.counts if v is not view else 0 * v.counts for v in self.views]
             others = self._solution(weight, kept, self.guess, ROUGHLY)
             wrong = view.model.forward(others) - self.wanted[i]
-            calm = self.calm(self.base + others)
+            calm = self.curvature.calm(others)
             each = (self.drawn(weight, calm, noise, generator, kept) for _ in range(DRAWS))
             spread = pooled_spread([view.model.forward(e) for e in each])
             likely = (spread.square() + noise**2).sqrt()
@@ -264,3 +257,10 @@ class Curvature:
             total.narrow(axis, 0, size).sub_(step)
             total.narrow(axis, 1, size).add_(step)
         return total
+
+    def calm(self, volume: Tensor) -> Tensor:
+        """How much less rough than elsewhere a volume (C, *grid.shape) is around each voxel."""
+        squares = self(volume).square()
+        near = window_mean(squares, [min(NEAR, n - 1 + n % 2) for n in volume.shape[1:]])
+        usual = squares.mean().clamp_min(1e-24)
+        return usual / (near + CALM * usual)

@@ -140,7 +140,7 @@ def fuse_trusted(
     weight, error = block.best_weight()
     answer = _fused(images, task, weight, error, started)
     volume = answer.sample().as_tensor()
-    calm = task.calm(volume)
+    calm = task.curvature.calm(volume - task.base)
     noise = task.noise(weight, calm, volume)
     errors = DrawnErrors(
         lambda generator: task.drawn(weight, calm, noise, generator),

@@ -39,7 +39,9 @@ from oinr_monai.representation.representation import Representation
 from oinr_monai.scanner.profiles import Boxcar, SliceProfile
 from oinr_monai.scanner.slices import fine_grid, thickest_axis
 
+from .drawn_errors import DrawnErrors
 from .moving_slices import samples_of
+from .restored import Errors, Restored
 from .slice_stage import LAST_STEPS, SliceStage, settled
 
 __all__ = ["ReconstructConfig", "Reconstruction", "SlicePose", "reconstruct"]
@@ -135,11 +137,24 @@ class Reconstruction:
         volume: as a function; ``sample()`` gives it on its grid.
         poses: one for each slice that has voxels that count.
         noise: standard deviation of what the slices leave, in the images' unit.
+        errors: of the volume, where they were asked for.
     """
 
     volume: Representation
     poses: tuple[SlicePose, ...]
     noise: float
+    errors: Errors | None = None
+
+    @property
+    def trusted(self) -> Restored:
+        """The volume, and how far to trust it, given the poses.
+
+        Raises:
+            ValueError: if errors were not asked for.
+        """
+        if self.errors is None:
+            raise ValueError("errors must be asked for, by reconstruct(errors=True), got none")
+        return Restored(self.volume, self.errors)
 
 
 @full_precision()
@@ -151,6 +166,7 @@ def reconstruct(
     masks: Sequence[Tensor | np.ndarray] | None = None,
     profiles: Sequence[SliceProfile] | None = None,
     poses: Sequence[Sequence[Tensor]] | None = None,
+    errors: bool = False,
 ) -> Reconstruction:
     """Reconstruct one volume of stacks of thick slices, between which the object moved.
 
@@ -162,6 +178,8 @@ def reconstruct(
             does not; all if None.
         profiles: for each the sensitivity across a slice; boxes as thick as the spacing if None.
         poses: for each a matrix (4, 4) for each slice to begin with, as :class:`SlicePose` has it.
+        errors: whether to find out how far to trust the volume, of two stacks or more, as
+            :func:`fuse_trusted` does: with the slices where they were found to lie.
 
     Returns:
         The volume on a grid along the axes of the first stack, isotropic, and the poses. The
@@ -186,6 +204,8 @@ def reconstruct(
     views = _views(stacks, masks, profiles)
     grid = _volume_grid(views, config.spacing)
     _check_overlap(views, grid)
+    if errors and len(stacks) < 2:
+        raise ValueError(f"stacks must be two or more for error bars, got {len(stacks)}")
     task = _Reconstruction(views, grid, config, started)
     if poses is not None:
         task.begin([each for stack in poses for each in stack])
@@ -199,7 +219,10 @@ def reconstruct(
         seconds=round(time.monotonic() - started, 3),
     )
     found = inherit(spline_representation(volume[None], grid, info), stacks[0])
-    return Reconstruction(found, task.told(), task.noise)
+    drawn = task.errors() if errors else None
+    if drawn is not None:
+        found.info |= {"trust": drawn.statement()}
+    return Reconstruction(found, task.told(), task.noise, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,6 +384,18 @@ class _Reconstruction:
         self.slice_weights = stage.slice_weights
         known = stage.seen.adjoint(torch.ones_like(stage.samples.values)) > KNOWN
         return torch.where(known, stage.volume * self.scale, torch.tensor(self.least))
+
+    def errors(self) -> Errors:
+        """Of the volume, as its slices lie now."""
+        stage, generator = self.fine, torch.Generator().manual_seed(0)
+        calm = stage.curvature.calm(stage.volume[None])
+        noise = stage.likely_noise(calm)
+        scores = stage.scores(noise, generator)
+        said = {
+            "learned_from": "each stack, predicted from the others",
+            "noise": noise * self.scale,
+        }
+        return DrawnErrors(lambda g: self.scale * stage.drawn(calm, noise, g), scores, said, 0)
 
     def told(self) -> tuple[SlicePose, ...]:
         """The poses of the slices that have voxels that count."""

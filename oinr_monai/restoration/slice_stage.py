@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from oinr_monai.grids.grid import Grid
 from oinr_monai.scanner.forward_model import conjugate_gradients
 
+from .drawn_errors import pooled_spread
 from .fused_stacks import Curvature
 from .moving_slices import Samples, Seen
 from .slice_poses import bright_enough, refined_poses, weighed
@@ -16,6 +19,9 @@ __all__ = ["LAST_STEPS", "SliceStage", "rigid_between", "settled"]
 
 # Steps of the conjugate gradients of a volume on the way and at last, and where they end.
 STEPS, LAST_STEPS, LEFT = 8, 20, 1e-3
+
+# Errors that are drawn of each stack left out, and steps for each.
+DRAWS, DRAWN_STEPS = 4, 30
 
 # How much a bias field is held at one, as a part of what tells it. Chosen by hand.
 BIAS_HELD = 1e-3
@@ -61,6 +67,51 @@ class SliceStage:
         return refined_poses(
             self.samples, self.values, volume, self.grid, poses, groups, steps, blur
         )
+
+    def drawn(
+        self, calm: Tensor, noise: float, generator: torch.Generator, weights: Tensor | None = None
+    ) -> Tensor:
+        """Errors (1, *shape) of the volume, as likely as they are where slices lie as they do."""
+        weights = self.weights if weights is None else weights
+        seen, rough = (
+            torch.randn(each.shape, generator=generator)
+            for each in (self.samples.values, self.volume[None])
+        )
+        return noise * self.perturbed(calm, seen, rough, weights)
+
+    def perturbed(self, calm: Tensor, seen: Tensor, rough: Tensor, weights: Tensor) -> Tensor:
+        """What noise of the samples and roughness (1, *shape) make of the volume (1, *shape)."""
+        weights = weights * self.seen.inside
+
+        def normal(x: Tensor) -> Tensor:
+            found = self.seen.adjoint(weights * self.seen.forward(x)[0])
+            return found[None] + self.weight * self.curvature(calm * self.curvature(x))
+
+        wanted = self.seen.adjoint(weights.sqrt() * seen)[None]
+        wanted = wanted + math.sqrt(self.weight) * self.curvature(calm.sqrt() * rough)
+        return conjugate_gradients(normal, wanted, None, DRAWN_STEPS, LEFT)
+
+    def likely_noise(self, calm: Tensor) -> float:
+        """Standard deviation of the noise that makes the slices most likely, given the volume."""
+        weights = self.weights * self.seen.inside
+        wrong = self.values - self.seen.forward(self.volume[None])[0]
+        rough = self.curvature(self.volume[None]).square()
+        total = (weights * wrong.square()).double().sum() + self.weight * (calm * rough).sum()
+        return math.sqrt(float(total) / max(float((weights > 0).sum()), 1.0))
+
+    def scores(self, noise: float, generator: torch.Generator) -> Tensor:
+        """How far each stack is from what the others make of it, over what is taken for likely."""
+        found = []
+        for stack in range(int(self.samples.stack_of.max()) + 1):
+            kept = self.weights * (self.samples.stacks != stack)
+            own = (self.samples.stacks == stack) & (self.weights * self.seen.inside > 0.5)
+            others = self._solved(self._splat(kept), kept, LAST_STEPS)[None]
+            wrong = (self.seen.forward(others)[0] - self.values)[own]
+            calm = self.curvature.calm(others)
+            each = [self.drawn(calm, noise, generator, kept) for _ in range(DRAWS)]
+            spread = pooled_spread([self.seen.forward(e)[0][own][None] for e in each])[0]
+            found.append(wrong.abs() / (spread.square() + noise**2).sqrt().clamp_min(1e-12))
+        return torch.cat(found)
 
     def _splat(self, weights: Tensor) -> Tensor:
         total, count = (self.seen.adjoint(weights * each) for each in (self.values, torch.ones(())))

@@ -40,6 +40,18 @@ def test_volume_and_poses_are_written(
     assert {row["x"] for row in rows} == {"0.000000"}
 
 
+def test_errors_and_samples_are_written(
+    run: Callable[..., dict[str, Any]], stacks: list[Path], tmp_path: Path
+) -> None:
+    output, errors = tmp_path / "v.nii.gz", tmp_path / "e.nii.gz"
+    maps = ("--error-map", errors, "--samples", 1)
+    done = run("reconstruct", *stacks, "-o", output, *maps, "--seconds", 0.001)
+    assert done["trust"]["learned_from"].startswith("each stack")
+    widths = load_values(errors)
+    assert widths.shape == load_values(output).shape == load_values(tmp_path / "v-1.nii.gz").shape
+    assert widths.min() > 0
+
+
 def test_a_thickness_for_each_and_another_spacing(
     run: Callable[..., dict[str, Any]], stacks: list[Path], tmp_path: Path
 ) -> None:

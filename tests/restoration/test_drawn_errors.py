@@ -6,7 +6,14 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from oinr_monai import Grid, fuse, fuse_trusted, simulate_slices
+from oinr_monai import (
+    Grid,
+    ReconstructConfig,
+    fuse,
+    fuse_trusted,
+    reconstruct,
+    simulate_slices,
+)
 from oinr_monai.restoration.drawn_errors import DRAWS, DrawnErrors, pooled_spread
 from oinr_monai.restoration.fused_stacks import Fusion, View
 from oinr_monai.scanner.profiles import Boxcar
@@ -95,6 +102,26 @@ def test_spreads_are_root_mean_squares():
     assert found.shape == (1, 40, 40, 5)
     assert float(found.square().mean().sqrt()) == pytest.approx(3, rel=0.03)
     assert pooled_spread([torch.ones(1, 1, 7)]).shape == (1, 1, 7)
+
+
+# volumes of moving slices
+
+
+def test_reconstructed_volumes_have_intervals(truth):
+    images = [simulate_slices(truth, 4.0, axis=axis) for axis in range(3)]
+    found, again = (reconstruct(images, ReconstructConfig("still"), errors=True) for _ in "ab")
+    assert torch.equal(found.trusted.half_width(), again.trusted.half_width())
+    plain = reconstruct(images, ReconstructConfig("still"))
+    torch.testing.assert_close(found.volume.sample(), plain.volume.sample())
+    low, high = found.trusted.interval()
+    where = found.volume.sample(Grid.from_image(truth)).as_tensor()
+    assert where.shape == truth.shape
+    inside = (low <= truth) & (truth <= high)
+    assert 0.8 < float(inside.double().mean()) < 0.99
+    with pytest.raises(ValueError, match="two or more for error bars, got 1"):
+        reconstruct(images[:1], ReconstructConfig("still"), errors=True)
+    with pytest.raises(ValueError, match="errors must be asked for"):
+        plain.trusted.half_width()
 
 
 # fusion
