@@ -36,7 +36,8 @@ BEFORE = {
     "files-and-dicom": ["oinr fit organs.nii.gz -o organs.oinr --labels --steps 100"],
     "report": [
         "oinr fit t1.nii.gz -o t1.oinr",
-        "oinr super-resolve thick.nii.gz -o fine.nii.gz --steps 0 --error-map error.nii.gz",
+        "oinr super-resolve thick.nii.gz -o fine.nii.gz --steps 0 --error-map error.nii.gz"
+        " --share share.nii.gz",
         "oinr register fixed.nii.gz moving.nii.gz -o m.nii.gz --model rigid --transform there.tfm",
         "oinr cohort fit manifest.csv -o fits",
     ],
