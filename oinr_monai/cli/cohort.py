@@ -108,10 +108,18 @@ def _run(  # noqa: PLR0913
     with options("where"):
         every = Cohort.of(manifest, _pairs(where or []), together=stacks)
     subjects, table = _part(every, shard)
-    check_folder(output)
+    check_folder(_outermost(output, Path(manifest)))
     check_page(report, [Path(manifest)], overwrite)
     _check_outputs(subjects, task, output, table, Path(manifest), overwrite)
     _mapped(subjects, task, output, chosen, table, report, as_json)
+
+
+def _outermost(output: Path, dataset: Path) -> Path:
+    """The outermost folder that is to be made: within a dataset, such as its derivatives, all."""
+    within = dataset.is_dir() and output.resolve().is_relative_to(dataset.resolve())
+    while within and not output.parent.is_dir():
+        output = output.parent
+    return output
 
 
 def _mapped(

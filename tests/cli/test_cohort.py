@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -357,3 +358,15 @@ def test_a_dataset_in_a_shell(
     fit = Path("fits/sub-1/ses-b/anat/sub-1_ses-b_desc-fit_T1w.oinr")
     assert fit.is_file()
     assert not fit.with_suffix(".json").exists()  # which BIDS would not know
+
+
+@pytest.mark.usefixtures("listed")
+def test_folders_within_a_dataset_are_made(
+    run: Callable[..., Any], refused: Callable[..., str], dataset: Path
+) -> None:
+    shutil.rmtree(dataset / "derivatives")
+    asked = ("cohort", "fit", dataset, "--where", "ses=b")
+    assert "existing folder" in refused(*asked, "-o", dataset.parent / "none" / "fits")
+    done = run(*asked, "-o", dataset / "derivatives" / "fits")
+    assert done["done"] == 1
+    assert Path(done["output"]).is_dir()
