@@ -22,7 +22,7 @@ __all__ = ["FITS", "JOBS", "STEPS", "WHOLE"]
 # Jobs that can be compiled, others that take steps, and those that are timed as they are; beside
 # each how many steps are few and many.
 FITS = {"fast": (20, 220), "balanced": (20, 220), "best": (20, 220), "fit_many": (20, 120)}
-STEPS = {"super_resolve": (5, 25), "denoise": (2, 12)}
+STEPS = {"super_resolve": (5, 155), "denoise": (2, 42)}
 # How many times more steps of a program, whose making varies by what hundreds of them take.
 MORE = 4
 WHOLE = ("closed form, samples and gradients", "register", "reconstruct")
