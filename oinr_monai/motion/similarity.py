@@ -177,7 +177,7 @@ class LocalCorrelation(Similarity):
         b = f - a * m
         vf = spread + EMPTY
         share = weight / (weight.sum() * len(fixed))
-        unlike = (share * (spread - a * covariance) / vf).sum()
+        unlike = (share * (spread - a * covariance) / vf).double().sum()
         # Sums over the windows that a place is in, which are the windows around it.
         each = share / (vf * count)
         p, q, r = along_axes(torch.stack([a * each, a * a * each, a * b * each]), rows)
